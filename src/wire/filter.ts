@@ -1,0 +1,107 @@
+// Classic BPF programs as bytes, for SO_ATTACH_FILTER (linux/filter.h, struct sock_filter). The
+// kernel runs them before a frame is copied into a socket's queue, so that a worker wakes only for
+// its own exports.
+
+import { AOE_SHELF, AOE_VERSION_FLAGS, FLAG_RESPONSE } from "./aoe.ts";
+import type { Address } from "./aoe.ts";
+import { SHELF_BROADCAST, SLOT_BROADCAST } from "./aoe.ts";
+import { ETHERNET_TYPE, ETHERTYPE_AOE } from "./ethernet.ts";
+
+// linux/bpf_common.h
+const LOAD_HALF = 0x28;
+const LOAD_BYTE = 0x30;
+const JUMP_EQUAL = 0x15;
+const JUMP_SET = 0x45;
+const JUMP_ALWAYS = 0x05;
+const RETURN = 0x06;
+/** Bytes of one struct sock_filter: code u16, jt u8, jf u8, k u32, host order. */
+export const INSTRUCTION_BYTES = 8;
+/** BPF_MAXINSNS: the kernel takes no longer program. */
+const INSTRUCTIONS_MAX = 4096;
+const ACCEPT_ALL_BYTES = 0xffffffff;
+
+/** One instruction, before it becomes bytes. */
+interface Instruction {
+  code: number;
+  jumpTrue: number;
+  jumpFalse: number;
+  k: number;
+}
+
+function instruction(code: number, k: number, jumpTrue = 0, jumpFalse = 0): Instruction {
+  return { code, jumpTrue, jumpFalse, k };
+}
+
+function assemble(program: readonly Instruction[]): Uint8Array {
+  const bytes = new Uint8Array(program.length * INSTRUCTION_BYTES);
+  const view = new DataView(bytes.buffer);
+  program.forEach((step, i) => {
+    view.setUint16(i * INSTRUCTION_BYTES, step.code, true);
+    view.setUint8(i * INSTRUCTION_BYTES + 2, step.jumpTrue);
+    view.setUint8(i * INSTRUCTION_BYTES + 3, step.jumpFalse);
+    view.setUint32(i * INSTRUCTION_BYTES + 4, step.k, true);
+  });
+  return bytes;
+}
+
+/**
+ * A program that passes AoE requests for the given exports and for the broadcast addresses.
+ * Exports of one shelf are tested together, so that a hundred slots cost one shelf comparison.
+ *
+ * @param addresses Exports of one worker.
+ * @returns Instructions of eight bytes, in host order of the little-endian machines Deno runs on.
+ * @throws {RangeError} With more exports than one program can hold (about 2,000).
+ */
+export function targetFilter(addresses: readonly Address[]): Uint8Array {
+  const slotsOfShelf = new Map<number, Set<number>>();
+  for (const { shelf, slot } of addresses) {
+    const slots = slotsOfShelf.get(shelf) ?? new Set<number>();
+    slotsOfShelf.set(shelf, slots.add(slot));
+  }
+  const everySlot = new Set(addresses.map((address) => address.slot));
+  slotsOfShelf.set(SHELF_BROADCAST, everySlot);
+  const program = [
+    instruction(LOAD_HALF, ETHERNET_TYPE),
+    instruction(JUMP_EQUAL, ETHERTYPE_AOE, 1, 0),
+    instruction(RETURN, 0),
+    instruction(LOAD_BYTE, AOE_VERSION_FLAGS),
+    instruction(JUMP_SET, FLAG_RESPONSE, 0, 1),
+    instruction(RETURN, 0),
+  ];
+  for (const [shelf, slots] of slotsOfShelf) {
+    const tests = [SLOT_BROADCAST, ...slots];
+    // Conditional jumps reach 255 instructions only: each test is followed by its own return, and
+    // the shelf test skips the block with an unconditional jump, which reaches anywhere.
+    program.push(
+      instruction(LOAD_HALF, AOE_SHELF),
+      instruction(JUMP_EQUAL, shelf, 1, 0),
+      instruction(JUMP_ALWAYS, 2 + 2 * tests.length),
+      instruction(LOAD_BYTE, AOE_SHELF + 2),
+    );
+    for (const slot of tests) {
+      program.push(
+        instruction(JUMP_EQUAL, slot, 0, 1),
+        instruction(RETURN, ACCEPT_ALL_BYTES),
+      );
+    }
+    program.push(instruction(RETURN, 0));
+  }
+  program.push(instruction(RETURN, 0));
+  if (program.length > INSTRUCTIONS_MAX) {
+    throw new RangeError(`${addresses.length} exports are too many for one packet filter`);
+  }
+  return assemble(program);
+}
+
+/** A program that passes AoE responses only: what an initiator's socket is for. */
+export function initiatorFilter(): Uint8Array {
+  return assemble([
+    instruction(LOAD_HALF, ETHERNET_TYPE),
+    instruction(JUMP_EQUAL, ETHERTYPE_AOE, 1, 0),
+    instruction(RETURN, 0),
+    instruction(LOAD_BYTE, AOE_VERSION_FLAGS),
+    instruction(JUMP_SET, FLAG_RESPONSE, 1, 0),
+    instruction(RETURN, 0),
+    instruction(RETURN, ACCEPT_ALL_BYTES),
+  ]);
+}

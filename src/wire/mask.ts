@@ -1,0 +1,53 @@
+// MAC mask list: 4 bytes at 24, directives of 8 bytes at 28 (PROTOCOL.md, 'MAC mask list').
+
+import { AOE_HEADER_BYTES } from "./aoe.ts";
+import { copyMac, MAC_BYTES } from "./ethernet.ts";
+
+export const MASK_COMMAND = AOE_HEADER_BYTES + 1;
+export const MASK_ERROR = AOE_HEADER_BYTES + 2;
+export const MASK_COUNT = AOE_HEADER_BYTES + 3;
+export const MASK_DIRECTIVES = AOE_HEADER_BYTES + 4;
+export const MASK_DIRECTIVE_BYTES = 8;
+/** Offset of the directive command within a directive; its MAC follows. */
+export const DIRECTIVE_COMMAND = 1;
+export const DIRECTIVE_MAC = 2;
+/** Most entries of a list: the count is one byte. */
+export const MASK_ENTRIES_MAX = 255;
+
+export const MASK_READ = 0;
+export const MASK_EDIT = 1;
+
+export const DIRECTIVE_NONE = 0;
+export const DIRECTIVE_ADD = 1;
+export const DIRECTIVE_DELETE = 2;
+
+export const MASK_ERROR_UNSPECIFIED = 1;
+export const MASK_ERROR_BAD_DIRECTIVE = 2;
+export const MASK_ERROR_FULL = 3;
+
+/**
+ * Writes a section: a request's directives, or (with `directive` 0) a response's list.
+ *
+ * @param macs Addresses back to back, six bytes each.
+ * @returns Length of the frame in bytes, before padding.
+ */
+export function writeMaskSection(
+  view: Uint8Array,
+  at: number,
+  command: number,
+  directive: number,
+  macs: Uint8Array,
+): number {
+  const count = macs.length / MAC_BYTES;
+  view[at + AOE_HEADER_BYTES] = 0;
+  view[at + MASK_COMMAND] = command;
+  view[at + MASK_ERROR] = 0;
+  view[at + MASK_COUNT] = count;
+  for (let i = 0; i < count; i++) {
+    const entry = at + MASK_DIRECTIVES + i * MASK_DIRECTIVE_BYTES;
+    view[entry] = 0;
+    view[entry + DIRECTIVE_COMMAND] = directive;
+    copyMac(view, entry + DIRECTIVE_MAC, macs, i * MAC_BYTES);
+  }
+  return MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES;
+}

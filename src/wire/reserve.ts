@@ -1,0 +1,32 @@
+// Reserve/release: 2 bytes at 24, MACs of 6 bytes at 26 (PROTOCOL.md, 'Reserve/release').
+
+import { AOE_HEADER_BYTES } from "./aoe.ts";
+import { MAC_BYTES } from "./ethernet.ts";
+
+export const RESERVE_COMMAND = AOE_HEADER_BYTES;
+export const RESERVE_COUNT = AOE_HEADER_BYTES + 1;
+export const RESERVE_MACS = AOE_HEADER_BYTES + 2;
+/** Most holders of a reservation: the count is one byte. */
+export const RESERVE_ENTRIES_MAX = 255;
+
+export const RESERVE_READ = 0;
+export const RESERVE_SET = 1;
+export const RESERVE_FORCE_SET = 2;
+
+/**
+ * Writes a section: a request's or a response's list of holders.
+ *
+ * @param macs Addresses back to back, six bytes each.
+ * @returns Length of the frame in bytes, before padding.
+ */
+export function writeReserveSection(
+  view: Uint8Array,
+  at: number,
+  command: number,
+  macs: Uint8Array,
+): number {
+  view[at + RESERVE_COMMAND] = command;
+  view[at + RESERVE_COUNT] = macs.length / MAC_BYTES;
+  view.set(macs, at + RESERVE_MACS);
+  return RESERVE_MACS + macs.length;
+}
