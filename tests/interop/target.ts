@@ -1,0 +1,92 @@
+// The targets under test: `./aoe serve`, as the executable that users get, and vblade where a
+// peer's answers are wanted.
+
+import { runChecked, type RunningProcess, type RunOptions } from "./process.ts";
+import type { Namespace } from "./testbed.ts";
+
+const repository = new URL("../..", import.meta.url).pathname;
+let executable: Promise<string> | undefined;
+
+/**
+ * The path of the executable, built when it is missing or older than any source. AOE_EXECUTABLE
+ * names another one, which is taken as it is.
+ */
+export function aoeExecutable(): Promise<string> {
+  return executable ??= findExecutable();
+}
+
+async function findExecutable(): Promise<string> {
+  const given = Deno.env.get("AOE_EXECUTABLE");
+  if (given) return given;
+  const path = `${repository}aoe`;
+  const builtAt = (await Deno.stat(path).catch(() => undefined))?.mtime?.getTime() ?? 0;
+  const newest = await Promise.all([
+    ...["main.ts", "deno.json", "deno.lock"].map((name) => Deno.stat(repository + name)),
+  ].map(async (info) => (await info).mtime?.getTime() ?? 0));
+  for (const folder of ["src", "ffi"]) newest.push(await newestIn(`${repository}${folder}`));
+  if (builtAt < Math.max(...newest)) {
+    // Test files can run side by side; one of them builds. (-o: the lock is not the server's.)
+    const build = [Deno.execPath(), "task", "build"];
+    await runChecked(["flock", "-o", `${repository}deno.json`, ...build], {
+      cwd: repository,
+      timeoutMs: 300_000,
+    });
+  }
+  return path;
+}
+
+async function newestIn(folder: string): Promise<number> {
+  let newest = 0;
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${folder}/${entry.name}`;
+    const at = entry.isDirectory
+      ? await newestIn(path)
+      : (await Deno.stat(path)).mtime?.getTime() ?? 0;
+    newest = Math.max(newest, at);
+  }
+  return newest;
+}
+
+/** What a target exports, and how. */
+export interface TargetOptions {
+  /** Interface names, joined by commas. */
+  readonly interfaces: string;
+  /** Pairs of address and path. */
+  readonly exports: readonly (readonly [address: string, path: string])[];
+  readonly flags?: readonly string[];
+  readonly process?: Omit<RunOptions, "input" | "timeoutMs">;
+}
+
+/** The words of an `aoe serve` command. */
+export async function serveCommand(options: TargetOptions): Promise<string[]> {
+  const exports = options.exports.flat();
+  return [
+    ...[await aoeExecutable(), "serve", ...options.flags ?? []],
+    ...[options.interfaces, ...exports],
+  ];
+}
+
+/** Starts `aoe serve` and waits until it has named every export, and so answers for it. */
+export async function startTarget(
+  namespace: Namespace,
+  options: TargetOptions,
+): Promise<RunningProcess> {
+  const target = namespace.start(await serveCommand(options), options.process);
+  for (const [address] of options.exports) {
+    await target.waitForLine(
+      new RegExp(`\\be?${address.replace(/^e/, "").replace(".", "\\.")}\\b`),
+    );
+  }
+  return target;
+}
+
+/** Starts one vblade for one export, as a peer. */
+export async function startVblade(
+  namespace: Namespace,
+  options: { readonly iface: string; readonly shelf: number; readonly slot: number; path: string },
+): Promise<RunningProcess> {
+  const { iface, shelf, slot, path } = options;
+  const vblade = namespace.start(["vblade", `${shelf}`, `${slot}`, iface, path]);
+  await vblade.waitForLine(/pid \d+: e\d+\.\d+, \d+ sectors/);
+  return vblade;
+}
