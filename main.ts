@@ -1,0 +1,15 @@
+// The entry: of the process, and of every worker in the bundled executable, where all modules share
+// this file's address. Both halves load lazily, so that a worker never pays for the command line.
+
+if ("WorkerGlobalScope" in globalThis) {
+  await import("./src/workers/pool.ts");
+} else {
+  const { explainError, runCommandLine } = await import("./src/commands/command_line.ts");
+  const giveUp = (event: Event, error: unknown) => {
+    event.preventDefault();
+    Deno.exit(explainError(error));
+  };
+  addEventListener("error", (event) => giveUp(event, event.error));
+  addEventListener("unhandledrejection", (event) => giveUp(event, event.reason));
+  Deno.exit(await runCommandLine(Deno.args));
+}

@@ -1,0 +1,231 @@
+// What the options and arguments of all commands accept. Every parser here refuses with one
+// sentence that says what is allowed; Optique puts the flag's name in front of it.
+
+import { type Message, message } from "@optique/core/message";
+import type { NonEmptyString } from "@optique/core/nonempty";
+import { option } from "@optique/core/primitives";
+import type { ValueParser } from "@optique/core/valueparser";
+import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
+import { parseMac } from "../wire/ethernet.ts";
+
+export const SECTOR_BYTES = 512;
+
+/** Linux's IFNAMSIZ without the closing zero. */
+const INTERFACE_NAME_CHARACTERS_MAX = 15;
+
+/** A shelf and slot: `e1.1` or `1.1`. */
+export function address(): ValueParser<"sync", Address> {
+  return valueParser("SHELF.SLOT", { shelf: 0, slot: 0 }, {
+    parse: (text) =>
+      parseAddress(text) ??
+        refuse`Expected a shelf from 0 to 65534 and a slot from 0 to 254, as in ${"e1.1"} or ${"1.1"}, but got ${text}.`,
+    format: ({ shelf, slot }) => formatAddress(shelf, slot),
+  });
+}
+
+/** MAC addresses separated by commas, as 12 lower-case hex digits each. */
+export function macList(): ValueParser<"sync", readonly string[]> {
+  return valueParser<readonly string[]>("MAC[,MAC...]", [], {
+    parse: (text) => {
+      const macs = [];
+      for (const part of text.split(",")) {
+        const mac = parseMac(part);
+        if (mac === undefined) {
+          return refuse`Expected MAC addresses of 12 hex digits, with or without colons, separated by commas, but got ${part}.`;
+        }
+        macs.push(mac.toHex());
+      }
+      return macs;
+    },
+    format: (macs) => macs.join(","),
+  });
+}
+
+/** Names of network interfaces separated by commas, each once. */
+export function interfaceList(): ValueParser<"sync", readonly string[]> {
+  return valueParser<readonly string[]>("IFACE[,IFACE...]", [], {
+    parse: (text) => {
+      const names = new Set<string>();
+      for (const name of text.split(",")) {
+        if (!isInterfaceName(name)) return refuseInterface(name);
+        if (names.has(name)) {
+          return refuse`Expected each interface once, but got ${name} twice.`;
+        }
+        names.add(name);
+      }
+      return [...names];
+    },
+    format: (names) => names.join(","),
+    suggest: interfaceNames,
+  });
+}
+
+/** The name of one network interface. */
+export function interfaceName(): ValueParser<"sync", string> {
+  return valueParser("IFACE", "", {
+    parse: (text) => isInterfaceName(text) ? text : refuseInterface(text),
+    format: (name) => name,
+    suggest: interfaceNames,
+  });
+}
+
+/** A number of bytes, with K, M, G, T or P (powers of 1024) behind it if wanted. */
+export function byteSize(
+  options: { readonly min?: number } = {},
+): ValueParser<"sync", number> {
+  const min = options.min ?? 1;
+  return valueParser("SIZE", min, {
+    parse: (text) => {
+      const bytes = parseBytes(text);
+      return bytes !== undefined && bytes >= min
+        ? bytes
+        : refuse`Expected bytes, or a number with K, M, G or T, of at least ${
+          String(min)
+        }, but got ${text}.`;
+    },
+    format: String,
+  });
+}
+
+/** Sectors of 512 bytes as a plain number, or bytes with a suffix. The value is in sectors. */
+export function sectorsOrBytes(
+  options: { readonly min?: number } = {},
+): ValueParser<"sync", number> {
+  const min = options.min ?? 0;
+  return valueParser("SECTORS", min, {
+    parse: (text) => {
+      const bytes = /^\d+$/.test(text) ? Number(text) * SECTOR_BYTES : parseBytes(text);
+      if (bytes === undefined || bytes > Number.MAX_SAFE_INTEGER || bytes < min * SECTOR_BYTES) {
+        return refuse`Expected sectors of 512 bytes, or bytes with K, M, G or T, of at least ${
+          String(min)
+        }, but got ${text}.`;
+      }
+      if (bytes % SECTOR_BYTES !== 0) {
+        return refuse`Expected a multiple of 512 bytes, but got ${text}.`;
+      }
+      return bytes / SECTOR_BYTES;
+    },
+    format: String,
+  });
+}
+
+/** A time in seconds, fractions allowed. The value is in milliseconds. */
+export function seconds(
+  options: { readonly min?: number; readonly max?: number } = {},
+): ValueParser<"sync", number> {
+  const { min = 0.001, max = 86_400 } = options;
+  return valueParser("SECONDS", min * 1000, {
+    parse: (text) => {
+      const value = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max
+        ? Math.round(value * 1000)
+        : refuse`Expected seconds from ${String(min)} to ${String(max)}, but got ${text}.`;
+    },
+    format: (ms) => String(ms / 1000),
+  });
+}
+
+/** The path of a file or device, or the URL of what stands in for one. */
+export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", string> {
+  return {
+    ...valueParser(metavar, "", {
+      parse: (text) => text === "" ? refuse`Expected a path, but got nothing.` : text,
+      format: (text) => text,
+    }),
+    *suggest(prefix) {
+      yield { kind: "file", type: "any", pattern: prefix };
+    },
+  };
+}
+
+/** The option `--json`, which every command has. */
+export function jsonFlag() {
+  return option("--json", { description: message`Write JSON, one value a line.` });
+}
+
+/** A whole number between two bounds, both allowed. */
+export function integerBetween(
+  min: number,
+  max: number,
+  metavar: NonEmptyString = "N",
+): ValueParser<"sync", number> {
+  return valueParser(metavar, min, {
+    parse: (text) => {
+      const value = /^\d+$/.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max
+        ? value
+        : refuse`Expected a whole number from ${String(min)} to ${String(max)}, but got ${text}.`;
+    },
+    format: String,
+  });
+}
+
+/** Bytes of a plain number or one with a suffix; undefined when it is neither or no whole number. */
+function parseBytes(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)([kmgtp]?)(?:i?b)?$/i.exec(text);
+  if (match === null) return undefined;
+  const bytes = Number(match[1]) * 1024 ** " kmgtp".indexOf(match[2]?.toLowerCase() || " ");
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+function isInterfaceName(text: string): boolean {
+  return /^[^\s/:,]+$/.test(text) && text.length <= INTERFACE_NAME_CHARACTERS_MAX &&
+    text !== "." && text !== "..";
+}
+
+function refuseInterface(text: string): Refusal {
+  return refuse`Expected the name of a network interface, as in ${"eth0"}, but got ${text}.`;
+}
+
+/** For shell completion: the interfaces this machine has. */
+function interfaceNames(): Iterable<string> {
+  try {
+    return [...Deno.readDirSync("/sys/class/net")].map((entry) => entry.name).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** Why a text is not accepted. */
+class Refusal {
+  constructor(readonly reason: Message) {}
+}
+
+/** The sentence for a text that is not accepted. */
+function refuse(strings: TemplateStringsArray, ...values: readonly string[]): Refusal {
+  return new Refusal(message(strings, ...values));
+}
+
+/** Makes Optique's interface of a function that returns the value or the sentence that refuses it. */
+function valueParser<T>(
+  metavar: NonEmptyString,
+  placeholder: T,
+  functions: {
+    readonly parse: (text: string) => T | Refusal;
+    readonly format: (value: T) => string;
+    readonly suggest?: () => Iterable<string>;
+  },
+): ValueParser<"sync", T> {
+  const { parse, format, suggest } = functions;
+  return {
+    mode: "sync",
+    metavar,
+    placeholder,
+    format,
+    parse: (text) => {
+      const result = parse(text);
+      return result instanceof Refusal
+        ? { success: false, error: result.reason }
+        : { success: true, value: result };
+    },
+    ...(suggest === undefined ? {} : {
+      *suggest(prefix: string) {
+        // A list is completed at its last part.
+        const kept = prefix.slice(0, prefix.lastIndexOf(",") + 1);
+        for (const name of suggest()) {
+          if ((kept + name).startsWith(prefix)) yield { kind: "literal", text: kept + name };
+        }
+      },
+    }),
+  };
+}

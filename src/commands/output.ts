@@ -1,0 +1,130 @@
+// What every command says to its user: lines and JSON to stdout, warnings and errors to stderr.
+// Colours only on a terminal, and none when NO_COLOR is set (https://no-color.org). Writing is
+// synchronous, so that nothing is lost when the process exits right behind it.
+
+/** An error whose message is meant for the user: one clear sentence, no stack. */
+export class Failure extends Error {
+  /** What the process exits with: 1 failed, 2 wrong use. */
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode = 1) {
+    super(message);
+    this.name = "Failure";
+    this.exitCode = exitCode;
+  }
+}
+
+/** The styles of {@linkcode paint}, as SGR codes. */
+const SGR = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
+
+/** Width of a terminal that does not say how wide it is, and of everything that is no terminal. */
+const WIDTH_DEFAULT = 80;
+
+/** How long one write waits for a reader that lets a non-blocking pipe run full. */
+const RETRY_MS = 5;
+
+const encoder = new TextEncoder();
+let stdoutOpen = true;
+
+/**
+ * Writes one line to stdout.
+ *
+ * @returns false once nobody reads any more (`aoe discover | head -1`): the line went nowhere, and
+ * a command that has nothing else to do may end; one that serves goes on.
+ */
+export function printLine(line: string): boolean {
+  if (stdoutOpen) stdoutOpen = writeAll(Deno.stdout, line + "\n");
+  return stdoutOpen;
+}
+
+/** Writes one value as a line of JSON to stdout. Returns as {@linkcode printLine}. */
+export function printJson(value: unknown): boolean {
+  return printLine(JSON.stringify(value));
+}
+
+/** Writes one line to stderr. */
+export function printError(line: string): void {
+  writeAll(Deno.stderr, line + "\n");
+}
+
+/** Tells the user on stderr what will bite, though the command goes on. */
+export function warn(sentence: string): void {
+  printError(`${paint("aoe: warning:", "yellow", Deno.stderr)} ${sentence}`);
+}
+
+/** Colours a text when the stream that it is meant for is a terminal. */
+export function paint(
+  text: string,
+  style: keyof typeof SGR,
+  stream: { isTerminal(): boolean } = Deno.stdout,
+): string {
+  return hasColors(stream) ? `\x1b[${SGR[style]}m${text}\x1b[0m` : text;
+}
+
+/** Whether a stream gets colours. */
+export function hasColors(stream: { isTerminal(): boolean }): boolean {
+  return (Deno.env.get("NO_COLOR") ?? "") === "" && Deno.env.get("TERM") !== "dumb" &&
+    stream.isTerminal();
+}
+
+/** Columns of the terminal on stdout, 80 when there is none. */
+export function outputWidth(): number {
+  try {
+    return Deno.consoleSize().columns || WIDTH_DEFAULT;
+  } catch {
+    return WIDTH_DEFAULT;
+  }
+}
+
+/**
+ * Lays rows out in columns, two spaces apart. Columns named in `right` are aligned to the right.
+ * On a terminal the last column is cut to fit it; a pipe gets everything.
+ */
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  options: { readonly right?: readonly string[]; readonly width?: number } = {},
+): string[] {
+  const width = options.width ?? (Deno.stdout.isTerminal() ? outputWidth() : Infinity);
+  const widths = header.map((name, column) =>
+    rows.reduce((most, row) => Math.max(most, row[column]?.length ?? 0), name.length)
+  );
+  return [header, ...rows].map((row) => {
+    const cells = header.map((name, column) => {
+      const cell = row[column] ?? "";
+      const cellWidth = widths[column] ?? 0;
+      return options.right?.includes(name) ? cell.padStart(cellWidth) : cell.padEnd(cellWidth);
+    });
+    const line = cells.join("  ").trimEnd();
+    return line.length > width ? line.slice(0, width - 1) + "…" : line;
+  });
+}
+
+/** Writes a size for people: `10.0 GiB`, and the exact bytes below 1 KiB. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+  let value = bytes / 1024;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${value.toFixed(value < 100 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** Writes all of a text, waiting for slow readers; false when the reader has gone. */
+function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): boolean {
+  const bytes = encoder.encode(text);
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += stream.writeSync(at === 0 ? bytes : bytes.subarray(at));
+    } catch (error) {
+      if (error instanceof Deno.errors.BrokenPipe) return false;
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      // The other end of an ssh session leaves pipes and terminals non-blocking.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+    }
+  }
+  return true;
+}

@@ -1,0 +1,136 @@
+// The command line of `aoe serve`; serve.ts is what it does.
+
+import { object, tuple } from "@optique/core/constructs";
+import { commandLine, lineBreak, message } from "@optique/core/message";
+import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
+import { argument, command, flag, option } from "@optique/core/primitives";
+import type { Address } from "../wire/aoe.ts";
+import {
+  address,
+  byteSize,
+  integerBetween,
+  interfaceList,
+  jsonFlag,
+  macList,
+  path,
+  sectorsOrBytes,
+} from "./arguments.ts";
+
+/** The Linux driver never comes up with fewer than 2 buffers; PROTOCOL asks for 16. */
+const BUFFERS_MIN = 16;
+/** The advert's field has 16 bits. */
+const BUFFERS_MAX = 65_535;
+/** What the Linux driver uses at most. */
+const BUFFERS_DEFAULT = 64;
+const WORKERS_MAX = 256;
+const POLL_US_MAX = 1_000_000;
+
+/** What `aoe serve` was asked to do. */
+export interface ServeOptions {
+  readonly interfaces: readonly string[];
+  readonly exports: readonly { readonly address: Address; readonly path: string }[];
+  /** Commands an initiator may have in flight, as advertised. */
+  readonly buffers: number;
+  readonly direct: boolean;
+  readonly sync: boolean;
+  readonly readOnly: boolean;
+  /** Who is answered, as 12 lower-case hex digits each; everybody when empty. */
+  readonly macs: readonly string[];
+  readonly offsetSectors: number | undefined;
+  readonly lengthSectors: number | undefined;
+  readonly sizeBytes: number | undefined;
+  readonly workers: number | undefined;
+  readonly pollUs: number;
+  readonly uring: boolean;
+  readonly force: boolean;
+  readonly json: boolean;
+  /** -1 quiet, 0, 1 and 2 for -v and -vv. */
+  readonly verbosity: number;
+}
+
+/** `aoe serve IFACE[,IFACE...] (SHELF.SLOT PATH)...` */
+export const serveParser = command(
+  "serve",
+  map(
+    object({
+      interfaces: argument(interfaceList(), {
+        description: message`Interfaces to serve on.`,
+      }),
+      exports: multiple(
+        tuple([
+          argument(address(), { description: message`Where the disk appears, as in e1.1.` }),
+          argument(path(), { description: message`Image file or block device to export.` }),
+        ]),
+        { min: 1 },
+      ),
+      buffers: withDefault(
+        option("-b", "--buffers", integerBetween(BUFFERS_MIN, BUFFERS_MAX), {
+          description: message`Commands that may be in flight, as advertised.`,
+        }),
+        BUFFERS_DEFAULT,
+      ),
+      direct: option("-d", "--direct", {
+        description: message`Go around the page cache (O_DIRECT).`,
+      }),
+      sync: option("-s", "--sync", {
+        description: message`Answer a write when it is on stable storage.`,
+      }),
+      readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
+      macs: withDefault(
+        option("-m", "--mac", macList(), {
+          description: message`Answer these MAC addresses only.`,
+        }),
+        [],
+      ),
+      offsetSectors: optional(
+        option("-o", "--offset", sectorsOrBytes(), {
+          description:
+            message`Export from here on: sectors of 512 bytes, or bytes with K, M, G or T.`,
+        }),
+      ),
+      lengthSectors: optional(
+        option("-l", "--length", sectorsOrBytes({ min: 1 }), {
+          description: message`Export so much, in the same units.`,
+        }),
+      ),
+      sizeBytes: optional(
+        option("--size", byteSize({ min: 512 }), {
+          description: message`Create the image if it does not exist, sparse, of so many bytes.`,
+        }),
+      ),
+      workers: optional(
+        option("--workers", integerBetween(1, WORKERS_MAX), {
+          description: message`Threads. As many as exports, at most the cores, without it.`,
+        }),
+      ),
+      pollUs: withDefault(
+        option("--poll", integerBetween(0, POLL_US_MAX, "USEC"), {
+          description: message`Spin so long before sleeping, for latency.`,
+        }),
+        0,
+      ),
+      noUring: option("--no-uring", { description: message`Do without io_uring.` }),
+      force: option("--force", {
+        description: message`Serve a mounted device, or an address that already answers.`,
+      }),
+      json: jsonFlag(),
+      quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
+      verbose: multiple(
+        flag("-v", "--verbose", { description: message`Say more; twice for every command.` }),
+      ),
+    }),
+    ({ exports, noUring, quiet, verbose, ...rest }): ServeOptions => ({
+      ...rest,
+      exports: exports.map(([address, path]) => ({ address, path })),
+      uring: !noUring,
+      verbosity: quiet ? -1 : Math.min(verbose.length, 2),
+    }),
+  ),
+  {
+    brief: message`Export image files and block devices.`,
+    description:
+      message`Exports image files and block devices over every named interface, until SIGINT or SIGTERM.`,
+    footer: message`Example: ${commandLine("aoe serve eth0 1.1 disk.img --size 10G")}${lineBreak()}
+One name for two paths: ${commandLine("aoe serve eth0,eth1 e1.1 /dev/sdb e1.2 /dev/sdc")}`,
+  },
+);
