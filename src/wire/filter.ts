@@ -19,6 +19,10 @@ export const INSTRUCTION_BYTES = 8;
 /** BPF_MAXINSNS: the kernel takes no longer program. */
 const INSTRUCTIONS_MAX = 4096;
 const ACCEPT_ALL_BYTES = 0xffffffff;
+/** SKF_AD_OFF + SKF_AD_PKTTYPE (linux/filter.h): whom the frame was addressed to. */
+const PACKET_TYPE = 0xfffff000 + 4;
+/** linux/if_packet.h: to another host, seen because the interface is promiscuous. */
+const PACKET_OTHERHOST = 3;
 
 /** One instruction, before it becomes bytes. */
 interface Instruction {
@@ -44,6 +48,21 @@ function assemble(program: readonly Instruction[]): Uint8Array {
   return bytes;
 }
 
+/** Passes AoE frames to this host or to all, and leaves byte 14 in the accumulator. */
+function aoeToThisHost(): Instruction[] {
+  return [
+    // A bridge floods what it cannot place: a frame for the same shelf.slot of another host must
+    // not be carried out here as well.
+    instruction(LOAD_BYTE, PACKET_TYPE),
+    instruction(JUMP_EQUAL, PACKET_OTHERHOST, 0, 1),
+    instruction(RETURN, 0),
+    instruction(LOAD_HALF, ETHERNET_TYPE),
+    instruction(JUMP_EQUAL, ETHERTYPE_AOE, 1, 0),
+    instruction(RETURN, 0),
+    instruction(LOAD_BYTE, AOE_VERSION_FLAGS),
+  ];
+}
+
 /**
  * A program that passes AoE requests for the given exports and for the broadcast addresses.
  * Exports of one shelf are tested together, so that a hundred slots cost one shelf comparison.
@@ -61,10 +80,7 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
   const everySlot = new Set(addresses.map((address) => address.slot));
   slotsOfShelf.set(SHELF_BROADCAST, everySlot);
   const program = [
-    instruction(LOAD_HALF, ETHERNET_TYPE),
-    instruction(JUMP_EQUAL, ETHERTYPE_AOE, 1, 0),
-    instruction(RETURN, 0),
-    instruction(LOAD_BYTE, AOE_VERSION_FLAGS),
+    ...aoeToThisHost(),
     instruction(JUMP_SET, FLAG_RESPONSE, 0, 1),
     instruction(RETURN, 0),
   ];
@@ -96,10 +112,7 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
 /** A program that passes AoE responses only: what an initiator's socket is for. */
 export function initiatorFilter(): Uint8Array {
   return assemble([
-    instruction(LOAD_HALF, ETHERNET_TYPE),
-    instruction(JUMP_EQUAL, ETHERTYPE_AOE, 1, 0),
-    instruction(RETURN, 0),
-    instruction(LOAD_BYTE, AOE_VERSION_FLAGS),
+    ...aoeToThisHost(),
     instruction(JUMP_SET, FLAG_RESPONSE, 1, 0),
     instruction(RETURN, 0),
     instruction(RETURN, ACCEPT_ALL_BYTES),
