@@ -1,0 +1,204 @@
+// `deno task build`: makes ./aoe, one executable file, and says in one sentence which kind it is.
+//
+// Real `deno compile` needs `denort`, which only Deno's own download site has. Where it cannot be
+// had, the fallback is a self-extracting file: a shell script, then the bundle and the deno binary,
+// both compressed. It unpacks itself once per user and then becomes deno (exec), so signals,
+// exit codes and file descriptors are the program's own. The script is extract.sh beside this file.
+
+const OUTPUT = "aoe";
+const BUILD_DIR = ".build";
+const BUNDLE = `${BUILD_DIR}/aoe.js`;
+const STAMP = `${BUILD_DIR}/stamp`;
+const EXTRACT_SCRIPT = ".tasks/extract.sh";
+
+/** What ./aoe depends on. */
+const SOURCES = [
+  "main.ts",
+  "src",
+  "ffi",
+  "deno.json",
+  "deno.lock",
+  ".tasks/build.ts",
+  EXTRACT_SCRIPT,
+];
+
+/** How ./aoe runs in both kinds: FFI permission cannot be narrowed, and nobody is there to ask. */
+const RUN_FLAGS = ["--allow-all", "--no-prompt"];
+/** What only `deno run` would otherwise look for in the user's directory or on the network. */
+const DENO_RUN_FLAGS = ["--no-config", "--no-lock", "--no-remote", "--no-npm", "--quiet"];
+
+const DENORT_PROBE_MS = 5_000;
+const COMPILE_MS_MAX = 180_000;
+
+const encoder = new TextEncoder();
+
+/** Brings ./aoe up to date. */
+async function build(): Promise<void> {
+  Deno.chdir(new URL("..", import.meta.url));
+  Deno.mkdirSync(BUILD_DIR, { recursive: true });
+  const stamp = await digest(await sourceBytes());
+  if (readText(STAMP) === stamp + modified(OUTPUT)) {
+    say("./aoe is up to date.");
+    return;
+  }
+  await bundle();
+  const obstacle = await compile();
+  if (obstacle === undefined) {
+    say(`Made ./aoe with deno compile, ${megabytes(OUTPUT)}.`);
+  } else {
+    await packSelfExtracting();
+    say(`Made ./aoe, a self-extracting file of ${megabytes(OUTPUT)}, since ${obstacle}.`);
+  }
+  Deno.writeTextFileSync(STAMP, stamp + modified(OUTPUT));
+}
+
+/** Joins main.ts and everything it imports into one module, which is its own worker entry too. */
+async function bundle(): Promise<void> {
+  const made = temporary(BUNDLE);
+  await run(["bundle", "--quiet", "--minify", "--output", made, "main.ts"]);
+  Deno.renameSync(made, BUNDLE);
+}
+
+/** Tries `deno compile`; says why it is not possible. */
+async function compile(): Promise<string | undefined> {
+  const obstacle = await denortObstacle();
+  if (obstacle !== undefined) return obstacle;
+  const made = temporary(OUTPUT);
+  try {
+    await run([
+      "compile",
+      "--quiet",
+      ...RUN_FLAGS,
+      "--no-config",
+      "--no-lock",
+      "--output",
+      made,
+      BUNDLE,
+    ]);
+    Deno.renameSync(made, OUTPUT);
+    return undefined;
+  } catch (error) {
+    return `deno compile failed (${(error as Error).message})`;
+  }
+}
+
+/** Why `deno compile` would not find its runtime; undefined when it would. */
+async function denortObstacle(): Promise<string | undefined> {
+  if (Deno.env.has("DENORT_BIN")) return undefined;
+  const name = `release/v${Deno.version.deno}/denort-${Deno.build.target}.zip`;
+  const home = Deno.env.get("DENO_DIR") ??
+    `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/deno`;
+  if (readable(`${home}/dl/${name}`)) return undefined;
+  try {
+    const signal = AbortSignal.timeout(DENORT_PROBE_MS);
+    const response = await fetch(`https://dl.deno.land/${name}`, { method: "HEAD", signal });
+    return response.ok ? undefined : `Deno's download site has no denort (${response.status})`;
+  } catch {
+    return "deno compile needs denort and Deno's download site cannot be reached";
+  }
+}
+
+/** Writes the script, the bundle and the deno binary one behind the other. */
+async function packSelfExtracting(): Promise<void> {
+  const bundleBytes = Deno.readFileSync(BUNDLE);
+  const bundlePacked = await gzip(bundleBytes);
+  const runtime = await packedRuntime();
+  const fields: Record<string, string> = {
+    BUNDLE_ID: (await digest(bundleBytes)).slice(0, 16),
+    BUNDLE_BYTES: String(bundlePacked.length),
+    RUNTIME_ID: runtime.id,
+    RUN_FLAGS: [...RUN_FLAGS, ...DENO_RUN_FLAGS].join(" "),
+  };
+  const script = Deno.readTextFileSync(EXTRACT_SCRIPT)
+    .replace(/@([A-Z_]+)@/g, (whole, field: string) => fields[field] ?? whole);
+  // The script names its own length, at a fixed width so that writing it does not change it.
+  const length = encoder.encode(script).length;
+  const header = script.replace("#LENGTH", String(length).padEnd("#LENGTH".length));
+  const made = temporary(OUTPUT);
+  using file = Deno.openSync(made, { write: true, create: true, truncate: true, mode: 0o755 });
+  for (const part of [encoder.encode(header), bundlePacked, Deno.readFileSync(runtime.path)]) {
+    for (let at = 0; at < part.length;) at += file.writeSync(part.subarray(at));
+  }
+  Deno.renameSync(made, OUTPUT);
+}
+
+/** The deno that runs this, compressed; kept in .build, since packing it takes seconds. */
+async function packedRuntime(): Promise<{ id: string; path: string }> {
+  const id = `${Deno.version.deno}-${Deno.build.target}`;
+  const path = `${BUILD_DIR}/deno-${id}.gz`;
+  if (!readable(path)) {
+    const made = temporary(path);
+    using source = await Deno.open(Deno.execPath());
+    using target = await Deno.create(made);
+    await source.readable.pipeThrough(new CompressionStream("gzip")).pipeTo(target.writable);
+    Deno.renameSync(made, path);
+  }
+  return { id, path };
+}
+
+/** Runs deno with these arguments and throws what it says when it fails. */
+async function run(args: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    stdin: "null",
+    signal: AbortSignal.timeout(COMPILE_MS_MAX),
+  }).output();
+  const said = new TextDecoder().decode(stderr).trim();
+  if (!success) throw new Error(said === "" ? `deno ${args[0]} gave no reason` : said);
+}
+
+/** Every source file's path and content, one behind the other. */
+function sourceBytes(): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: BlobPart[] = [Deno.version.deno, Deno.env.get("DENORT_BIN") ?? ""];
+  const add = (path: string) => {
+    if (!Deno.statSync(path).isDirectory) parts.push(`\n${path}\n`, Deno.readFileSync(path));
+    else {
+      const names = [...Deno.readDirSync(path)].map((entry) => entry.name).sort();
+      for (const name of names) add(`${path}/${name}`);
+    }
+  };
+  SOURCES.forEach(add);
+  return new Blob(parts).bytes();
+}
+
+async function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const packed = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
+  return await new Response(packed).bytes();
+}
+
+async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+/** A name beside `path`, so that a rename puts the finished file there in one step. */
+function temporary(path: string): string {
+  return `${BUILD_DIR}/${path.replaceAll("/", "_")}.${Deno.pid}`;
+}
+
+function readable(path: string): boolean {
+  return modified(path) !== "";
+}
+
+/** Tells one state of a file from another; empty when there is none. */
+function modified(path: string): string {
+  try {
+    const { mtime, size } = Deno.statSync(path);
+    return ` ${mtime?.getTime()} ${size}`;
+  } catch {
+    return "";
+  }
+}
+
+function readText(path: string): string {
+  return readable(path) ? Deno.readTextFileSync(path) : "";
+}
+
+function megabytes(path: string): string {
+  return `${(Deno.statSync(path).size / 1e6).toFixed(1)} MB`;
+}
+
+function say(sentence: string): void {
+  console.log(sentence);
+}
+
+await build();
