@@ -1,9 +1,10 @@
 // What the options and arguments of all commands accept. Every parser here refuses with one
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
-import { type Message, message } from "@optique/core/message";
+import { type Message, message, text as plainText } from "@optique/core/message";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { option } from "@optique/core/primitives";
+import type { Usage } from "@optique/core/usage";
 import type { ValueParser } from "@optique/core/valueparser";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { parseMac } from "../wire/ethernet.ts";
@@ -79,9 +80,7 @@ export function byteSize(
       const bytes = parseBytes(text);
       return bytes !== undefined && bytes >= min
         ? bytes
-        : refuse`Expected bytes, or a number with K, M, G or T, of at least ${
-          String(min)
-        }, but got ${text}.`;
+        : refuse`Expected a number of bytes (at least ${min}), with K, M, G or T behind it if wanted, but got ${text}.`;
     },
     format: String,
   });
@@ -96,9 +95,7 @@ export function sectorsOrBytes(
     parse: (text) => {
       const bytes = /^\d+$/.test(text) ? Number(text) * SECTOR_BYTES : parseBytes(text);
       if (bytes === undefined || bytes > Number.MAX_SAFE_INTEGER || bytes < min * SECTOR_BYTES) {
-        return refuse`Expected sectors of 512 bytes, or bytes with K, M, G or T, of at least ${
-          String(min)
-        }, but got ${text}.`;
+        return refuse`Expected a number of 512-byte sectors (at least ${min}), or of bytes with K, M, G or T behind it, but got ${text}.`;
       }
       if (bytes % SECTOR_BYTES !== 0) {
         return refuse`Expected a multiple of 512 bytes, but got ${text}.`;
@@ -119,7 +116,7 @@ export function seconds(
       const value = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
       return value >= min && value <= max
         ? Math.round(value * 1000)
-        : refuse`Expected seconds from ${String(min)} to ${String(max)}, but got ${text}.`;
+        : refuse`Expected seconds from ${min} to ${max}, but got ${text}.`;
     },
     format: (ms) => String(ms / 1000),
   });
@@ -138,6 +135,15 @@ export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", stri
   };
 }
 
+/** A usage line in which `[OPTION...]` stands for all options, which the help lists below it. */
+export function shortUsage(usage: Usage): Usage {
+  const isOption = (term: Usage[number]): boolean =>
+    term.type === "option" ||
+    (term.type === "optional" || term.type === "multiple") && term.terms.every(isOption);
+  const options: Usage = [{ type: "optional", terms: [{ type: "literal", value: "OPTION..." }] }];
+  return [...options, ...usage.filter((term) => !isOption(term))];
+}
+
 /** The option `--json`, which every command has. */
 export function jsonFlag() {
   return option("--json", { description: message`Write JSON, one value a line.` });
@@ -154,7 +160,7 @@ export function integerBetween(
       const value = /^\d+$/.test(text) ? Number(text) : NaN;
       return value >= min && value <= max
         ? value
-        : refuse`Expected a whole number from ${String(min)} to ${String(max)}, but got ${text}.`;
+        : refuse`Expected a whole number from ${min} to ${max}, but got ${text}.`;
     },
     format: String,
   });
@@ -192,8 +198,9 @@ class Refusal {
 }
 
 /** The sentence for a text that is not accepted. */
-function refuse(strings: TemplateStringsArray, ...values: readonly string[]): Refusal {
-  return new Refusal(message(strings, ...values));
+function refuse(strings: TemplateStringsArray, ...values: readonly (string | number)[]): Refusal {
+  const terms = values.map((value) => typeof value === "number" ? plainText(String(value)) : value);
+  return new Refusal(message(strings, ...terms));
 }
 
 /** Makes Optique's interface of a function that returns the value or the sentence that refuses it. */

@@ -1,4 +1,4 @@
-// argv → one subcommand → an exit code. A new command is one line in `commands`.
+// argv → one subcommand → an exit code. A new command is one line in `COMMANDS`.
 
 import { or } from "@optique/core/constructs";
 import { runParserSync } from "@optique/core/facade";
@@ -6,6 +6,7 @@ import { formatMessage, message } from "@optique/core/message";
 import { map } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
+import { manParser, runMan } from "./man.ts";
 import { Failure, hasColors, outputWidth, printError, printLine } from "./output.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
@@ -15,10 +16,16 @@ const EXIT_USAGE = 2;
 /** What it exits with after a mistake of our own (EX_SOFTWARE of sysexits.h). */
 const EXIT_INTERNAL = 70;
 
-/** Every command: how its arguments are read, and what runs. */
-const commands = or(
-  bind(serveParser, runServe),
-);
+/** Help is hard to read in wider lines. */
+const HELP_COLUMNS_MAX = 100;
+
+type Command = Parser<"sync", () => Promise<number>, unknown>;
+
+/** Every command by its name: how its arguments are read, and what runs. */
+const COMMANDS: Readonly<Record<string, Command>> = {
+  serve: bind(serveParser, runServe),
+  man: bind(manParser, (options) => runMan(COMMANDS, options)),
+};
 
 /** Reads the arguments, runs the command they name, and returns what the process exits with. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
@@ -36,7 +43,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
 export function explainError(error: unknown): number {
   const known = error instanceof Failure;
   const text = error instanceof Error ? error.message : String(error);
-  printError(`aoe: ${known ? "" : "Internal error: "}${text.replace(/\s*\n\s*/g, " ")}`);
+  printError(`aoe: ${known ? "" : "Internal error: "}${oneLine(text)}`);
   if (Deno.env.get("AOE_DEBUG") === "1" && error instanceof Error) printError(error.stack ?? "");
   return known ? error.exitCode : EXIT_INTERNAL;
 }
@@ -45,27 +52,44 @@ export function explainError(error: unknown): number {
 function bind<Options, State>(
   parser: Parser<"sync", Options, State>,
   run: (options: Options) => Promise<number>,
-) {
+): Command {
   return map(parser, (options) => () => run(options));
 }
 
 /** What the arguments ask for; when they ask for help or are wrong, that has been shown. */
 function readArguments(args: readonly string[]): () => Promise<number> {
   const exitWith = (exitCode: number) => () => Promise.resolve(exitCode);
-  return runParserSync(commands, "aoe", args.length === 0 ? ["--help"] : args, {
-    brief: message`ATA over Ethernet: serve disks, find them, use them.`,
-    colors: hasColors(Deno.stdout),
-    maxWidth: Math.min(outputWidth(), 100),
-    showDefault: true,
-    help: { option: true, command: true, onShow: exitWith },
-    version: { value: configuration.version, option: true, onShow: exitWith },
-    completion: { command: { names: ["completions"] }, onShow: exitWith },
-    stdout: printLine,
-    stderr: () => {},
-    aboveError: "none",
-    onError: (_, error) => {
-      printError(`aoe: ${formatMessage(error, { colors: hasColors(Deno.stderr), quotes: true })}`);
-      return exitWith(EXIT_USAGE);
+  const name = args[0] ?? "";
+  // A command that is named is read alone: its own errors say more than those of a choice do.
+  const parser = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  return runParserSync(
+    parser ?? or(...Object.values(COMMANDS)),
+    "aoe",
+    args.length === 0 ? ["--help"] : args,
+    {
+      brief: message`ATA over Ethernet: serve disks, find them, use them.`,
+      usageLine: [{ type: "literal", value: "COMMAND" }, { type: "ellipsis" }],
+      colors: hasColors(Deno.stdout),
+      maxWidth: Math.min(outputWidth(), HELP_COLUMNS_MAX),
+      help: { option: { names: ["-h", "--help"] }, command: { hidden: true }, onShow: exitWith },
+      version: {
+        value: configuration.version,
+        option: { names: ["-V", "--version"] },
+        onShow: exitWith,
+      },
+      completion: { command: { names: ["completions"] }, onShow: exitWith },
+      stdout: printLine,
+      stderr: () => {},
+      aboveError: "none",
+      onError: (_, error) => {
+        printError(`aoe: ${oneLine(formatMessage(error, { colors: hasColors(Deno.stderr) }))}`);
+        printError(`Try: aoe ${parser === undefined ? "" : `${name} `}--help`);
+        return exitWith(EXIT_USAGE);
+      },
     },
-  });
+  );
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ");
 }

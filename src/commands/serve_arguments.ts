@@ -1,7 +1,7 @@
 // The command line of `aoe serve`; serve.ts is what it does.
 
 import { object, tuple } from "@optique/core/constructs";
-import { commandLine, lineBreak, message } from "@optique/core/message";
+import { commandLine, lineBreak, message, text } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, flag, option } from "@optique/core/primitives";
 import type { Address } from "../wire/aoe.ts";
@@ -14,6 +14,7 @@ import {
   macList,
   path,
   sectorsOrBytes,
+  shortUsage,
 } from "./arguments.ts";
 
 /** The Linux driver never comes up with fewer than 2 buffers; PROTOCOL asks for 16. */
@@ -24,6 +25,8 @@ const BUFFERS_MAX = 65_535;
 const BUFFERS_DEFAULT = 64;
 const WORKERS_MAX = 256;
 const POLL_US_MAX = 1_000_000;
+
+const EXAMPLE = commandLine("aoe serve eth0 1.1 disk.img");
 
 /** What `aoe serve` was asked to do. */
 export interface ServeOptions {
@@ -55,17 +58,28 @@ export const serveParser = command(
     object({
       interfaces: argument(interfaceList(), {
         description: message`Interfaces to serve on.`,
+        errors: { endOfInput: message`Missing the interface to serve on, as in ${EXAMPLE}.` },
       }),
       exports: multiple(
         tuple([
           argument(address(), { description: message`Where the disk appears, as in e1.1.` }),
-          argument(path(), { description: message`Image file or block device to export.` }),
+          argument(path(), {
+            description: message`Image file or block device to export.`,
+            errors: { endOfInput: message`Missing the path behind the last SHELF.SLOT.` },
+          }),
         ]),
-        { min: 1 },
+        {
+          min: 1,
+          errors: {
+            tooFew: message`Missing what to export: SHELF.SLOT and PATH, as in ${EXAMPLE}.`,
+          },
+        },
       ),
       buffers: withDefault(
         option("-b", "--buffers", integerBetween(BUFFERS_MIN, BUFFERS_MAX), {
-          description: message`Commands that may be in flight, as advertised.`,
+          description: message`Commands that may be in flight (default ${
+            text(String(BUFFERS_DEFAULT))
+          }).`,
         }),
         BUFFERS_DEFAULT,
       ),
@@ -90,22 +104,22 @@ export const serveParser = command(
       ),
       lengthSectors: optional(
         option("-l", "--length", sectorsOrBytes({ min: 1 }), {
-          description: message`Export so much, in the same units.`,
+          description: message`Export only so much, in the same units.`,
         }),
       ),
       sizeBytes: optional(
         option("--size", byteSize({ min: 512 }), {
-          description: message`Create the image if it does not exist, sparse, of so many bytes.`,
+          description: message`Make a missing image, sparse, of so many bytes.`,
         }),
       ),
       workers: optional(
         option("--workers", integerBetween(1, WORKERS_MAX), {
-          description: message`Threads. As many as exports, at most the cores, without it.`,
+          description: message`Threads (default: one an export, at most the cores).`,
         }),
       ),
       pollUs: withDefault(
         option("--poll", integerBetween(0, POLL_US_MAX, "USEC"), {
-          description: message`Spin so long before sleeping, for latency.`,
+          description: message`Spin so long before sleeping (default 0).`,
         }),
         0,
       ),
@@ -130,7 +144,8 @@ export const serveParser = command(
     brief: message`Export image files and block devices.`,
     description:
       message`Exports image files and block devices over every named interface, until SIGINT or SIGTERM.`,
-    footer: message`Example: ${commandLine("aoe serve eth0 1.1 disk.img --size 10G")}${lineBreak()}
-One name for two paths: ${commandLine("aoe serve eth0,eth1 e1.1 /dev/sdb e1.2 /dev/sdc")}`,
+    usageLine: shortUsage,
+    footer:
+      message`Examples:${lineBreak()}  aoe serve eth0 1.1 disk.img --size 10G${lineBreak()}  aoe serve -ds eth0,eth1 e7.0 /dev/sdb e7.1 /dev/sdc`,
   },
 );
