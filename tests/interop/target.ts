@@ -8,8 +8,8 @@ const repository = new URL("../..", import.meta.url).pathname;
 let executable: Promise<string> | undefined;
 
 /**
- * The path of the executable, built when it is missing or older than any source. AOE_EXECUTABLE
- * names another one, which is taken as it is.
+ * The path of the executable, built at need. AOE_EXECUTABLE names another one, which is taken as
+ * it is.
  */
 export function aoeExecutable(): Promise<string> {
   return executable ??= findExecutable();
@@ -18,33 +18,13 @@ export function aoeExecutable(): Promise<string> {
 async function findExecutable(): Promise<string> {
   const given = Deno.env.get("AOE_EXECUTABLE");
   if (given) return given;
-  const path = `${repository}aoe`;
-  const builtAt = (await Deno.stat(path).catch(() => undefined))?.mtime?.getTime() ?? 0;
-  const newest = await Promise.all([
-    ...["main.ts", "deno.json", "deno.lock"].map((name) => Deno.stat(repository + name)),
-  ].map(async (info) => (await info).mtime?.getTime() ?? 0));
-  for (const folder of ["src", "ffi"]) newest.push(await newestIn(`${repository}${folder}`));
-  if (builtAt < Math.max(...newest)) {
-    // Test files can run side by side; one of them builds. (-o: the lock is not the server's.)
-    const build = [Deno.execPath(), "task", "build"];
-    await runChecked(["flock", "-o", `${repository}deno.json`, ...build], {
-      cwd: repository,
-      timeoutMs: 300_000,
-    });
-  }
-  return path;
-}
-
-async function newestIn(folder: string): Promise<number> {
-  let newest = 0;
-  for await (const entry of Deno.readDir(folder)) {
-    const path = `${folder}/${entry.name}`;
-    const at = entry.isDirectory
-      ? await newestIn(path)
-      : (await Deno.stat(path)).mtime?.getTime() ?? 0;
-    newest = Math.max(newest, at);
-  }
-  return newest;
+  // Test files can run side by side; one of them builds, the others find nothing to do.
+  const build = [Deno.execPath(), "task", "build"];
+  await runChecked(["flock", "-o", `${repository}deno.json`, ...build], {
+    cwd: repository,
+    timeoutMs: 300_000,
+  });
+  return `${repository}aoe`;
 }
 
 /** What a target exports, and how. */
