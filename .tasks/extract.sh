@@ -34,6 +34,8 @@ prepare() {
 	[ -x "$dir/$runtime" ]
 }
 
+# Deno 2.9 refuses to start when HOME is there and no directory.
+[ -d "${HOME:-}" ] || unset HOME
 for base in "${XDG_CACHE_HOME:-}" "${HOME:+$HOME/.cache}" /var/tmp /tmp /dev/shm; do
 	case $base in
 	/var/tmp | /tmp | /dev/shm) dir=$base/aoe-$(id -u) ;;

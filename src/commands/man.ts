@@ -3,7 +3,7 @@
 
 import { object, or } from "@optique/core/constructs";
 import type { DocEntry } from "@optique/core/doc";
-import { formatMessage, type Message, message } from "@optique/core/message";
+import { formatMessage, lineBreak, type Message, message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
 import { getDocPageSync, type Parser } from "@optique/core/parser";
 import { argument, command } from "@optique/core/primitives";
@@ -22,7 +22,10 @@ export const manParser = command(
       }),
     ),
   }),
-  { brief: message`Write a manual page.` },
+  {
+    brief: message`Write a manual page.`,
+    footer: message`Example:${lineBreak()}  aoe man serve | man -l -`,
+  },
 );
 
 /** Writes the manual page of one command, or of the program. */
@@ -38,7 +41,7 @@ export function runMan(
   const title = name === undefined ? "aoe" : `aoe-${name}`;
   const brief = name === undefined ? message`ATA over Ethernet` : page?.brief;
   const usage = name === undefined ? "aoe COMMAND ..." : formatUsage("aoe", page?.usage ?? []);
-  const footer = plain(page?.footer).replace(/^Examples:\n/, "");
+  const footer = plain(page?.footer).replace(/^Examples?:\n/, "");
   const lines = [
     `.TH ${title.toUpperCase()} 8 "" "aoe ${configuration.version}"`,
     ".SH NAME",
