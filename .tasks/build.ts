@@ -55,7 +55,7 @@ async function build(): Promise<void> {
 /** Joins main.ts and everything it imports into one module, which is its own worker entry too. */
 async function bundle(): Promise<void> {
   const made = temporary(BUNDLE);
-  await run(["bundle", "--quiet", "--minify", "--output", made, "main.ts"]);
+  await run(Deno.execPath(), ["bundle", "--quiet", "--minify", "--output", made, "main.ts"]);
   Deno.renameSync(made, BUNDLE);
 }
 
@@ -64,22 +64,16 @@ async function compile(): Promise<string | undefined> {
   const obstacle = await denortObstacle();
   if (obstacle !== undefined) return obstacle;
   const made = temporary(OUTPUT);
+  // The bundle's address inside the executable is its own, so the worker pattern holds there too.
+  const flags = ["--quiet", "--no-check", "--no-config", "--no-lock", ...RUN_FLAGS];
   try {
-    await run([
-      "compile",
-      "--quiet",
-      ...RUN_FLAGS,
-      "--no-config",
-      "--no-lock",
-      "--output",
-      made,
-      BUNDLE,
-    ]);
-    Deno.renameSync(made, OUTPUT);
-    return undefined;
+    await run(Deno.execPath(), ["compile", ...flags, "--output", made, BUNDLE]);
+    await run(`./${made}`, ["--version"]);
   } catch (error) {
     return `deno compile failed (${(error as Error).message})`;
   }
+  Deno.renameSync(made, OUTPUT);
+  return undefined;
 }
 
 /** Why `deno compile` would not find its runtime; undefined when it would. */
@@ -136,15 +130,15 @@ async function packedRuntime(): Promise<{ id: string; path: string }> {
   return { id, path };
 }
 
-/** Runs deno with these arguments and throws what it says when it fails. */
-async function run(args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+/** Runs a program to its end and throws what it says when it fails. */
+async function run(program: string, args: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(program, {
     args,
     stdin: "null",
     signal: AbortSignal.timeout(COMPILE_MS_MAX),
   }).output();
   const said = new TextDecoder().decode(stderr).trim();
-  if (!success) throw new Error(said === "" ? `deno ${args[0]} gave no reason` : said);
+  if (!success) throw new Error(said === "" ? `${program} ${args[0]} gave no reason` : said);
 }
 
 /** Every source file's path and content, one behind the other. */
