@@ -5,6 +5,8 @@
 // both compressed. It unpacks itself once per user and then becomes deno (exec), so signals,
 // exit codes and file descriptors are the program's own. The script is extract.sh beside this file.
 
+import configuration from "../deno.json" with { type: "json" };
+
 const OUTPUT = "aoe";
 const BUILD_DIR = ".build";
 const BUNDLE = `${BUILD_DIR}/aoe.js`;
@@ -68,7 +70,8 @@ async function compile(): Promise<string | undefined> {
   const flags = ["--quiet", "--no-check", "--no-config", "--no-lock", ...RUN_FLAGS];
   try {
     await run(Deno.execPath(), ["compile", ...flags, "--output", made, BUNDLE]);
-    await run(`./${made}`, ["--version"]);
+    const said = await run(`./${made}`, ["--version"]);
+    if (said !== configuration.version) throw new Error(`it says "${said}" to --version`);
   } catch (error) {
     return `deno compile failed (${(error as Error).message})`;
   }
@@ -130,15 +133,16 @@ async function packedRuntime(): Promise<{ id: string; path: string }> {
   return { id, path };
 }
 
-/** Runs a program to its end and throws what it says when it fails. */
-async function run(program: string, args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, {
+/** Runs a program to its end; returns what it says, or throws what it says when it fails. */
+async function run(program: string, args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(program, {
     args,
     stdin: "null",
     signal: AbortSignal.timeout(COMPILE_MS_MAX),
   }).output();
-  const said = new TextDecoder().decode(stderr).trim();
+  const said = new TextDecoder().decode(success ? stdout : stderr).trim();
   if (!success) throw new Error(said === "" ? `${program} ${args[0]} gave no reason` : said);
+  return said;
 }
 
 /** Every source file's path and content, one behind the other. */
