@@ -16,7 +16,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "src/commands/": ["src/commands/", "src/workers/", "src/wire/", "@optique/core/", "deno.json"],
   "ffi/": ["ffi/"],
   ".std/": ["npm:deno-std@"],
-  ".tasks/": ["src/", "ffi/", "deno.json"],
+  ".tasks/": ["src/wire/", "ffi/", "tests/interop/", ".tasks/", "deno.json"],
   "tests/": ["tests/", "src/", "ffi/", "main.ts", "deno.json", "@std/", "@optique/", "fast-check"],
 };
 
