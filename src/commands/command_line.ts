@@ -11,7 +11,9 @@ import { Failure, hasColors, outputWidth, printError, printLine } from "./output
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 
-/** What the process exits with when it was called wrongly. */
+/** What the process exits with when the machine or the network refused. */
+const EXIT_FAILED = 1;
+/** What it exits with when it was called wrongly. */
 const EXIT_USAGE = 2;
 /** What it exits with after a mistake of our own (EX_SOFTWARE of sysexits.h). */
 const EXIT_INTERNAL = 70;
@@ -41,11 +43,18 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
  * stack is shown with AOE_DEBUG=1 only.
  */
 export function explainError(error: unknown): number {
-  const known = error instanceof Failure;
+  const expected = error instanceof Failure || isSystemError(error);
   const text = error instanceof Error ? error.message : String(error);
-  printError(`aoe: ${known ? "" : "Internal error: "}${oneLine(text)}`);
+  printError(`aoe: ${expected ? "" : "Internal error: "}${oneLine(text)}`);
   if (Deno.env.get("AOE_DEBUG") === "1" && error instanceof Error) printError(error.stack ?? "");
-  return known ? error.exitCode : EXIT_INTERNAL;
+  if (error instanceof Failure) return error.exitCode;
+  return expected ? EXIT_FAILED : EXIT_INTERNAL;
+}
+
+/** Whether it is the machine's refusal: one of ours, perhaps from a worker, or one of Deno's. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error &&
+    (error.name === "SystemError" || Object.hasOwn(Deno.errors, error.name));
 }
 
 /** Joins a command's parser with what it runs. */

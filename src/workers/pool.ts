@@ -30,8 +30,8 @@ type Signature<Name extends JobName> = (typeof JOBS)[Name] extends
 /** A running worker. */
 export interface RunningWorker {
   /**
-   * Resolves when the job has returned; rejects with the job's error (its message, and its `code`
-   * if it had one). The thread is gone in both cases.
+   * Resolves when the job has returned; rejects with an error of the name, message and `code` (an
+   * errno, say) that the job's had. The thread is gone in both cases.
    */
   readonly done: Promise<void>;
   /** Ends the thread where it stands, as soon as it leaves the system call it is in. */
@@ -43,7 +43,16 @@ type Report =
   | { readonly kind: "ready" }
   | { readonly kind: "message"; readonly message: unknown }
   | { readonly kind: "done" }
-  | { readonly kind: "failed"; readonly message: string; readonly stack: string; code?: string };
+  | { readonly kind: "failed"; readonly error: ErrorFields };
+
+/** An error as it crosses threads: cloning would keep neither its class nor its code. */
+interface ErrorFields {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  /** An errno, or a name of one; undefined for most errors. */
+  readonly code: unknown;
+}
 
 /** From the main thread to the worker, once. */
 interface Assignment {
@@ -96,12 +105,8 @@ export function startWorker<Name extends JobName>(
         worker.terminate();
         done.resolve();
         break;
-      case "failed": {
-        const error: Error & { code?: string } = new Error(report.message);
-        error.stack = report.stack;
-        if (report.code !== undefined) error.code = report.code;
-        fail(error);
-      }
+      case "failed":
+        fail(Object.assign(new Error(), report.error));
     }
   };
   return started.promise;
@@ -130,17 +135,13 @@ function serveAsWorker(scope: WorkerScope): void {
   scope.postMessage({ kind: "ready" });
 }
 
-/** An error as it crosses threads: cloning would keep neither its class nor its `code`. */
+/** What is told of something thrown. */
 function failureReport(thrown: unknown): Report {
   const error: Error & { code?: unknown } = thrown instanceof Error
     ? thrown
     : new Error(String(thrown));
-  return {
-    kind: "failed",
-    message: error.message,
-    stack: error.stack ?? "",
-    ...(typeof error.code === "string" ? { code: error.code } : {}),
-  };
+  const { name, message, stack, code } = error;
+  return { kind: "failed", error: { name, message, stack, code } };
 }
 
 if ("WorkerGlobalScope" in globalThis) serveAsWorker(globalThis as unknown as WorkerScope);
