@@ -44,6 +44,8 @@ import {
   writeConfigResponse,
 } from "../wire/config.ts";
 import {
+  copyMac,
+  ETHERNET_DESTINATION,
   ETHERNET_FRAME_BYTES_MIN,
   ETHERNET_HEADER_BYTES,
   ETHERNET_SOURCE,
@@ -209,6 +211,14 @@ export class Target {
     return outcome === OUTCOME_DONE
       ? this.drive.succeed(view, at, operation, sectors)
       : this.drive.fail(view, at, operation, outcome === OUTCOME_UNSUPPORTED);
+  }
+
+  /**
+   * Takes `complete` back, for an answer that could not be sent as it was: the requester's MAC is
+   * where a request has it, and the command can be completed again.
+   */
+  revert(view: Uint8Array, at: number): void {
+    copyMac(view, at + ETHERNET_SOURCE, view, at + ETHERNET_DESTINATION);
   }
 
   /**

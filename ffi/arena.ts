@@ -1,0 +1,84 @@
+// Memory that the kernel may keep addresses of: one anonymous mmap(2), never moved and never given
+// back while the process runs. V8 may free a typed array after its last use, even one that a system
+// call still points into; an arena it cannot.
+
+import { openLibc } from "./libc.ts";
+import type { Pointer } from "./libc.ts";
+import { errno, SystemError } from "./errno.ts";
+
+// sys/mman.h
+const PROT_READ_WRITE = 3;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+
+const libc = openLibc(
+  {
+    mmap: {
+      // void *addr, size_t length, int prot, int flags, int fd, off_t offset
+      parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"],
+      result: "pointer",
+    },
+  } as const,
+);
+
+/** Bytes of a memory page on the machines Deno runs on; a larger real page only wastes. */
+export const PAGE_BYTES = 4096;
+
+/** A block of memory with typed views over all of it; offsets are in bytes from its start. */
+export class Arena {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  readonly u16: Uint16Array;
+  readonly i32: Int32Array;
+  readonly u32: Uint32Array;
+  readonly i64: BigInt64Array;
+  #used = 0;
+
+  /** @param size Bytes, rounded up to whole pages; pages are backed by memory once touched. */
+  constructor(size: number) {
+    const length = Math.ceil(size / PAGE_BYTES) * PAGE_BYTES;
+    const pointer = libc.mmap(
+      null,
+      BigInt(length),
+      PROT_READ_WRITE,
+      MAP_PRIVATE_ANONYMOUS,
+      -1,
+      0n,
+    );
+    const value = Deno.UnsafePointer.value(pointer);
+    // MAP_FAILED is (void *) -1.
+    if (pointer === null || value === 0xffffffffffffffffn || value === -1n) {
+      throw new SystemError(`Map ${length} bytes of memory`, errno());
+    }
+    this.address = Number(value);
+    const buffer = Deno.UnsafePointerView.getArrayBuffer(pointer, length);
+    this.bytes = new Uint8Array(buffer);
+    this.u16 = new Uint16Array(buffer);
+    this.i32 = new Int32Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.i64 = new BigInt64Array(buffer);
+  }
+
+  /**
+   * Sets bytes aside, zeroed; there is no way to give them back.
+   *
+   * @returns Their offset.
+   * @throws {RangeError} When the arena is used up: its maker computed the size wrong.
+   */
+  allocate(bytes: number, alignment = 8): number {
+    const at = Math.ceil(this.#used / alignment) * alignment;
+    if (at + bytes > this.bytes.length) throw new RangeError("Arena is used up");
+    this.#used = at + bytes;
+    return at;
+  }
+
+  /** A pointer to an offset, for calls; made once, kept by the caller. */
+  pointer(at: number): Pointer {
+    return Deno.UnsafePointer.create(BigInt(this.address + at));
+  }
+
+  /** Stores the address of an offset (or any address below 2^53) as a C pointer. */
+  setAddress(at: number, address: number): void {
+    this.u32[at >>> 2] = address;
+    this.u32[(at >>> 2) + 1] = address / 0x100000000;
+  }
+}

@@ -1,0 +1,182 @@
+// Files and block devices: open, size, locks, and the plain system calls on them. The descriptors
+// are the kernel's own numbers, since io_uring and mmap need them.
+
+import { check, errno } from "./errno.ts";
+import type { Pointer } from "./libc.ts";
+import { openLibc } from "./libc.ts";
+
+// fcntl.h; O_DIRECT differs between architectures.
+const O_RDONLY = 0;
+const O_RDWR = 2;
+const O_CREAT = 0o100;
+const O_EXCL = 0o200;
+const O_CLOEXEC = 0o2000000;
+const O_DIRECT = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
+const AT_EMPTY_PATH = 0x1000;
+const LOCK_EXCLUSIVE_NONBLOCK = 2 | 4;
+const LOCK_SHARED_NONBLOCK = 1 | 4;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+/** Mode of fallocate(2) that makes a range read as zeros and gives its blocks back. */
+export const PUNCH_HOLE = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+// linux/fs.h
+const BLKGETSIZE64 = 0x80081272;
+const BLKSSZGET = 0x1268;
+const BLKPBSZGET = 0x127b;
+// linux/stat.h
+const STATX_BASIC_STATS = 0x7ff;
+const STATX_DIOALIGN = 0x2000;
+const STATX_BYTES = 256;
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const S_IFBLK = 0o060000;
+
+const libc = openLibc(
+  {
+    // const char *path, int flags, mode_t mode
+    open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
+    // int fd
+    close: { parameters: ["i32"], result: "i32" },
+    // int dirfd, const char *path, int flags, unsigned int mask, struct statx *buf
+    statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+    // int fd, int operation
+    flock: { parameters: ["i32", "i32"], result: "i32" },
+    // int fd, off_t length
+    ftruncate: { parameters: ["i32", "i64"], result: "i32" },
+    // int fd, unsigned long request, void *argument
+    ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
+    // int fd, const struct iovec *iov, int iovcnt, off_t offset
+    preadv: { parameters: ["i32", "pointer", "i32", "i64"], result: "i32" },
+    // int fd, const struct iovec *iov, int iovcnt, off_t offset
+    pwritev: { parameters: ["i32", "pointer", "i32", "i64"], result: "i32" },
+    // int fd
+    fdatasync: { parameters: ["i32"], result: "i32" },
+    // int fd, int mode, off_t offset, off_t length
+    fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
+  } as const,
+);
+
+/** How to open a file. */
+export interface OpenOptions {
+  readonly readOnly: boolean;
+  /** Around the page cache; offsets, lengths and memory must then be aligned. */
+  readonly direct?: boolean;
+  /** Make the file; it must not exist. */
+  readonly create?: boolean;
+  /** Fail with EBUSY when a block device is mounted or otherwise claimed. */
+  readonly exclusive?: boolean;
+}
+
+/** What kind of file it is, and its sizes. */
+export interface FileStatus {
+  readonly kind: "file" | "block device" | "other";
+  readonly bytes: number;
+  /** Alignment that O_DIRECT asks of offsets and lengths, and of memory; 0 when unknown. */
+  readonly directOffsetAlignment: number;
+  readonly directMemoryAlignment: number;
+  /** Bytes of a physical block of a block device; 512 for a file. */
+  readonly physicalBlockBytes: number;
+  /** Bytes of a logical block of a block device; 512 for a file. */
+  readonly logicalBlockBytes: number;
+  /** Major and minor number of a block device itself, or of the device a file lies on. */
+  readonly device: readonly [number, number];
+}
+
+/**
+ * Opens a file or block device.
+ *
+ * @returns A file descriptor.
+ * @throws {SystemError} With open(2)'s reason.
+ */
+export function openFile(path: string, options: OpenOptions): number {
+  const flags = (options.readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC |
+    (options.direct === true ? O_DIRECT : 0) |
+    (options.create === true ? O_CREAT | O_EXCL : 0) |
+    (options.exclusive === true ? O_EXCL : 0);
+  return check(libc.open(new TextEncoder().encode(`${path}\0`), flags, 0o644), `Open "${path}"`);
+}
+
+/** Closes a descriptor. */
+export function closeFile(fd: number): void {
+  libc.close(fd);
+}
+
+/** Reads kind and sizes of an open file. */
+export function fileStatus(fd: number): FileStatus {
+  const buffer = new Uint8Array(STATX_BYTES);
+  const mask = STATX_BASIC_STATS | STATX_DIOALIGN;
+  check(libc.statx(fd, new Uint8Array(1), AT_EMPTY_PATH, mask, buffer), "Read a file's status");
+  const view = new DataView(buffer.buffer);
+  const type = view.getUint16(28, true) & S_IFMT;
+  const block = type === S_IFBLK;
+  return {
+    kind: type === S_IFREG ? "file" : block ? "block device" : "other",
+    bytes: block ? blockDeviceBytes(fd) : Number(view.getBigUint64(40, true)),
+    directMemoryAlignment: view.getUint32(152, true),
+    directOffsetAlignment: view.getUint32(156, true),
+    physicalBlockBytes: block ? ioctlInt(fd, BLKPBSZGET) : 512,
+    logicalBlockBytes: block ? ioctlInt(fd, BLKSSZGET) : 512,
+    device: block
+      ? [view.getUint32(128, true), view.getUint32(132, true)]
+      : [view.getUint32(136, true), view.getUint32(140, true)],
+  };
+}
+
+function blockDeviceBytes(fd: number): number {
+  const size = new Uint8Array(8);
+  check(libc.ioctl(fd, BigInt(BLKGETSIZE64), size), "Read a block device's size");
+  return Number(new DataView(size.buffer).getBigUint64(0, true));
+}
+
+function ioctlInt(fd: number, request: number): number {
+  const value = new Uint8Array(4);
+  if (libc.ioctl(fd, BigInt(request), value) < 0) return 512;
+  return new DataView(value.buffer).getInt32(0, true);
+}
+
+/**
+ * Locks a whole file against every other holder of such a lock; it ends with the descriptor.
+ *
+ * @param shared Other shared holders are welcome.
+ * @returns False when somebody else holds it.
+ */
+export function lockFile(fd: number, shared: boolean): boolean {
+  return libc.flock(fd, shared ? LOCK_SHARED_NONBLOCK : LOCK_EXCLUSIVE_NONBLOCK) === 0;
+}
+
+/** Sets a file's length; what is added reads as zeros and takes no room. */
+export function truncateFile(fd: number, bytes: number): void {
+  check(libc.ftruncate(fd, BigInt(bytes)), "Set a file's length");
+}
+
+/**
+ * Reads at an offset into the memory that iovecs describe.
+ *
+ * @returns Bytes read, 0 at the end of the file, or −errno.
+ */
+export function readAt(fd: number, iovecs: Pointer, count: number, offset: bigint): number {
+  return resultOf(libc.preadv(fd, iovecs, count, offset));
+}
+
+/**
+ * Writes at an offset from the memory that iovecs describe.
+ *
+ * @returns Bytes written, or −errno.
+ */
+export function writeAt(fd: number, iovecs: Pointer, count: number, offset: bigint): number {
+  return resultOf(libc.pwritev(fd, iovecs, count, offset));
+}
+
+/** Puts everything written onto stable storage; 0 or −errno. */
+export function syncFile(fd: number): number {
+  return resultOf(libc.fdatasync(fd));
+}
+
+/** Discards a range, which then reads as zeros; 0 or −errno. */
+export function punchHole(fd: number, offset: number, bytes: number): number {
+  return resultOf(libc.fallocate(fd, PUNCH_HOLE, BigInt(offset), BigInt(bytes)));
+}
+
+function resultOf(result: number): number {
+  return result < 0 ? -(errno() || 5) : result;
+}

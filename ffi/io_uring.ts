@@ -1,0 +1,273 @@
+// io_uring(7): disk work submitted in batches, completed in any order. One ring a worker, made and
+// entered by the same thread, so that the kernel may skip its locks and interrupts.
+//
+// Head and tail of the completion queue are read with Atomics: the kernel may write them from
+// another core where DEFER_TASKRUN is not to be had.
+
+import type { Arena } from "./arena.ts";
+import { EINVAL, errno, SystemError } from "./errno.ts";
+import { openLibc } from "./libc.ts";
+import { PUNCH_HOLE } from "./files.ts";
+
+// System call numbers from 424 up are the same on every architecture.
+const SYS_IO_URING_SETUP = 425;
+const SYS_IO_URING_ENTER = 426;
+const SYS_IO_URING_REGISTER = 427;
+// linux/io_uring.h
+const SETUP_CLAMP = 1 << 4;
+const SETUP_SUBMIT_ALL = 1 << 7;
+const SETUP_COOP_TASKRUN = 1 << 8;
+const SETUP_SINGLE_ISSUER = 1 << 12;
+const SETUP_DEFER_TASKRUN = 1 << 13;
+const FEATURE_SINGLE_MMAP = 1 << 0;
+const ENTER_GETEVENTS = 1;
+const REGISTER_BUFFERS = 0;
+const OFFSET_SQES = 0x10000000n;
+const PARAMS_BYTES = 120;
+const SQE_BYTES = 64;
+const CQE_BYTES = 16;
+const OP_READV = 1;
+const OP_WRITEV = 2;
+const OP_FSYNC = 3;
+const OP_READ_FIXED = 4;
+const OP_FALLOCATE = 17;
+const OP_READ = 22;
+const FSYNC_DATASYNC = 1;
+const RWF_DSYNC = 2;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED_POPULATE = 0x8001;
+
+const libc = openLibc(
+  {
+    // long number, unsigned entries, struct io_uring_params *params
+    setup: { name: "syscall", parameters: ["i32", "u32", "buffer"], result: "i32" },
+    // long number, int fd, unsigned submit, unsigned complete, unsigned flags, sigset_t *, size_t
+    enter: {
+      name: "syscall",
+      parameters: ["i32", "i32", "u32", "u32", "u32", "pointer", "u32"],
+      result: "i32",
+    },
+    // long number, int fd, unsigned opcode, void *argument, unsigned count
+    register: {
+      name: "syscall",
+      parameters: ["i32", "i32", "u32", "buffer", "u32"],
+      result: "i32",
+    },
+    // void *addr, size_t length, int prot, int flags, int fd, off_t offset
+    mmap: {
+      parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"],
+      result: "pointer",
+    },
+    // int fd
+    close: { parameters: ["i32"], result: "i32" },
+  } as const,
+);
+
+/** Disk work in flight, told apart by small numbers that the caller chooses. */
+export class IoUring {
+  /** Readable when a completion waits. */
+  readonly fd: number;
+  /** Operations submitted, or about to be, that have not completed. */
+  inFlight = 0;
+  /** Those of them not yet given to the kernel. */
+  queued = 0;
+  /** Number of the operation that `next` has found. */
+  tag = 0;
+  /** Its result: a count of bytes, 0, or −errno. */
+  result = 0;
+
+  readonly #entries: number;
+  readonly #ring: Int32Array;
+  readonly #sqes: Uint32Array;
+  readonly #sqeBytes: Uint8Array;
+  readonly #sqTail: number;
+  readonly #sqMask: number;
+  readonly #cqHead: number;
+  readonly #cqTail: number;
+  readonly #cqMask: number;
+  readonly #cqes: number;
+  #fixedFrom = 0;
+  #fixedTo = 0;
+
+  /**
+   * @param entries Most operations queued between two calls of `submit`; a power of two.
+   * @throws {SystemError} ENOSYS or EPERM where io_uring is absent or forbidden.
+   */
+  constructor(entries: number) {
+    const params = new Uint8Array(PARAMS_BYTES);
+    const view = new DataView(params.buffer);
+    const wanted = [
+      SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_COOP_TASKRUN | SETUP_SUBMIT_ALL,
+      // Linux 5.19 and 6.0 know COOP_TASKRUN only, 5.18 SUBMIT_ALL.
+      SETUP_COOP_TASKRUN | SETUP_SUBMIT_ALL,
+      0,
+    ];
+    let fd = -1;
+    for (const flags of wanted) {
+      params.fill(0);
+      view.setUint32(8, flags | SETUP_CLAMP, true);
+      fd = libc.setup(SYS_IO_URING_SETUP, entries, params);
+      if (fd >= 0 || errno() !== EINVAL) break;
+    }
+    if (fd < 0) throw new SystemError("Set up io_uring", errno());
+    this.fd = fd;
+    if ((view.getUint32(20, true) & FEATURE_SINGLE_MMAP) === 0) {
+      this.close();
+      throw new SystemError("Set up io_uring (Linux before 5.4)", EINVAL);
+    }
+    this.#entries = view.getUint32(0, true);
+    const cqEntries = view.getUint32(4, true);
+    const sqArray = view.getUint32(40 + 24, true);
+    this.#cqes = view.getUint32(80 + 20, true) >>> 2;
+    const ringBytes = Math.max(
+      sqArray + 4 * this.#entries,
+      4 * this.#cqes + CQE_BYTES * cqEntries,
+    );
+    const ring = this.#map(ringBytes, 0n);
+    this.#ring = new Int32Array(ring);
+    const sqes = this.#map(SQE_BYTES * this.#entries, OFFSET_SQES);
+    this.#sqes = new Uint32Array(sqes);
+    this.#sqeBytes = new Uint8Array(sqes);
+    this.#sqTail = view.getUint32(40 + 4, true) >>> 2;
+    this.#sqMask = this.#ring[view.getUint32(40 + 8, true) >>> 2]!;
+    this.#cqHead = view.getUint32(80, true) >>> 2;
+    this.#cqTail = view.getUint32(80 + 4, true) >>> 2;
+    this.#cqMask = this.#ring[view.getUint32(80 + 8, true) >>> 2]!;
+    // Entry i of the queue is always submission i: the indirection is not needed.
+    for (let i = 0; i < this.#entries; i++) this.#ring[(sqArray >>> 2) + i] = i;
+  }
+
+  /**
+   * Lets the kernel keep the pages of `bytes` at `at` of an arena pinned, which spares the work for
+   * each operation. Where the limit on locked memory forbids it, everything works without.
+   */
+  registerBuffer(arena: Arena, at: number, bytes: number): void {
+    const iovec = new BigUint64Array([BigInt(arena.address + at), BigInt(bytes)]);
+    const result = libc.register(
+      SYS_IO_URING_REGISTER,
+      this.fd,
+      REGISTER_BUFFERS,
+      new Uint8Array(iovec.buffer),
+      1,
+    );
+    if (result < 0) return;
+    this.#fixedFrom = arena.address + at;
+    this.#fixedTo = this.#fixedFrom + bytes;
+  }
+
+  /** Queues a read of `bytes` at `offset` to `address`; its result is the count read. */
+  read(tag: number, fd: number, address: number, bytes: number, offset: number): void {
+    const fixed = address >= this.#fixedFrom && address + bytes <= this.#fixedTo;
+    this.#queue(fixed ? OP_READ_FIXED : OP_READ, tag, fd, address, bytes, offset, 0);
+  }
+
+  /** Queues a read at `offset` into `count` iovecs; see `write` for how long they must stay. */
+  readVectors(tag: number, fd: number, iovecs: number, count: number, offset: number): void {
+    this.#queue(OP_READV, tag, fd, iovecs, count, offset, 0);
+  }
+
+  /**
+   * Queues a write from `count` iovecs at the address `iovecs`, which stay as they are until it is
+   * submitted; its result is the count written.
+   *
+   * @param stable Complete only once the data are on stable storage.
+   */
+  write(
+    tag: number,
+    fd: number,
+    iovecs: number,
+    count: number,
+    offset: number,
+    stable: boolean,
+  ): void {
+    this.#queue(OP_WRITEV, tag, fd, iovecs, count, offset, stable ? RWF_DSYNC : 0);
+  }
+
+  /** Queues an fdatasync of everything that has completed before. */
+  sync(tag: number, fd: number): void {
+    this.#queue(OP_FSYNC, tag, fd, 0, 0, 0, FSYNC_DATASYNC);
+  }
+
+  /** Queues a discard of `bytes` at `offset`, which then read as zeros. */
+  punch(tag: number, fd: number, offset: number, bytes: number): void {
+    // FALLOCATE takes its length where others have the address, and the mode as the length.
+    this.#queue(OP_FALLOCATE, tag, fd, bytes, PUNCH_HOLE, offset, 0);
+  }
+
+  /** Gives the queued operations to the kernel and lets it post what has completed; no waiting. */
+  submit(): void {
+    const submitted = libc.enter(
+      SYS_IO_URING_ENTER,
+      this.fd,
+      this.queued,
+      0,
+      ENTER_GETEVENTS,
+      null,
+      0,
+    );
+    // EAGAIN and EBUSY leave everything queued: the next call tries again.
+    if (submitted > 0) this.queued -= submitted;
+  }
+
+  /** Takes one completion into `tag` and `result`; false when there is none. */
+  next(): boolean {
+    const head = Atomics.load(this.#ring, this.#cqHead);
+    if (head === Atomics.load(this.#ring, this.#cqTail)) return false;
+    const cqe = this.#cqes + (head & this.#cqMask) * (CQE_BYTES / 4);
+    this.tag = this.#ring[cqe]!;
+    this.result = this.#ring[cqe + 2]!;
+    Atomics.store(this.#ring, this.#cqHead, (head + 1) | 0);
+    this.inFlight--;
+    return true;
+  }
+
+  close(): void {
+    libc.close(this.fd);
+  }
+
+  #queue(
+    opcode: number,
+    tag: number,
+    fd: number,
+    address: number,
+    length: number,
+    offset: number,
+    flags: number,
+  ): void {
+    if (this.queued === this.#entries) throw new RangeError("Submission queue is full");
+    const tail = this.#ring[this.#sqTail]!;
+    const sqe = (tail & this.#sqMask) * (SQE_BYTES / 4);
+    const sqes = this.#sqes;
+    this.#sqeBytes.fill(0, sqe * 4, sqe * 4 + SQE_BYTES);
+    sqes[sqe] = opcode;
+    sqes[sqe + 1] = fd;
+    const offsetHigh = Math.floor(offset / 0x100000000);
+    sqes[sqe + 2] = offset - offsetHigh * 0x100000000;
+    sqes[sqe + 3] = offsetHigh;
+    const addressHigh = Math.floor(address / 0x100000000);
+    sqes[sqe + 4] = address - addressHigh * 0x100000000;
+    sqes[sqe + 5] = addressHigh;
+    sqes[sqe + 6] = length;
+    sqes[sqe + 7] = flags;
+    sqes[sqe + 8] = tag;
+    Atomics.store(this.#ring, this.#sqTail, (tail + 1) | 0);
+    this.queued++;
+    this.inFlight++;
+  }
+
+  #map(bytes: number, offset: bigint): ArrayBuffer {
+    const pointer = libc.mmap(
+      null,
+      BigInt(bytes),
+      PROT_READ_WRITE,
+      MAP_SHARED_POPULATE,
+      this.fd,
+      offset,
+    );
+    if (pointer === null || BigInt.asIntN(64, Deno.UnsafePointer.value(pointer)) === -1n) {
+      throw new SystemError("Map io_uring", errno());
+    }
+    // The mapping outlives the ring: it is never unmapped, so that no view of it can dangle.
+    return Deno.UnsafePointerView.getArrayBuffer(pointer, bytes);
+  }
+}

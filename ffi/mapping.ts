@@ -1,0 +1,101 @@
+// A file's pages in the page cache, seen through mmap(2): only their addresses are handed out, for
+// sendmmsg to gather from. JS never touches the memory, so a page that cannot be read makes the
+// system call fail with EFAULT instead of killing the process with SIGBUS.
+
+import { errno, SystemError } from "./errno.ts";
+import type { Pointer } from "./libc.ts";
+import { openLibc } from "./libc.ts";
+import { PAGE_BYTES } from "./arena.ts";
+
+const PROT_READ = 1;
+const MAP_SHARED = 1;
+const MADV_RANDOM = 1;
+
+const libc = openLibc(
+  {
+    // void *addr, size_t length, int prot, int flags, int fd, off_t offset
+    mmap: {
+      parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"],
+      result: "pointer",
+    },
+    // void *addr, size_t length
+    munmap: { parameters: ["pointer", "usize"], result: "i32" },
+    // void *addr, size_t length, int advice
+    madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
+    // void *addr, size_t length, unsigned char *vec
+    mincore: { parameters: ["pointer", "usize", "buffer"], result: "i32" },
+  } as const,
+);
+
+/** A fixed number of places, each of which can hold one mapped segment of a file. */
+export class MappedSegments {
+  readonly #fd: number;
+  readonly #segmentBytes: number;
+  readonly #pointers: Pointer[];
+  readonly #addresses: Float64Array;
+  readonly #vector = new Uint8Array(256);
+
+  /** @param segmentBytes Multiple of the page size. */
+  constructor(fd: number, segmentBytes: number, places: number) {
+    this.#fd = fd;
+    this.#segmentBytes = segmentBytes;
+    this.#pointers = new Array(places).fill(null);
+    this.#addresses = new Float64Array(places);
+  }
+
+  /** Address of the segment in a place; 0 when the place is empty. */
+  address(place: number): number {
+    return this.#addresses[place]!;
+  }
+
+  /**
+   * Puts a segment into a place, in place of what was there. The part beyond the end of the file
+   * cannot be read; that is found out at reading.
+   *
+   * @throws {SystemError} ENODEV when the file cannot be mapped at all.
+   */
+  map(place: number, segment: number): void {
+    this.unmap(place);
+    const bytes = BigInt(this.#segmentBytes);
+    const pointer = libc.mmap(
+      null,
+      bytes,
+      PROT_READ,
+      MAP_SHARED,
+      this.#fd,
+      BigInt(segment) * bytes,
+    );
+    if (pointer === null || BigInt.asIntN(64, Deno.UnsafePointer.value(pointer)) === -1n) {
+      throw new SystemError("Map a file", errno());
+    }
+    // A wrong guess about residency must cost one page of reading, not a read-ahead window.
+    libc.madvise(pointer, bytes, MADV_RANDOM);
+    this.#pointers[place] = pointer;
+    this.#addresses[place] = Number(Deno.UnsafePointer.value(pointer));
+  }
+
+  /** Empties a place; what has been sent from it has been copied already. */
+  unmap(place: number): void {
+    const pointer = this.#pointers[place]!;
+    if (pointer === null) return;
+    libc.munmap(pointer, BigInt(this.#segmentBytes));
+    this.#pointers[place] = null;
+    this.#addresses[place] = 0;
+  }
+
+  /**
+   * Whether pages of a mapped segment are all in memory: mincore(2).
+   *
+   * @param offset Bytes into the segment, a multiple of the page size.
+   * @param bytes At most 1 MiB.
+   */
+  resident(place: number, offset: number, bytes: number): boolean {
+    const pointer = this.#pointers[place]!;
+    if (pointer === null) return false;
+    const pages = Math.ceil(bytes / PAGE_BYTES);
+    const start = Deno.UnsafePointer.offset(pointer, offset);
+    if (libc.mincore(start, BigInt(bytes), this.#vector) < 0) return false;
+    for (let i = 0; i < pages; i++) if ((this.#vector[i]! & 1) === 0) return false;
+    return true;
+  }
+}

@@ -1,0 +1,82 @@
+// A table of struct mmsghdr with its iovecs, for recvmmsg(2) and sendmmsg(2): many frames in one
+// crossing into the kernel. It lies in an arena, since the kernel reads and writes it there.
+
+import type { Arena } from "./arena.ts";
+import type { Pointer } from "./libc.ts";
+
+// struct mmsghdr on 64-bit machines: struct msghdr (56 bytes) and unsigned int msg_len.
+const MMSGHDR_BYTES = 64;
+const MSG_IOV = 16;
+const MSG_IOVLEN = 24;
+const MSG_LEN = 56;
+/** struct iovec: void *iov_base, size_t iov_len. */
+const IOVEC_BYTES = 16;
+
+/** Messages of up to `vectors` pieces of memory each. */
+export class MessageTable {
+  readonly capacity: number;
+  readonly #arena: Arena;
+  readonly #headers: number;
+  readonly #iovecs: number;
+  readonly #vectors: number;
+  readonly #pointers: readonly Pointer[];
+
+  constructor(arena: Arena, capacity: number, vectors: number) {
+    this.capacity = capacity;
+    this.#arena = arena;
+    this.#vectors = vectors;
+    this.#headers = arena.allocate(capacity * MMSGHDR_BYTES, 64);
+    this.#iovecs = arena.allocate(capacity * vectors * IOVEC_BYTES, 64);
+    const pointers: Pointer[] = [];
+    for (let i = 0; i < capacity; i++) {
+      const header = this.#headers + i * MMSGHDR_BYTES;
+      arena.setAddress(
+        header + MSG_IOV,
+        arena.address + this.#iovecs + i * vectors * IOVEC_BYTES,
+      );
+      arena.u32[(header + MSG_IOVLEN) >>> 2] = 1;
+      pointers.push(arena.pointer(header));
+    }
+    this.#pointers = pointers;
+  }
+
+  /** Arena bytes that such a table takes. */
+  static bytes(capacity: number, vectors: number): number {
+    return capacity * (MMSGHDR_BYTES + vectors * IOVEC_BYTES) + 128;
+  }
+
+  /** Address of message `i`, to start a call there. */
+  pointer(i: number): Pointer {
+    return this.#pointers[i]!;
+  }
+
+  /** Makes message `i` one piece of memory. */
+  setOne(i: number, address: number, bytes: number): void {
+    const header = (this.#headers + i * MMSGHDR_BYTES) >>> 2;
+    this.#arena.u32[header + MSG_IOVLEN / 4] = 1;
+    this.#setVector(i * this.#vectors, address, bytes);
+  }
+
+  /** Makes message `i` two pieces: a header and what follows it from elsewhere. */
+  setTwo(i: number, address: number, bytes: number, nextAddress: number, nextBytes: number) {
+    const header = (this.#headers + i * MMSGHDR_BYTES) >>> 2;
+    this.#arena.u32[header + MSG_IOVLEN / 4] = 2;
+    this.#setVector(i * this.#vectors, address, bytes);
+    this.#setVector(i * this.#vectors + 1, nextAddress, nextBytes);
+  }
+
+  /** Bytes that were received into, or sent from, message `i`. */
+  length(i: number): number {
+    return this.#arena.u32[(this.#headers + i * MMSGHDR_BYTES + MSG_LEN) >>> 2]!;
+  }
+
+  #setVector(i: number, address: number, bytes: number): void {
+    const at = (this.#iovecs + i * IOVEC_BYTES) >>> 2;
+    const u32 = this.#arena.u32;
+    const high = Math.floor(address / 0x100000000);
+    u32[at] = address - high * 0x100000000;
+    u32[at + 1] = high;
+    u32[at + 2] = bytes;
+    u32[at + 3] = 0;
+  }
+}

@@ -1,0 +1,193 @@
+// Network interfaces through rtnetlink(7): the list of them, and word of each change. One mechanism
+// for names, indices, MACs, MTUs and states; it sees the network namespace of this process.
+
+import { check } from "./errno.ts";
+import { openLibc } from "./libc.ts";
+
+// linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
+const NETLINK_ROUTE = 0;
+const RTMGRP_LINK = 1;
+const NLMSG_HEADER_BYTES = 16;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+const NLM_F_REQUEST_DUMP = 0x301;
+const IFINFOMSG_BYTES = 16;
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFF_UP = 0x1;
+const IFF_RUNNING = 0x40;
+const ARPHRD_ETHER = 1;
+const ARPHRD_LOOPBACK = 772;
+const MAC_BYTES = 6;
+const MESSAGE_BYTES_MAX = 65536;
+
+const libc = openLibc(
+  {
+    // int domain, int type, int protocol
+    socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+    // int fd, const struct sockaddr *addr, socklen_t len
+    bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+    // int fd, const void *buf, size_t len, int flags
+    send: { parameters: ["i32", "buffer", "usize", "i32"], result: "i32" },
+    // int fd, void *buf, size_t len, int flags
+    recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "i32" },
+    // int fd
+    close: { parameters: ["i32"], result: "i32" },
+  } as const,
+);
+
+/** One network interface as the kernel describes it. */
+export interface NetworkInterface {
+  readonly name: string;
+  readonly index: number;
+  /** Six bytes; all zero for the loopback interface. */
+  readonly mac: Uint8Array;
+  /** Payload bytes, without the Ethernet header. */
+  readonly mtu: number;
+  /** Set up by the administrator. */
+  readonly up: boolean;
+  /** Up, and the other end of the cable answers. */
+  readonly running: boolean;
+  /** Whether frames on it begin with an Ethernet header. */
+  readonly ethernet: boolean;
+  readonly loopback: boolean;
+}
+
+/** A change of one interface: its new state, or `undefined` in place of one that is gone. */
+export interface LinkChange {
+  readonly index: number;
+  readonly link: NetworkInterface | undefined;
+}
+
+/** A netlink socket that hears of every change to an interface. */
+export class LinkMonitor {
+  readonly fd: number;
+  readonly #buffer = new Uint8Array(MESSAGE_BYTES_MAX);
+
+  constructor() {
+    this.fd = openNetlink(RTMGRP_LINK);
+  }
+
+  /** The changes since the last call, in order; never blocks. */
+  changes(): LinkChange[] {
+    const changes: LinkChange[] = [];
+    for (;;) {
+      const length = libc.recv(this.fd, this.#buffer, BigInt(this.#buffer.length), 0);
+      if (length <= 0) return changes;
+      readMessages(this.#buffer, length, (change) => changes.push(change));
+    }
+  }
+
+  close(): void {
+    libc.close(this.fd);
+  }
+}
+
+/** Every interface of this network namespace. */
+export function listInterfaces(): NetworkInterface[] {
+  const fd = openNetlink(0);
+  try {
+    const request = new Uint8Array(NLMSG_HEADER_BYTES + IFINFOMSG_BYTES);
+    const view = new DataView(request.buffer);
+    view.setUint32(0, request.length, true);
+    view.setUint16(4, RTM_GETLINK, true);
+    view.setUint16(6, NLM_F_REQUEST_DUMP, true);
+    check(
+      libc.send(fd, request, BigInt(request.length), 0),
+      "Ask for the network interfaces",
+    );
+    const links: NetworkInterface[] = [];
+    const buffer = new Uint8Array(MESSAGE_BYTES_MAX);
+    for (let done = false; !done;) {
+      // The kernel answers a dump within the send and each recv: nothing to wait for.
+      const length = check(
+        libc.recv(fd, buffer, BigInt(buffer.length), 0),
+        "Read the network interfaces",
+      );
+      done = readMessages(buffer, length, ({ link }) => {
+        if (link !== undefined) links.push(link);
+      });
+    }
+    return links;
+  } finally {
+    libc.close(fd);
+  }
+}
+
+function openNetlink(groups: number): number {
+  const fd = check(
+    libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, NETLINK_ROUTE),
+    "Open a netlink socket",
+  );
+  // struct sockaddr_nl: family u16, pad u16, pid u32, groups u32.
+  const address = new Uint8Array(12);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_NETLINK, true);
+  view.setUint32(8, groups, true);
+  check(libc.bind(fd, address, address.length), "Bind a netlink socket");
+  return fd;
+}
+
+/** Reads one datagram of messages; true when it ended a dump. */
+function readMessages(
+  buffer: Uint8Array,
+  length: number,
+  onChange: (change: LinkChange) => void,
+): boolean {
+  const view = new DataView(buffer.buffer);
+  for (let at = 0; at + NLMSG_HEADER_BYTES <= length;) {
+    const bytes = view.getUint32(at, true);
+    const type = view.getUint16(at + 4, true);
+    if (type === NLMSG_DONE || type === NLMSG_ERROR || bytes < NLMSG_HEADER_BYTES) return true;
+    if (type === RTM_NEWLINK || type === RTM_DELLINK) {
+      const link = readLink(view, at + NLMSG_HEADER_BYTES, Math.min(at + bytes, length));
+      onChange({ index: link.index, link: type === RTM_NEWLINK ? link : undefined });
+    }
+    at += (bytes + 3) & ~3;
+  }
+  return false;
+}
+
+function readLink(view: DataView, at: number, end: number): NetworkInterface {
+  // struct ifinfomsg: family u8, pad u8, type u16, index i32, flags u32, change u32.
+  const type = view.getUint16(at + 2, true);
+  const index = view.getInt32(at + 4, true);
+  const flags = view.getUint32(at + 8, true);
+  let name = "";
+  let mtu = 0;
+  const mac = new Uint8Array(MAC_BYTES);
+  // struct rtattr: len u16, type u16, then the value, padded to four bytes.
+  for (let attribute = at + IFINFOMSG_BYTES; attribute + 4 <= end;) {
+    const bytes = view.getUint16(attribute, true);
+    if (bytes < 4) break;
+    const value = new Uint8Array(view.buffer, attribute + 4, bytes - 4);
+    switch (view.getUint16(attribute + 2, true)) {
+      case IFLA_ADDRESS:
+        mac.set(value.subarray(0, MAC_BYTES));
+        break;
+      case IFLA_IFNAME:
+        name = new TextDecoder().decode(value.subarray(0, value.indexOf(0)));
+        break;
+      case IFLA_MTU:
+        mtu = view.getUint32(attribute + 4, true);
+        break;
+    }
+    attribute += (bytes + 3) & ~3;
+  }
+  return {
+    name,
+    index,
+    mac,
+    mtu,
+    up: (flags & IFF_UP) !== 0,
+    running: (flags & IFF_RUNNING) !== 0,
+    ethernet: type === ARPHRD_ETHER || type === ARPHRD_LOOPBACK,
+    loopback: type === ARPHRD_LOOPBACK,
+  };
+}

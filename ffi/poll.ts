@@ -1,0 +1,143 @@
+// ppoll(2) and eventfd(2): the one point where a worker waits, and the way to wake it.
+
+import type { Arena } from "./arena.ts";
+import { check } from "./errno.ts";
+import type { Pointer } from "./libc.ts";
+import { openLibc } from "./libc.ts";
+
+// poll.h
+export const POLLIN = 0x001;
+export const POLLOUT = 0x004;
+
+/** struct pollfd: int fd, short events, short revents. */
+const POLLFD_BYTES = 8;
+const TIMESPEC_BYTES = 16;
+// sys/eventfd.h
+const EFD_CLOEXEC_NONBLOCK = 0o2004000;
+
+const libc = openLibc(
+  {
+    // struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t *sigmask
+    ppoll: { parameters: ["pointer", "u32", "pointer", "pointer"], result: "i32" },
+    // unsigned int initval, int flags
+    eventfd: { parameters: ["u32", "i32"], result: "i32" },
+    // int fd, uint64_t value
+    eventfd_write: { parameters: ["i32", "u64"], result: "i32" },
+    // int fd, uint64_t *value
+    eventfd_read: { parameters: ["i32", "buffer"], result: "i32" },
+    // clockid_t id, struct timespec *tp
+    clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
+  } as const,
+);
+
+const CLOCK_MONOTONIC = 1;
+
+/** A set of file descriptors to wait for, its structures in an arena. */
+export class PollSet {
+  readonly #arena: Arena;
+  readonly #at: number;
+  readonly #fds: Pointer;
+  readonly #timeoutAt: number;
+  readonly #timeout: Pointer;
+  readonly #capacity: number;
+  #count = 0;
+
+  /** @param capacity Most descriptors. */
+  constructor(arena: Arena, capacity: number) {
+    this.#arena = arena;
+    this.#capacity = capacity;
+    this.#at = arena.allocate(capacity * POLLFD_BYTES);
+    this.#fds = arena.pointer(this.#at);
+    this.#timeoutAt = arena.allocate(TIMESPEC_BYTES);
+    this.#timeout = arena.pointer(this.#timeoutAt);
+  }
+
+  /** Arena bytes that a set of `capacity` descriptors takes. */
+  static bytes(capacity: number): number {
+    return capacity * POLLFD_BYTES + TIMESPEC_BYTES + 16;
+  }
+
+  /** Adds a descriptor, −1 for a place that is empty for now; returns its place in the set. */
+  add(fd: number, events: number): number {
+    if (this.#count === this.#capacity) throw new RangeError("Poll set is full");
+    this.replace(this.#count, fd);
+    this.want(this.#count, events);
+    return this.#count++;
+  }
+
+  /** Puts another descriptor in a place. */
+  replace(place: number, fd: number): void {
+    this.#arena.i32[(this.#at + place * POLLFD_BYTES) >>> 2] = fd;
+  }
+
+  /** Changes what is waited for in a place. */
+  want(place: number, events: number): void {
+    this.#arena.u16[(this.#at + place * POLLFD_BYTES + 4) >>> 1] = events;
+  }
+
+  /** What the last wait found in a place: POLLIN and the like; 0 for nothing. */
+  found(place: number): number {
+    return this.#arena.u16[(this.#at + place * POLLFD_BYTES + 6) >>> 1]!;
+  }
+
+  /**
+   * Waits until a descriptor is ready. A signal ends the wait early, as if nothing were ready.
+   *
+   * @param timeoutUs Microseconds; 0 looks only, negative waits without end.
+   * @returns Number of descriptors that are ready.
+   */
+  wait(timeoutUs: number): number {
+    if (timeoutUs >= 0) {
+      const seconds = Math.floor(timeoutUs / 1e6);
+      const at = this.#timeoutAt >>> 2;
+      this.#arena.i32[at] = seconds;
+      this.#arena.i32[at + 1] = 0;
+      this.#arena.i32[at + 2] = Math.round((timeoutUs - seconds * 1e6) * 1000);
+      this.#arena.i32[at + 3] = 0;
+    }
+    const ready = libc.ppoll(this.#fds, this.#count, timeoutUs < 0 ? null : this.#timeout, null);
+    if (ready > 0) return ready;
+    // On an error revents are not written: what they held before must not be taken for news.
+    for (let i = 0; i < this.#count; i++) {
+      this.#arena.u16[(this.#at + i * POLLFD_BYTES + 6) >>> 1] = 0;
+    }
+    return 0;
+  }
+}
+
+/** The monotonic clock, read without allocating. */
+export class Clock {
+  readonly #arena: Arena;
+  readonly #at: number;
+  readonly #pointer: Pointer;
+
+  constructor(arena: Arena) {
+    this.#arena = arena;
+    this.#at = arena.allocate(TIMESPEC_BYTES);
+    this.#pointer = arena.pointer(this.#at);
+  }
+
+  /** Milliseconds since some fixed moment, with fractions. */
+  nowMs(): number {
+    libc.clock_gettime(CLOCK_MONOTONIC, this.#pointer);
+    const at = this.#at >>> 2;
+    return this.#arena.u32[at]! * 1000 + this.#arena.u32[at + 2]! / 1e6;
+  }
+}
+
+/** Makes an eventfd, 0 at first. */
+export function openEvent(): number {
+  return check(libc.eventfd(0, EFD_CLOEXEC_NONBLOCK), "eventfd");
+}
+
+/** Wakes whoever waits for an eventfd; any thread may. */
+export function signalEvent(fd: number): void {
+  libc.eventfd_write(fd, 1n);
+}
+
+const scratch = new BigUint64Array(1);
+
+/** Takes what has been signalled, so that the next wait sleeps. */
+export function clearEvent(fd: number): void {
+  libc.eventfd_read(fd, scratch);
+}

@@ -1,0 +1,111 @@
+// The same interface as `IoUring`, for kernels and containers without it: each operation is carried
+// out by a blocking system call when it is queued, and its completion waits to be taken.
+
+import type { Arena } from "./arena.ts";
+import { punchHole, readAt, syncFile, writeAt } from "./files.ts";
+import type { Pointer } from "./libc.ts";
+
+/** Disk work done at once. */
+export class SyncQueue {
+  /** Nothing to poll: completions are there as soon as the work is queued. */
+  readonly fd = -1;
+  inFlight = 0;
+  /** Completions that wait to be taken: the same as those in flight. */
+  get queued(): number {
+    return this.inFlight;
+  }
+  tag = 0;
+  result = 0;
+
+  readonly #arena: Arena;
+  readonly #tags: Int32Array;
+  readonly #results: Int32Array;
+  readonly #iovec: number;
+  readonly #iovecPointer: Pointer;
+  readonly #offset: number;
+  readonly #baseOf: (address: number) => Pointer;
+  #first = 0;
+
+  /**
+   * @param entries Most operations between two rounds of `next`.
+   * @param pointerOf Turns the address of iovecs back into the pointer it came from.
+   */
+  constructor(arena: Arena, entries: number, pointerOf: (address: number) => Pointer) {
+    this.#arena = arena;
+    this.#tags = new Int32Array(entries);
+    this.#results = new Int32Array(entries);
+    this.#iovec = arena.allocate(16);
+    this.#iovecPointer = arena.pointer(this.#iovec);
+    this.#offset = arena.allocate(8);
+    this.#baseOf = pointerOf;
+  }
+
+  /** Arena bytes that a queue takes. */
+  static readonly bytes = 32;
+
+  /** See `IoUring.registerBuffer`: there is nothing to register. */
+  registerBuffer(_arena: Arena, _at: number, _bytes: number): void {}
+
+  /** See `IoUring.read`. */
+  read(tag: number, fd: number, address: number, bytes: number, offset: number): void {
+    this.#arena.setAddress(this.#iovec, address);
+    this.#arena.u32[(this.#iovec >>> 2) + 2] = bytes;
+    this.#done(tag, readAt(fd, this.#iovecPointer, 1, this.#bigOffset(offset)));
+  }
+
+  /** See `IoUring.readVectors`. */
+  readVectors(tag: number, fd: number, iovecs: number, count: number, offset: number): void {
+    this.#done(tag, readAt(fd, this.#baseOf(iovecs), count, this.#bigOffset(offset)));
+  }
+
+  /** See `IoUring.write`. */
+  write(
+    tag: number,
+    fd: number,
+    iovecs: number,
+    count: number,
+    offset: number,
+    stable: boolean,
+  ): void {
+    const written = writeAt(fd, this.#baseOf(iovecs), count, this.#bigOffset(offset));
+    const synced = stable && written >= 0 ? syncFile(fd) : 0;
+    this.#done(tag, synced < 0 ? synced : written);
+  }
+
+  /** See `IoUring.sync`. */
+  sync(tag: number, fd: number): void {
+    this.#done(tag, syncFile(fd));
+  }
+
+  /** See `IoUring.punch`. */
+  punch(tag: number, fd: number, offset: number, bytes: number): void {
+    this.#done(tag, punchHole(fd, offset, bytes));
+  }
+
+  /** See `IoUring.submit`: all is done already. */
+  submit(): void {}
+
+  /** See `IoUring.next`. */
+  next(): boolean {
+    if (this.inFlight === 0) return false;
+    this.tag = this.#tags[this.#first]!;
+    this.result = this.#results[this.#first]!;
+    this.#first = (this.#first + 1) % this.#tags.length;
+    this.inFlight--;
+    return true;
+  }
+
+  close(): void {}
+
+  #done(tag: number, result: number): void {
+    const at = (this.#first + this.inFlight) % this.#tags.length;
+    this.#tags[at] = tag;
+    this.#results[at] = result;
+    this.inFlight++;
+  }
+
+  #bigOffset(offset: number): bigint {
+    this.#arena.setAddress(this.#offset, offset);
+    return this.#arena.i64[this.#offset >>> 3]!;
+  }
+}

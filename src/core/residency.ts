@@ -1,0 +1,102 @@
+// Which parts of a file are believed to be in the page cache, and which are worth mapping. Both are
+// guesses that save work: a wrong one costs one page fault or one slower read, never a wrong answer.
+
+/** Bytes of the unit in which residency is remembered. */
+export const CHUNK_BYTES = 65536;
+/** Chunks remembered at a time; others push them out of the table. */
+const CHUNKS_MAX = 32768;
+/** How long a chunk that was wholly in memory is taken to be so still. */
+const RESIDENT_MS = 1000;
+/** How long one that was not is left alone, so that a cold disk is not asked at every read. */
+const ABSENT_MS = 20;
+
+/** `ChunkMemory.recall`: not known, or too long ago. */
+export const CHUNK_UNKNOWN = 0;
+export const CHUNK_RESIDENT = 1;
+export const CHUNK_ABSENT = 2;
+
+/** Remembers for a bounded time what was found out about chunks of one file. */
+export class ChunkMemory {
+  readonly #chunks = new Float64Array(CHUNKS_MAX).fill(-1);
+  readonly #until = new Float64Array(CHUNKS_MAX);
+  readonly #states = new Uint8Array(CHUNKS_MAX);
+
+  /** What is known of a chunk: a CHUNK constant. */
+  recall(chunk: number, nowMs: number): number {
+    const at = chunk % CHUNKS_MAX;
+    return this.#chunks[at] === chunk && nowMs < this.#until[at]! ? this.#states[at]! : 0;
+  }
+
+  /** Notes what has just been found out. */
+  remember(chunk: number, resident: boolean, nowMs: number): void {
+    const at = chunk % CHUNKS_MAX;
+    this.#chunks[at] = chunk;
+    this.#until[at] = nowMs + (resident ? RESIDENT_MS : ABSENT_MS);
+    this.#states[at] = resident ? CHUNK_RESIDENT : CHUNK_ABSENT;
+  }
+}
+
+/** Entries of the table of segments; a power of two. */
+const SEGMENT_TABLE = 65536;
+/** Reads of an unmapped segment, decayed, before it can push a mapped one out. */
+const HEAT_MIN = 4096;
+
+/**
+ * Chooses which segments of a file are mapped when not all may be: those read most. Changing one
+ * costs thousands of page faults, so a newcomer must be twice as hot as what it replaces.
+ */
+export class SegmentChoice {
+  readonly #owner: Float64Array;
+  readonly #placeOf = new Int32Array(SEGMENT_TABLE).fill(-1);
+  readonly #heat = new Uint32Array(SEGMENT_TABLE);
+  #used = 0;
+
+  /** @param places How many segments may be mapped at a time. */
+  constructor(places: number) {
+    this.#owner = new Float64Array(places).fill(-1);
+  }
+
+  /** Counts a read; the place where the segment is mapped, −1 for none. */
+  touch(segment: number): number {
+    const at = segment % SEGMENT_TABLE;
+    this.#heat[at] = this.#heat[at]! + 1;
+    const place = this.#placeOf[at]!;
+    return place >= 0 && this.#owner[place] === segment ? place : -1;
+  }
+
+  /**
+   * Offers an unmapped segment that has just been read.
+   *
+   * @returns The place it takes from now on, emptied of any other; −1 when it is not worth it.
+   */
+  offer(segment: number): number {
+    const heat = this.#heat[segment % SEGMENT_TABLE]!;
+    let place = -1;
+    if (this.#used < this.#owner.length) {
+      place = this.#used++;
+    } else if (heat >= HEAT_MIN && heat % 64 === 0) {
+      place = this.#coldest();
+      const rival = this.#owner[place]! % SEGMENT_TABLE;
+      if (heat < 2 * this.#heat[rival]!) return -1;
+      this.#placeOf[rival] = -1;
+    }
+    if (place < 0) return -1;
+    this.#owner[place] = segment;
+    this.#placeOf[segment % SEGMENT_TABLE] = place;
+    return place;
+  }
+
+  /** Halves every count, so that what was hot an hour ago is not for ever; once a second. */
+  decay(): void {
+    for (let i = 0; i < SEGMENT_TABLE; i++) this.#heat[i] = this.#heat[i]! >>> 1;
+  }
+
+  #coldest(): number {
+    let coldest = 0;
+    for (let place = 1; place < this.#owner.length; place++) {
+      const heat = this.#heat[this.#owner[place]! % SEGMENT_TABLE]!;
+      if (heat < this.#heat[this.#owner[coldest]! % SEGMENT_TABLE]!) coldest = place;
+    }
+    return coldest;
+  }
+}

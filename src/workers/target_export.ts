@@ -1,0 +1,251 @@
+// One export of a target worker: the AoE target, the file or device behind it, what of the file is
+// mapped, the order of its commands, and the answers that wait for stable storage.
+
+import { MappedSegments } from "../../ffi/mapping.ts";
+import { closeFile, fileStatus, openFile } from "../../ffi/files.ts";
+import { SECTOR_BYTES } from "../wire/ata.ts";
+import { Drive } from "../core/drive.ts";
+import { OverlapOrder } from "../core/overlap.ts";
+import {
+  CHUNK_BYTES,
+  CHUNK_RESIDENT,
+  CHUNK_UNKNOWN,
+  ChunkMemory,
+  SegmentChoice,
+} from "../core/residency.ts";
+import { FIRMWARE_VERSION, Target } from "../core/target.ts";
+
+/** Bytes of a mapped segment. */
+const SEGMENT_BYTES = 16 * 2 ** 20;
+/** An inline write that took longer than this makes the export's writes asynchronous … */
+const SLOW_WRITE_MS = 50;
+/** … for so long. */
+const SLOW_FOR_MS = 5000;
+
+/** What a worker is told of an export. The descriptors are the main thread's, and stay open. */
+export interface ExportConfig {
+  readonly shelf: number;
+  readonly slot: number;
+  readonly path: string;
+  /** Through the page cache. */
+  readonly fd: number;
+  /** O_DIRECT; −1 without. */
+  readonly directFd: number;
+  /** What O_DIRECT asks of offsets and lengths, in bytes. */
+  readonly directAlignment: number;
+  /** First exported byte of the file. */
+  readonly offsetBytes: number;
+  /** Bytes exported at most; the rest of the file follows its growth otherwise. */
+  readonly lengthBytes: number | undefined;
+  readonly readOnly: boolean;
+  readonly sync: boolean;
+  readonly trim: boolean;
+  readonly physicalSectorBytes: number;
+  readonly rotational: boolean;
+  readonly serial: string;
+}
+
+/** Bytes of a file that an export shows, in whole sectors. */
+export function exportedSectors(
+  fileBytes: number,
+  offsetBytes: number,
+  lengthBytes: number | undefined,
+): number {
+  const bytes = Math.min(fileBytes - offsetBytes, lengthBytes ?? Infinity);
+  return Math.max(0, Math.floor(bytes / SECTOR_BYTES));
+}
+
+/** One export. */
+export class TargetExport {
+  readonly index: number;
+  readonly config: ExportConfig;
+  readonly target: Target;
+  readonly drive: Drive;
+  readonly order: OverlapOrder;
+  /** Answers that wait for the next fdatasync, and those that wait for the one under way. */
+  waitingForSync: CommandQueue;
+  syncing: CommandQueue;
+  syncUnderWay = false;
+  /**
+   * An fdatasync failed: the kernel has marked the lost pages clean, so that a later success would
+   * be a lie. Every answer that promises stable storage fails from now on.
+   */
+  syncFailed = false;
+  /** Written since the last fdatasync. */
+  dirty = false;
+  /** A command has finished for which others may be waiting. */
+  promotable = false;
+  /** Writes of the turn before: a lone one is made stable by the disk itself. */
+  writesLastTurn = 0;
+  writesThisTurn = 0;
+  /** Sectors that one overlap decision covers: 1, or a page where buffered and direct mix. */
+  readonly grain: number;
+
+  readonly #segments: MappedSegments | undefined;
+  readonly #choice: SegmentChoice;
+  readonly #chunks = new ChunkMemory();
+  #fileBytes = 0;
+  #asynchronousUntil = 0;
+
+  /**
+   * @param options `frames`: of the pool; `segments`: how many may be mapped; 0 for none.
+   */
+  constructor(
+    index: number,
+    config: ExportConfig,
+    options: { frames: number; segments: number; buffers: number; macs: readonly Uint8Array[] },
+  ) {
+    this.index = index;
+    this.config = config;
+    this.#fileBytes = fileStatus(config.fd).bytes;
+    this.drive = new Drive({
+      sectors: exportedSectors(this.#fileBytes, config.offsetBytes, config.lengthBytes),
+      readOnly: config.readOnly,
+      sync: config.sync,
+      trim: config.trim,
+      physicalSectorBytes: config.physicalSectorBytes,
+      rotational: config.rotational,
+      serial: config.serial,
+      firmware: FIRMWARE_VERSION.toString(16).padStart(4, "0"),
+      model: "aoe target",
+    });
+    this.target = new Target({
+      shelf: config.shelf,
+      slot: config.slot,
+      drive: this.drive,
+      buffers: options.buffers,
+      allowed: options.macs,
+    });
+    this.order = new OverlapOrder(options.frames);
+    this.waitingForSync = new CommandQueue(options.frames);
+    this.syncing = new CommandQueue(options.frames);
+    this.grain = config.directFd >= 0 && config.directAlignment > SECTOR_BYTES
+      ? config.directAlignment / SECTOR_BYTES
+      : 1;
+    this.#segments = config.directFd < 0 && options.segments > 0
+      ? new MappedSegments(config.fd, SEGMENT_BYTES, options.segments)
+      : undefined;
+    this.#choice = new SegmentChoice(Math.max(1, options.segments));
+  }
+
+  /** The descriptor for a transfer: O_DIRECT where it is wanted and the range is aligned. */
+  fdFor(offset: number, bytes: number): number {
+    const { directFd, directAlignment, fd } = this.config;
+    if (directFd < 0 || offset % directAlignment !== 0 || bytes % directAlignment !== 0) return fd;
+    return directFd;
+  }
+
+  /** Address where a range of the file can be gathered from memory at once; 0 when it cannot. */
+  gather(offset: number, bytes: number, nowMs: number): number {
+    const place = this.#mappedPlace(offset, bytes);
+    if (place < 0) return 0;
+    const first = Math.floor(offset / CHUNK_BYTES);
+    const last = Math.floor((offset + bytes - 1) / CHUNK_BYTES);
+    if (!this.#chunkResident(first, place, nowMs)) return 0;
+    if (last !== first && !this.#chunkResident(last, place, nowMs)) return 0;
+    return this.#segments!.address(place) + (offset % SEGMENT_BYTES);
+  }
+
+  /**
+   * Whether a buffered write can be carried out in place without waiting for the disk: whole
+   * pages never need reading first, and the others only when they are not in memory.
+   */
+  writesInline(offset: number, bytes: number, nowMs: number): boolean {
+    if (this.config.directFd >= 0 || nowMs < this.#asynchronousUntil) return false;
+    if (offset % 4096 === 0 && bytes % 4096 === 0) return true;
+    const place = this.#mappedPlace(offset, bytes);
+    if (place < 0) return true;
+    const first = Math.floor(offset / CHUNK_BYTES);
+    const last = Math.floor((offset + bytes - 1) / CHUNK_BYTES);
+    if (
+      this.#chunkResident(first, place, nowMs) &&
+      (last === first || this.#chunkResident(last, place, nowMs))
+    ) {
+      return true;
+    }
+    const within = offset % SEGMENT_BYTES;
+    const page = within - within % 4096;
+    return this.#segments!.resident(place, page, within + bytes - page);
+  }
+
+  /** Notes how long an inline write took: a disk that hangs must not hang its neighbours twice. */
+  noteInlineWrite(startedMs: number, endedMs: number): void {
+    if (endedMs - startedMs > SLOW_WRITE_MS) this.#asynchronousUntil = endedMs + SLOW_FOR_MS;
+  }
+
+  /**
+   * Looks at the size of the file or device again.
+   *
+   * @returns Whether the export's size changed.
+   */
+  refreshSize(): boolean {
+    this.#choice.decay();
+    const bytes = this.#currentBytes();
+    if (bytes === this.#fileBytes) return false;
+    this.#fileBytes = bytes;
+    const { offsetBytes, lengthBytes } = this.config;
+    const sectors = exportedSectors(bytes, offsetBytes, lengthBytes);
+    if (sectors === this.drive.sectors) return false;
+    this.drive.sectors = sectors;
+    return true;
+  }
+
+  /** A block device's size stands still in an open descriptor's inode on some kernels. */
+  #currentBytes(): number {
+    const bytes = fileStatus(this.config.fd).bytes;
+    if (bytes !== this.#fileBytes || !this.config.path.startsWith("/dev/")) return bytes;
+    try {
+      const fd = openFile(this.config.path, { readOnly: true });
+      try {
+        return fileStatus(fd).bytes;
+      } finally {
+        closeFile(fd);
+      }
+    } catch {
+      // The node is gone; the open descriptor still serves.
+      return bytes;
+    }
+  }
+
+  #mappedPlace(offset: number, bytes: number): number {
+    if (this.#segments === undefined) return -1;
+    const segment = Math.floor(offset / SEGMENT_BYTES);
+    if (offset + bytes > (segment + 1) * SEGMENT_BYTES) return -1;
+    const place = this.#choice.touch(segment);
+    if (place >= 0) return place;
+    const taken = this.#choice.offer(segment);
+    if (taken >= 0) this.#segments.map(taken, segment);
+    return taken;
+  }
+
+  #chunkResident(chunk: number, place: number, nowMs: number): boolean {
+    const known = this.#chunks.recall(chunk, nowMs);
+    if (known !== CHUNK_UNKNOWN) return known === CHUNK_RESIDENT;
+    const start = chunk * CHUNK_BYTES;
+    const bytes = Math.min(CHUNK_BYTES, this.#fileBytes - start);
+    const resident = bytes > 0 &&
+      this.#segments!.resident(place, start % SEGMENT_BYTES, bytes);
+    this.#chunks.remember(chunk, resident, nowMs);
+    return resident;
+  }
+}
+
+/** Frames in order of arrival. */
+export class CommandQueue {
+  size = 0;
+  readonly frames: Int32Array;
+
+  constructor(capacity: number) {
+    this.frames = new Int32Array(capacity);
+  }
+
+  /** Adds a frame; there is room for every frame of the pool. */
+  push(frame: number): void {
+    this.frames[this.size++] = frame;
+  }
+}
+
+/** How many segments of each export may be mapped so that all stay within a bound of bytes. */
+export function segmentsWithin(bytes: number, exports: number): number {
+  return Math.floor(bytes / exports / SEGMENT_BYTES);
+}
