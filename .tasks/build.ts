@@ -199,4 +199,9 @@ function say(sentence: string): void {
   console.log(sentence);
 }
 
-await build();
+try {
+  await build();
+} catch (error) {
+  console.error(`The build failed: ${error instanceof Error ? error.message : error}`);
+  Deno.exit(1);
+}
