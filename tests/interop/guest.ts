@@ -74,6 +74,8 @@ export interface GuestRoot {
    * by that path, for this busybox runs its own applets before anything in PATH.
    */
   readonly programs: readonly string[];
+  /** Programs that only lend their shared libraries, by path. */
+  readonly libraryUsers?: readonly string[];
   /** Host directories, and where their contents go. */
   readonly directories: readonly (readonly [host: string, guest: string])[];
   /** The script that runs as process 1, once /proc, /sys and /dev are there and modules loaded. */
@@ -105,6 +107,7 @@ export async function buildInitramfs(
   const modules = await loadOrder(kernel, content.modules);
   for (const [name, path] of modules) await Deno.copyFile(path, `${root}/modules/${name}.ko`);
   for (const name of content.programs) await copyProgram(name, root);
+  for (const path of content.libraryUsers ?? []) await copyLibraries(path, root);
   for (const [host, guest] of content.directories) {
     await runChecked(["cp", "-a", `${host}/.`, `${root}${guest}`]);
   }
@@ -143,8 +146,12 @@ async function loadOrder(kernel: Kernel, names: readonly string[]): Promise<Map<
 async function copyProgram(name: string, root: string): Promise<void> {
   const path = findProgram(name);
   if (path === undefined) throw new Error(`"${name}" is not installed`);
-  const libraries = (await runChecked(["ldd", path])).stdout.matchAll(/(\/\S+) \(0x/g);
   await Deno.copyFile(path, `${root}/host/${name}`);
+  await copyLibraries(path, root);
+}
+
+async function copyLibraries(path: string, root: string): Promise<void> {
+  const libraries = (await runChecked(["ldd", path])).stdout.matchAll(/(\/\S+) \(0x/g);
   for (const [, file = ""] of libraries) {
     await Deno.mkdir(`${root}${file.slice(0, file.lastIndexOf("/"))}`, { recursive: true });
     await Deno.copyFile(file, root + file);
@@ -153,6 +160,9 @@ async function copyProgram(name: string, root: string): Promise<void> {
 
 /** The modules that bring eth0 and the aoe driver up. */
 export const networkModules = ["virtio_pci", "virtio_net", "aoe"] as const;
+
+/** The modules that mount the shared directory of `bootGuest`. */
+export const shareModules = ["virtio_pci", "9pnet_virtio", "9p"] as const;
 
 /** Boots a guest whose eth0 is the tap interface. Its console is the process's output and input. */
 export function bootGuest(
@@ -163,15 +173,21 @@ export function bootGuest(
     readonly tap: string;
     readonly mtu: number;
     readonly memoryMiB: number;
+    /** A host directory that the guest can mount: `mount -t 9p share …`, with `shareModules`. */
+    readonly share?: string;
   },
 ): RunningProcess {
-  const { kernel, initramfs, tap, mtu, memoryMiB } = options;
+  const { kernel, initramfs, tap, mtu, memoryMiB, share } = options;
+  const virtfs = share === undefined
+    ? []
+    : ["-virtfs", `local,path=${share},mount_tag=share,security_model=none,readonly=on`];
   return namespace.start([
     ...["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"],
     ...["-smp", "2", "-m", `${memoryMiB}`, "-display", "none", "-monitor", "none"],
     ...["-serial", "stdio", "-no-reboot", "-nodefaults"],
     ...["-netdev", `tap,id=n0,ifname=${tap},script=no,downscript=no`],
     ...["-device", `virtio-net-pci,netdev=n0,host_mtu=${mtu}`],
+    ...virtfs,
     ...["-kernel", kernel.image, "-initrd", initramfs],
     ...["-append", "console=ttyS0 panic=-1 quiet"],
   ]);

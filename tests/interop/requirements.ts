@@ -11,6 +11,7 @@ export interface Requirement {
 
 const packages = {
   "aoe-sancheck": "aoetools",
+  "aoe-stat": "aoetools",
   aoecfg: "aoetools",
   aoeping: "aoetools",
   "apt-get": "apt",

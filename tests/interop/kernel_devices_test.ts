@@ -1,0 +1,102 @@
+// Beside the kernel's own driver, in a guest: `aoe discover` has the driver look again, and
+// `aoe stat` shows the driver's devices as Debian's aoe-stat does.
+
+import { assert, assertEquals } from "@std/assert";
+import {
+  bootGuest,
+  buildInitramfs,
+  guestKernel,
+  guestSays,
+  guestTools,
+  networkModules,
+  shareModules,
+} from "./guest.ts";
+import { run } from "./process.ts";
+import { findProgram, interopTest } from "./requirements.ts";
+import { aoeExecutable, startTarget } from "./target.ts";
+import { Testbed } from "./testbed.ts";
+
+const script = `
+mkdir /share
+must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
+export HOME=/tmp XDG_CACHE_HOME=/share/cache NO_COLOR=1
+ip link set eth0 up
+n=0; until [ -b /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 100 ] || fail "no e1.1"
+  echo > /dev/etherd/discover; sleep 0.1; done
+/share/aoe --version > /tmp/version || fail "aoe --version"
+say "version $(cat /tmp/version)"
+
+echo all > /dev/etherd/flush
+n=0; while [ -e /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.1 stays"; sleep 0.1; done
+/share/aoe discover > /tmp/discover 2>&1 || { cat /tmp/discover; fail "aoe discover"; }
+sed 's/^/@@ discover /' /tmp/discover
+n=0; until [ -b /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.1 not again"; sleep 0.1; done
+n=0; until grep -q up /sys/block/etherd!e1.1/state; do n=$((n+1)); [ $n -lt 50 ] || fail "up"; sleep 0.1; done
+
+sh /aoe-stat > /tmp/theirs 2>/tmp/complaints
+/share/aoe stat > /tmp/ours 2>&1 || { cat /tmp/ours; fail "aoe stat"; }
+sed 's/^/@@ theirs /; s/ *$//' /tmp/theirs
+sed 's/^/@@ ours /; s/ *$//' /tmp/ours
+say done
+`;
+
+interopTest(
+  "stat and discover: beside the Linux driver they show and wake the kernel's devices",
+  [...guestTools, "aoe-stat"],
+  async () => {
+    await using testbed = await Testbed.create();
+    const target = await testbed.namespace("target");
+    const host = await testbed.namespace("host");
+    await testbed.wire([target, "net0"], [host, "net0"], 1500);
+    await host.tap("tap0", 1500);
+    await host.bridge("br0", ["tap0", "net0"], 1500);
+
+    // The executable unpacks itself here and not in the guest, where that takes long.
+    const share = testbed.path("share");
+    await Deno.mkdir(`${share}/cache`, { recursive: true });
+    await Deno.copyFile(await aoeExecutable(), `${share}/aoe`);
+    await run([`${share}/aoe`, "--version"], { env: { XDG_CACHE_HOME: `${share}/cache` } });
+    const programs = [`${share}/aoe`];
+    for await (const path of filesIn(`${share}/cache`)) programs.push(path);
+    const libraryUsers: string[] = [];
+    for (const path of programs) {
+      if ((await run(["ldd", path])).code === 0) libraryUsers.push(path);
+    }
+    await Deno.mkdir(testbed.path("scripts"));
+    await Deno.copyFile(findProgram("aoe-stat") ?? "", testbed.path("scripts/aoe-stat"));
+
+    const kernel = await guestKernel();
+    const initramfs = await buildInitramfs(testbed.directory, kernel, {
+      modules: [...networkModules, ...shareModules],
+      programs: [],
+      libraryUsers,
+      directories: [[testbed.path("scripts"), "/"]],
+      script,
+    });
+    const path = await testbed.image("disk.img", 40 << 20);
+    await using _serve = await startTarget(target, {
+      interfaces: "net0",
+      exports: [["1.1", path], ["1.10", path.replace("disk", "other")], ["1.9", `${path}2`]],
+      flags: ["--size", "2M"],
+    });
+    await using guest = bootGuest(host, {
+      ...{ kernel, initramfs, tap: "tap0", mtu: 1500, memoryMiB: 512, share },
+    });
+    await guestSays(guest, "done", 90_000);
+    const said = (word: string) =>
+      guest.lines.flatMap((line) => line.text.split(`@@ ${word} `).slice(1));
+    assertEquals(said("discover").filter((line) => /\be1\.1\b.*eth0/.test(line)).length, 1);
+    // aoe-stat sorts by text; we sort by address.
+    assertEquals(said("ours").toSorted(), said("theirs").toSorted());
+    assertEquals(said("ours").map((line) => line.trim().split(" ")[0]), ["e1.1", "e1.9", "e1.10"]);
+    assert(said("theirs").every((line) => /eth0 1024 {2}up$/.test(line)), guest.text);
+  },
+);
+
+async function* filesIn(folder: string): AsyncGenerator<string> {
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory) yield* filesIn(path);
+    else yield path;
+  }
+}
