@@ -52,6 +52,7 @@ export function startGenerator(aoebench: string, station: Station, load: Load): 
 export interface GeneratorResult extends BenchResult {
   readonly medianUs: number;
   readonly tailUs: number;
+  readonly maxUs: number;
 }
 
 /** Waits for aoebench's end. @throws when an answer was wrong: a rate of errors is no rate. */
@@ -62,7 +63,7 @@ export async function generatorResult(generator: RunningProcess): Promise<Genera
   }
   const field = (name: string) =>
     Number(result.line.match(new RegExp(` ${name}=([\\d.]+)`))?.[1] ?? NaN);
-  return { ...result, medianUs: field("p50"), tailUs: field("p999") };
+  return { ...result, medianUs: field("p50"), tailUs: field("p999"), maxUs: field("max") };
 }
 
 /** Lets one generator run at every station, all at once, and adds up what they found. */

@@ -37,8 +37,8 @@ export interface Summary {
   readonly max: number;
 }
 
-const LABEL_WIDTH = 20;
-const COLUMN_WIDTH = 20;
+const LABEL_WIDTH = 22;
+const COLUMN_WIDTH = 19;
 
 /** Sums figures up; NaN everywhere when there are none. */
 export function summarize(figures: readonly number[]): Summary {
@@ -132,7 +132,7 @@ export function tableToJson(table: Table): unknown {
 }
 
 /** Writes a figure with three significant digits or all before the point. */
-export function formatFigure(figure: number): string {
+function formatFigure(figure: number): string {
   return figure.toFixed(Math.abs(figure) >= 99.95 ? 0 : Math.abs(figure) >= 9.995 ? 1 : 2);
 }
 
