@@ -1,9 +1,258 @@
-// Placeholder until the target exists.
+// `aoe serve`: checks everything before anything starts, then serves until SIGINT or SIGTERM.
 
-import { Failure } from "./output.ts";
+import { parseMac } from "../wire/ethernet.ts";
+import { formatMac } from "../wire/ethernet.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
+import { ExportRefusal, openExport } from "../workers/export_files.ts";
+import type { ExportFile } from "../workers/export_files.ts";
+import { InterfaceRefusal, namedInterface } from "../workers/interface_choice.ts";
+import type { NetworkInterface } from "../workers/interface_choice.ts";
+import { TargetGroup } from "../workers/target_group.ts";
+import type { TargetMessage } from "../workers/target_worker.ts";
+import { Failure, formatBytes, paint, printError, printJson, printLine, warn } from "./output.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
+import { printSummary } from "./serve_summary.ts";
 
-/** Serves until it is told to stop. */
-export function runServe(options: ServeOptions): Promise<number> {
-  return Promise.reject(new Failure(`Not written yet: ${JSON.stringify(options)}`));
+/** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
+const SHELF_REJECTED_BY_LINUX = 4095;
+/** Two sectors and the headers: below it even the smallest customary frame does not fit. */
+const MTU_CUSTOMARY_MIN = 1060;
+/**
+ * Bytes of the exported files that may stay mapped for reads straight from the page cache. They
+ * count as resident memory of this process, though the page cache holds them anyway.
+ */
+const MAP_BYTES = 64 * 2 ** 20;
+
+/** Exports what `options` name; resolves with the exit code once it has been told to stop. */
+export async function runServe(options: ServeOptions): Promise<number> {
+  const report = new Reporter(options);
+  const interfaces = options.interfaces.map(findInterface);
+  const files = openExports(options);
+  warnAboutAddresses(options);
+  for (const link of interfaces) warnAboutInterface(link);
+  // Listening before starting: no signal finds a half-started group.
+  const stop = stopSignal();
+  const group = await TargetGroup.start({
+    interfaces: options.interfaces,
+    exports: files.map((file) => file.config),
+    buffers: options.buffers,
+    macs: options.macs.map((mac) => parseMac(mac)!),
+    uring: options.uring,
+    pollUs: options.pollUs,
+    mapBytes: MAP_BYTES,
+    workers: options.workers ?? Math.max(1, navigator.hardwareConcurrency),
+    onMessage: (message) => report.message(message),
+  });
+  const startedMs = Date.now();
+  report.serving(files, interfaces);
+  const failed = group.ended().then(() => undefined, (error: Error) => error);
+  const ended = await Promise.race([stop.promise, failed]);
+  stop.cancel();
+  const abandoned = await group.stop();
+  if (ended instanceof Error) throw new Failure(`A worker failed: ${ended.message}`);
+  printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
+  return abandoned === 0 ? 0 : 1;
+}
+
+function findInterface(name: string): NetworkInterface {
+  try {
+    return namedInterface(name);
+  } catch (error) {
+    if (error instanceof InterfaceRefusal) throw new Failure(error.message);
+    throw error;
+  }
+}
+
+function openExports(options: ServeOptions): ExportFile[] {
+  const seen = new Set<string>();
+  return options.exports.map(({ address, path }) => {
+    const text = formatAddress(address.shelf, address.slot);
+    if (seen.has(text)) throw new Failure(`${text} is given twice: each export needs its own`);
+    seen.add(text);
+    try {
+      const file = openExport(address, path, {
+        direct: options.direct,
+        sync: options.sync,
+        readOnly: options.readOnly,
+        offsetBytes: (options.offsetSectors ?? 0) * SECTOR_BYTES,
+        lengthBytes: options.lengthSectors === undefined
+          ? undefined
+          : options.lengthSectors * SECTOR_BYTES,
+        createBytes: options.sizeBytes,
+        force: options.force,
+      });
+      for (const warning of file.warnings) warn(`${text}: ${warning}`);
+      if (!file.created && options.sizeBytes !== undefined) {
+        warn(`${text}: "${path}" exists already: --size is ignored`);
+      }
+      return file;
+    } catch (error) {
+      if (error instanceof ExportRefusal) throw new Failure(error.message);
+      throw error;
+    }
+  });
+}
+
+function warnAboutAddresses(options: ServeOptions): void {
+  for (const { address } of options.exports) {
+    if (address.shelf !== SHELF_REJECTED_BY_LINUX) continue;
+    const text = formatAddress(address.shelf, address.slot);
+    warn(`${text}: the Linux driver rejects shelf 4095: choose another for Linux`);
+  }
+}
+
+function warnAboutInterface(link: NetworkInterface): void {
+  if (!link.up) warn(`${link.name} is down: serving begins once it is up`);
+  if (link.mtu < MTU_CUSTOMARY_MIN) {
+    warn(
+      `${link.name} has MTU ${link.mtu}: below ${MTU_CUSTOMARY_MIN} a frame carries ` +
+        `${sectorsPerFrame(link.mtu)} sectors, which many initiators do not expect`,
+    );
+  }
+}
+
+/** Resolves at the first SIGINT or SIGTERM; at a second one the process ends as it stands. */
+function stopSignal(): { promise: Promise<undefined>; cancel: () => void } {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  let told = false;
+  const listener = () => {
+    if (told) Deno.exit(130);
+    told = true;
+    resolve(undefined);
+  };
+  const signals: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, listener);
+  return {
+    promise,
+    cancel: () => {
+      // A stop in progress must still yield to a second signal.
+      told = true;
+    },
+  };
+}
+
+/** Says what is served and what happens to it: sentences, or events as JSON lines. */
+class Reporter {
+  readonly #json: boolean;
+  readonly #quiet: boolean;
+  readonly #verbose: boolean;
+  readonly #options: ServeOptions;
+  #withoutUring: string | undefined;
+
+  constructor(options: ServeOptions) {
+    this.#options = options;
+    this.#json = options.json;
+    this.#quiet = options.verbosity < 0;
+    this.#verbose = options.verbosity > 0;
+  }
+
+  serving(files: readonly ExportFile[], interfaces: readonly NetworkInterface[]): void {
+    if (this.#json) this.#servingJson(files, interfaces);
+    else if (!this.#quiet) this.#servingText(files, interfaces);
+  }
+
+  message(message: TargetMessage): void {
+    switch (message.kind) {
+      case "serving":
+        this.#sayWithoutUring(message.withoutUring);
+        break;
+      case "error":
+        if (this.#json) printJson({ event: "error", text: message.text });
+        else printError(`aoe: ${message.text}`);
+        break;
+      case "resized": {
+        const address = formatAddress(message.shelf, message.slot);
+        const bytes = message.sectors * SECTOR_BYTES;
+        if (this.#json) printJson({ event: "resized", address, bytes });
+        else this.#say(`${address} has now ${formatBytes(bytes)} (${message.sectors} sectors)`);
+        break;
+      }
+      case "link": {
+        const { name, state, mtu, sectors } = message;
+        if (this.#json) printJson({ event: "link", interface: name, state, mtu, sectors });
+        else if (state !== "up") this.#say(`${name} is ${state}: waiting for it to come back`);
+        else this.#say(`${name} is up, MTU ${mtu}, ${sectors} sectors a frame`);
+        break;
+      }
+    }
+  }
+
+  #servingText(files: readonly ExportFile[], interfaces: readonly NetworkInterface[]): void {
+    for (const { config, sectors, created, kind } of files) {
+      const address = paint(formatAddress(config.shelf, config.slot), "bold");
+      const size = formatBytes(sectors * SECTOR_BYTES);
+      const what = `${created ? "new " : ""}${kind}${config.readOnly ? ", read-only" : ""}`;
+      printLine(`${address}  ${config.path}  ${size}, ${sectors} sectors, ${what}`);
+    }
+    for (const link of interfaces) {
+      const sectors = sectorsPerFrame(link.mtu);
+      printLine(
+        `on ${link.name}  ${formatMac(link.mac)}, MTU ${link.mtu}, ${sectors} sectors a frame`,
+      );
+    }
+    printLine(durability(this.#options));
+    if (this.#verbose) {
+      const io = this.#withoutUring === undefined ? "io_uring" : "preadv and pwritev";
+      printLine(`${this.#options.buffers} buffers an export, disk work by ${io}`);
+    }
+    printLine("Serving until Ctrl-C.");
+  }
+
+  #servingJson(files: readonly ExportFile[], interfaces: readonly NetworkInterface[]): void {
+    for (const { config, sectors, created, kind } of files) {
+      printJson({
+        event: "export",
+        address: formatAddress(config.shelf, config.slot),
+        path: config.path,
+        kind,
+        created,
+        bytes: sectors * SECTOR_BYTES,
+        sectors,
+        readOnly: config.readOnly,
+        direct: config.directFd >= 0,
+        sync: config.sync,
+        trim: config.trim,
+        serial: config.serial,
+      });
+    }
+    for (const link of interfaces) {
+      printJson({
+        event: "interface",
+        interface: link.name,
+        mac: formatMac(link.mac),
+        mtu: link.mtu,
+        sectors: sectorsPerFrame(link.mtu),
+        up: link.up,
+      });
+    }
+    printJson({
+      event: "serving",
+      pid: Deno.pid,
+      buffers: this.#options.buffers,
+      uring: this.#withoutUring === undefined,
+    });
+  }
+
+  /** Once, not for each thread; a user's own --no-uring is no news. */
+  #sayWithoutUring(reason: string | undefined): void {
+    if (reason === undefined || this.#withoutUring !== undefined) return;
+    this.#withoutUring = reason;
+    if (this.#options.uring && !this.#json) {
+      warn(`Without io_uring (${reason}): the disk is read and written with preadv and pwritev`);
+    }
+  }
+
+  #say(text: string): void {
+    if (!this.#quiet) printLine(text);
+  }
+}
+
+/** What an answered write is worth, in words. */
+function durability(options: ServeOptions): string {
+  if (options.readOnly) return "Writes are refused (-r).";
+  if (options.sync) return "A write is answered once it is on stable storage (-s).";
+  return options.direct
+    ? "A write is answered once the disk has it; FLUSH empties the disk's own cache."
+    : "A write is answered from the page cache and stable after FLUSH; -s makes each so.";
 }

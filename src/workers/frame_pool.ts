@@ -89,6 +89,11 @@ export class FramePool {
     return this.arena.address + this.#first + frame * this.#stride;
   }
 
+  /** Lets a ring keep the frames' pages pinned. */
+  register(queue: { registerBuffer(arena: Arena, at: number, bytes: number): void }): void {
+    queue.registerBuffer(this.arena, this.#first, this.count * this.#stride);
+  }
+
   /** Takes a frame; −1 when there is none. The one given back last comes first, as it is warm. */
   take(): number {
     return this.#freeCount === 0 ? -1 : this.#free[--this.#freeCount]!;

@@ -16,7 +16,9 @@ type Job = (config: any, post: (message: any) => void) => void | Promise<void>;
  * be cloned: plain objects, SharedArrayBuffer) and `post`, which sends a message to the main
  * thread, and returns when its work is over.
  */
-const JOBS = {} as const satisfies Record<string, () => Promise<Job>>;
+const JOBS = {
+  target: async () => (await import("./target_worker.ts")).runTarget,
+} as const satisfies Record<string, () => Promise<Job>>;
 
 /** What a worker can be started for. */
 export type JobName = keyof typeof JOBS;

@@ -17,6 +17,8 @@ export const COUNT_WAITS = 5;
 export const COUNT_OVERLAPS = 6;
 /** First of the reasons why frames were dropped, by negated verdict. */
 export const COUNT_DROPS = 8;
+/** Those reasons in words, behind "Dropped N frames", in the order of their counters. */
+export const DROP_REASONS = DROP_NAMES;
 const WORKER_COUNTERS = COUNT_DROPS + DROP_NAMES.length;
 
 // Of each export.

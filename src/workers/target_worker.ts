@@ -1,0 +1,356 @@
+// The job of a target thread: builds everything the loop needs, runs it until it is told to stop,
+// then answers what has been received, and leaves nothing unsynced.
+
+import { Arena } from "../../ffi/arena.ts";
+import { errnoText } from "../../ffi/errno.ts";
+import { IoUring } from "../../ffi/io_uring.ts";
+import { LinkMonitor, listInterfaces } from "../../ffi/netlink.ts";
+import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
+import { SyncQueue } from "../../ffi/sync_queue.ts";
+import {
+  OPERATION_FLUSH,
+  OPERATION_READ,
+  OPERATION_TRIM,
+  OPERATION_VERIFY,
+  OPERATION_WRITE,
+} from "../core/drive.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { targetFilter } from "../wire/filter.ts";
+import { FramePool, VectorTable } from "./frame_pool.ts";
+import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./target_counters.ts";
+import { segmentsWithin, TargetExport } from "./target_export.ts";
+import type { ExportConfig } from "./target_export.ts";
+import { TargetLink } from "./target_link.ts";
+import { TargetLoop } from "./target_loop.ts";
+
+/** Jumbo frames fit even where the MTU is raised while we serve. */
+const MTU_MIN = 9000;
+const FRAMES_MIN = 256;
+const FRAMES_MAX = 1024;
+const FRAME_MEMORY_MAX = 32 * 2 ** 20;
+/** How often sizes, counters of the kernel and withheld messages are looked at. */
+const HOUSEKEEPING_MS = 1000;
+/** How long a disk may take over the last commands before they are given up. */
+const STOP_MS_MAX = 10_000;
+/** For so long the requests that keep coming in are still answered after the word to stop. */
+const STOP_RECEIVE_MS = 100;
+/** Initiators whose full windows the socket's buffer holds. */
+const INITIATORS = 8;
+const SOCKET_BUFFER_MIN = 4 * 2 ** 20;
+const SOCKET_BUFFER_MAX = 64 * 2 ** 20;
+
+/** What a target thread is started with. */
+export interface TargetJobConfig {
+  /** Names of the interfaces to serve on. */
+  readonly interfaces: readonly string[];
+  readonly exports: readonly ExportConfig[];
+  /** Requests that one initiator may send without an answer. */
+  readonly buffers: number;
+  /** MACs that may speak to the exports; empty for all. */
+  readonly macs: readonly Uint8Array[];
+  /** Whether io_uring may be used. */
+  readonly uring: boolean;
+  /** Microseconds to spin before sleeping. */
+  readonly pollUs: number;
+  /** Bytes of the files that may stay mapped. */
+  readonly mapBytes: number;
+  /** An eventfd; when it is signalled and `control[0]` is 1, the job ends. */
+  readonly controlEvent: number;
+  readonly control: SharedArrayBuffer;
+  /** From `TargetCounters.allocate`. */
+  readonly counters: SharedArrayBuffer;
+}
+
+/** What a target thread posts. */
+export type TargetMessage =
+  /** It serves; `withoutUring` says why io_uring is not used, if it is not. */
+  | { readonly kind: "serving"; readonly withoutUring: string | undefined }
+  | { readonly kind: "resized"; readonly shelf: number; readonly slot: number; sectors: number }
+  | {
+    readonly kind: "link";
+    readonly name: string;
+    readonly state: "up" | "down" | "gone";
+    readonly mtu: number;
+    readonly sectors: number;
+  }
+  | { readonly kind: "error"; readonly text: string }
+  /** The end: commands that a disk never finished. */
+  | { readonly kind: "stopped"; readonly abandoned: number };
+
+/** Runs a target thread; see `startWorker`. */
+export function runTarget(config: TargetJobConfig, post: (message: TargetMessage) => void): void {
+  new TargetWorker(config, post).run();
+}
+
+class TargetWorker {
+  readonly #config: TargetJobConfig;
+  readonly #post: (message: TargetMessage) => void;
+  readonly #control: Int32Array;
+  readonly #counters: TargetCounters;
+  readonly #pool: FramePool;
+  readonly #clock: Clock;
+  readonly #queue: IoUring | SyncQueue;
+  readonly #withoutUring: string | undefined;
+  readonly #exports: TargetExport[];
+  readonly #links: TargetLink[];
+  readonly #loop: TargetLoop;
+  readonly #poll: PollSet;
+  readonly #controlPlace: number;
+  readonly #monitor = new LinkMonitor();
+  readonly #monitorPlace: number;
+  readonly #errors: ErrorReporter;
+
+  constructor(config: TargetJobConfig, post: (message: TargetMessage) => void) {
+    this.#config = config;
+    this.#post = post;
+    this.#control = new Int32Array(config.control);
+    this.#counters = new TargetCounters(config.counters);
+    const present = listInterfaces();
+    const served = config.interfaces.map((name) => present.find((link) => link.name === name));
+    const mtuMax = served.reduce((mtu, link) => Math.max(mtu, link?.mtu ?? 0), MTU_MIN);
+    const direct = config.exports.some((ex) => ex.directFd >= 0);
+    const alignment = direct ? 4096 : 512;
+    const frames = frameCount(config, mtuMax);
+    const pollPlaces = 3 + config.interfaces.length;
+    const arena = new Arena(
+      FramePool.bytes(frames, mtuMax, alignment) + VectorTable.bytes(frames) +
+        config.interfaces.length * TargetLink.bytes(frames) + PollSet.bytes(pollPlaces) +
+        SyncQueue.bytes + 4096,
+    );
+    this.#pool = new FramePool(arena, frames, mtuMax, alignment);
+    this.#clock = new Clock(arena);
+    const vectors = new VectorTable(arena, frames);
+    const entries = 2 ** Math.ceil(Math.log2(frames + config.exports.length));
+    const opened = openQueue(config.uring, arena, entries, vectors);
+    this.#queue = opened.queue;
+    this.#withoutUring = opened.withoutUring;
+    if (direct) this.#pool.register(this.#queue);
+    this.#errors = new ErrorReporter(config.exports, post);
+    const segments = segmentsWithin(config.mapBytes, config.exports.length);
+    this.#exports = config.exports.map((ex, index) =>
+      new TargetExport(index, ex, {
+        frames,
+        segments,
+        buffers: config.buffers,
+        macs: config.macs,
+      })
+    );
+    const filter = targetFilter(config.exports);
+    // The kernel charges about twice a frame's length.
+    const bufferBytes = Math.min(
+      SOCKET_BUFFER_MAX,
+      Math.max(
+        SOCKET_BUFFER_MIN,
+        2 * this.#pool.frameBytes * config.buffers * config.exports.length * INITIATORS,
+      ),
+    );
+    this.#poll = new PollSet(arena, pollPlaces);
+    this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
+    this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
+    this.#poll.add(this.#queue.fd, POLLIN);
+    this.#links = config.interfaces.map((name, i) => {
+      const link = new TargetLink(name, { arena, pool: this.#pool, filter, bufferBytes });
+      link.update(served[i]);
+      link.pollPlace = this.#poll.add(link.fd, POLLIN);
+      return link;
+    });
+    this.#loop = new TargetLoop({
+      arena,
+      pool: this.#pool,
+      vectors,
+      offsetAt: arena.allocate(8),
+      queue: this.#queue,
+      links: this.#links,
+      exports: this.#exports,
+      counters: this.#counters,
+      clock: this.#clock,
+      onDiskError: (ex, operation, sector, code) => {
+        this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
+      },
+    });
+  }
+
+  run(): void {
+    for (const link of this.#links) this.#loop.announce(link);
+    this.#post({ kind: "serving", withoutUring: this.#withoutUring });
+    let housekeepingMs = this.#clock.nowMs() + HOUSEKEEPING_MS;
+    while (Atomics.load(this.#control, 0) === 0) {
+      if (this.#loop.turn(true) === 0 && !this.#spin()) {
+        this.#wait(Math.max(0, housekeepingMs - this.#clock.nowMs()));
+      }
+      const nowMs = this.#clock.nowMs();
+      if (nowMs >= housekeepingMs) {
+        housekeepingMs = nowMs + HOUSEKEEPING_MS;
+        this.#keepHouse(nowMs);
+      }
+    }
+    this.#stop();
+  }
+
+  /** With --poll: looks again and again for a while; true when something came. */
+  #spin(): boolean {
+    if (this.#config.pollUs === 0) return false;
+    const untilMs = this.#clock.nowMs() + this.#config.pollUs / 1000;
+    do {
+      for (const link of this.#links) link.readable = true;
+      if (this.#loop.turn(true) > 0) return true;
+    } while (this.#clock.nowMs() < untilMs);
+    return false;
+  }
+
+  /** The one point where this thread sleeps. */
+  #wait(timeoutMs: number): void {
+    for (const link of this.#links) {
+      const takes = link.blocked || link.starved ? 0 : POLLIN;
+      this.#poll.want(link.pollPlace, takes | (link.blocked ? POLLOUT : 0));
+    }
+    this.#counters.add(COUNT_WAITS, 1);
+    if (this.#poll.wait(timeoutMs * 1000) === 0) return;
+    for (const link of this.#links) {
+      if (this.#poll.found(link.pollPlace) === 0) continue;
+      link.readable = true;
+      link.blocked = false;
+    }
+    if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
+    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+  }
+
+  /** Takes over what netlink tells of the served interfaces. */
+  #followLinks(): void {
+    for (const change of this.#monitor.changes()) {
+      for (const link of this.#links) {
+        const mine = change.link === undefined
+          ? change.index === link.index
+          : change.link.name === link.name || change.index === link.index;
+        if (!mine) continue;
+        // A renamed interface is no longer the one that was asked for.
+        const now = change.link?.name === link.name ? change.link : undefined;
+        const { running, mtu } = link;
+        const news = link.update(now);
+        this.#poll.replace(link.pollPlace, link.fd);
+        if (news) this.#loop.announce(link);
+        if (news || running !== link.running || mtu !== link.mtu) {
+          this.#post({
+            kind: "link",
+            name: link.name,
+            state: now === undefined ? "gone" : link.running ? "up" : "down",
+            mtu: link.mtu,
+            sectors: link.sectors,
+          });
+        }
+      }
+    }
+  }
+
+  #keepHouse(nowMs: number): void {
+    for (const link of this.#links) this.#counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
+    for (const ex of this.#exports) {
+      if (!ex.refreshSize()) continue;
+      const { shelf, slot } = ex.config;
+      this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
+      for (const link of this.#links) if (link.running) this.#loop.announceExport(ex, link);
+    }
+    this.#errors.flush(nowMs);
+  }
+
+  /** Answers what has arrived, waits for the disks, syncs, closes. */
+  #stop(): void {
+    const startMs = this.#clock.nowMs();
+    for (const link of this.#links) link.readable = true;
+    while (this.#clock.nowMs() < startMs + STOP_RECEIVE_MS && this.#loop.turn(true) > 0);
+    while (this.#loop.busy && this.#clock.nowMs() < startMs + STOP_MS_MAX) {
+      if (this.#loop.turn(false) === 0) this.#wait(100);
+    }
+    const abandoned = this.#queue.inFlight;
+    if (abandoned === 0) this.#loop.syncAll();
+    this.#keepHouse(Infinity);
+    for (const link of this.#links) link.close();
+    this.#monitor.close();
+    this.#queue.close();
+    this.#post({ kind: "stopped", abandoned });
+  }
+}
+
+/** Frames of a worker: the batches being received, and two full windows for each export. */
+function frameCount(config: TargetJobConfig, mtuMax: number): number {
+  const wanted = 64 * config.interfaces.length + 2 * config.buffers * config.exports.length;
+  const affordable = Math.floor(FRAME_MEMORY_MAX / mtuMax);
+  return Math.max(
+    64 * config.interfaces.length + 64,
+    Math.min(FRAMES_MAX, affordable, Math.max(FRAMES_MIN, wanted)),
+  );
+}
+
+function openQueue(
+  uring: boolean,
+  arena: Arena,
+  entries: number,
+  vectors: VectorTable,
+): { queue: IoUring | SyncQueue; withoutUring: string | undefined } {
+  let withoutUring = "--no-uring";
+  if (uring) {
+    try {
+      return { queue: new IoUring(entries), withoutUring: undefined };
+    } catch (error) {
+      withoutUring = error instanceof Error ? error.message : String(error);
+    }
+  }
+  const pointerOf = (address: number) => vectors.pointerAt(address);
+  return { queue: new SyncQueue(arena, entries, pointerOf), withoutUring };
+}
+
+/** Tells of disk errors in words, of each export once a second at most. */
+class ErrorReporter {
+  readonly #exports: readonly ExportConfig[];
+  readonly #post: (message: TargetMessage) => void;
+  readonly #quietUntil: Float64Array;
+  readonly #withheld: Int32Array;
+
+  constructor(exports: readonly ExportConfig[], post: (message: TargetMessage) => void) {
+    this.#exports = exports;
+    this.#post = post;
+    this.#quietUntil = new Float64Array(exports.length);
+    this.#withheld = new Int32Array(exports.length);
+  }
+
+  report(index: number, operation: number, sector: number, code: number, nowMs: number): void {
+    if (nowMs < this.#quietUntil[index]!) {
+      this.#withheld[index] = this.#withheld[index]! + 1;
+      return;
+    }
+    this.#quietUntil[index] = nowMs + HOUSEKEEPING_MS;
+    const { shelf, slot, path } = this.#exports[index]!;
+    const place = operation === OPERATION_FLUSH || operation === OPERATION_TRIM
+      ? ""
+      : ` at sector ${sector}`;
+    const consequence = operation === OPERATION_FLUSH
+      ? "; flushes fail from now on, since written data may be lost"
+      : "";
+    this.#post({
+      kind: "error",
+      text: `${formatAddress(shelf, slot)}: ${OPERATION_NAMES[operation]} of "${path}"${place}: ` +
+        errnoText(code) + consequence,
+    });
+  }
+
+  /** Tells how many were withheld, once their time is over. */
+  flush(nowMs: number): void {
+    this.#exports.forEach(({ shelf, slot }, index) => {
+      const withheld = this.#withheld[index]!;
+      if (withheld === 0 || nowMs < this.#quietUntil[index]!) return;
+      this.#withheld[index] = 0;
+      this.#post({
+        kind: "error",
+        text: `${formatAddress(shelf, slot)}: ${withheld} more errors within a second`,
+      });
+    });
+  }
+}
+
+const OPERATION_NAMES: Readonly<Record<number, string>> = {
+  [OPERATION_READ]: "Reading",
+  [OPERATION_WRITE]: "Writing",
+  [OPERATION_VERIFY]: "Verifying",
+  [OPERATION_FLUSH]: "Flushing",
+  [OPERATION_TRIM]: "Discarding",
+};
