@@ -1,0 +1,69 @@
+// Which network interfaces a command means, and the sentences for those that will not do.
+
+import { SystemError } from "../../ffi/errno.ts";
+import { EPERM } from "../../ffi/errno.ts";
+import { listInterfaces } from "../../ffi/netlink.ts";
+import type { NetworkInterface } from "../../ffi/netlink.ts";
+
+export type { NetworkInterface } from "../../ffi/netlink.ts";
+
+/**
+ * The Ethernet interfaces of these names, all of them up.
+ *
+ * Without names: every Ethernet interface that is up and has a carrier; the loopback interface only
+ * when there is no other, since targets on it are this host's own.
+ *
+ * @throws {Deno.errors.NotFound} One sentence: no such interface, or none at all.
+ * @throws {Deno.errors.NotSupported} One sentence: it is not Ethernet.
+ * @throws {Deno.errors.NetworkUnreachable} One sentence: it is down.
+ */
+export function findInterfaces(names: readonly string[]): NetworkInterface[] {
+  const existing = listInterfaces();
+  if (names.length === 0) return defaultInterfaces(existing);
+  return [...new Set(names)].map((name) => {
+    const found = existing.find((link) => link.name === name);
+    if (found === undefined) {
+      throw new Deno.errors.NotFound(`No interface is called "${name}"; ${whatExists(existing)}`);
+    }
+    if (!found.ethernet) {
+      throw new Deno.errors.NotSupported(
+        `Interface "${name}" is not Ethernet; ${whatExists(existing)}`,
+      );
+    }
+    if (!found.up) {
+      throw new Deno.errors.NetworkUnreachable(
+        `Interface "${name}" is down: ip link set ${name} up`,
+      );
+    }
+    return found;
+  });
+}
+
+function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterface[] {
+  const usable = existing.filter((link) => link.ethernet && link.up && link.running);
+  const cards = usable.filter((link) => !link.loopback);
+  const chosen = cards.length > 0 ? cards : usable;
+  if (chosen.length === 0) {
+    throw new Deno.errors.NotFound(`No Ethernet interface is up; ${whatExists(existing)}`);
+  }
+  return chosen;
+}
+
+/** `there are "eth0" (down) and "lo"`, the Ethernet interfaces only. */
+function whatExists(existing: readonly NetworkInterface[]): string {
+  const names = existing.filter((link) => link.ethernet).map((link) =>
+    `"${link.name}"${link.up ? "" : " (down)"}`
+  );
+  const last = names.pop();
+  if (last === undefined) return "there is none";
+  return names.length === 0 ? `there is ${last}` : `there are ${names.join(", ")} and ${last}`;
+}
+
+/** The sentence for a socket that was refused: what is missing, and how to get it. */
+export function explainSocketError(error: unknown): unknown {
+  return error instanceof SystemError && error.code === EPERM
+    ? new Deno.errors.PermissionDenied(
+      `No CAP_NET_RAW: run as root, or setcap cap_net_raw+ep ${Deno.execPath()}`,
+    )
+    : error;
+}

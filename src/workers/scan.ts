@@ -1,0 +1,254 @@
+// Asking the network who is there, from the main thread: `aoe discover`, `aoe stat`, and the look
+// around with which `aoe serve` begins.
+//
+// 1. The question goes out on every interface, three times within the first half of the timeout,
+//    since frames get lost.
+// 2. Whatever has arrived is taken every few milliseconds; in between the event loop is free, so
+//    that signals are heard.
+// 3. When everybody who was asked by name has answered, or the time is over, those found are asked
+//    to identify themselves, in the same way.
+
+import { Arena } from "../../ffi/arena.ts";
+import { EAGAIN, errnoText } from "../../ffi/errno.ts";
+import { MessageTable } from "../../ffi/message_table.ts";
+import { PacketSocket } from "../../ffi/packet_socket.ts";
+import { Discovery } from "../core/discovery.ts";
+import type { FoundPath } from "../core/discovery.ts";
+import type { Address } from "../wire/aoe.ts";
+import { ETHERNET_FRAME_BYTES_MIN, ETHERTYPE_AOE, formatMac } from "../wire/ethernet.ts";
+import { initiatorFilter } from "../wire/filter.ts";
+import { explainSocketError, findInterfaces } from "./interfaces.ts";
+import type { NetworkInterface } from "./interfaces.ts";
+
+export { isContested } from "../core/discovery.ts";
+export type { FoundPath } from "../core/discovery.ts";
+export { kernelDevices, kernelDriverLoaded, requestKernelDiscovery } from "../../ffi/kernel_aoe.ts";
+export type { KernelDevice } from "../../ffi/kernel_aoe.ts";
+
+/** When the questions are asked, as parts of the timeout. */
+const ROUNDS = [0, 1 / 4, 1 / 2];
+/** Pause between two looks at the sockets. */
+const SLICE_MS = 5;
+const FRAMES = 64;
+/** A config string and IDENTIFY data fit; frames padded to a larger MTU are cut, and lose nothing. */
+const FRAME_BYTES = 2048;
+/** What a whole rack answers at once. */
+const SOCKET_BUFFER_BYTES = 4 * 2 ** 20;
+const ENOBUFS = 105;
+
+/** What to ask, whom, and for how long. */
+export interface ScanOptions {
+  /** From `findInterfaces`. */
+  readonly interfaces: readonly NetworkInterface[];
+  /** The addresses to ask for; everybody when empty. */
+  readonly addresses: readonly Address[];
+  /** For each of the two questions. */
+  readonly timeoutMs: number;
+  /** Who is asked to identify itself as well; nobody by default. */
+  readonly identify?: (paths: readonly FoundPath[]) => readonly FoundPath[];
+}
+
+/** What a scan found. */
+export interface ScanResult {
+  /** By address, interface (`link` is an index of the options' interfaces) and MAC. */
+  readonly paths: readonly FoundPath[];
+  /** What the user should know of how the scan went, one sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/** Somebody who answers for an address. */
+export interface Holder {
+  readonly address: Address;
+  /** Name of our interface. */
+  readonly interface: string;
+  /** As in `52:54:00:12:34:56`. */
+  readonly mac: string;
+}
+
+/**
+ * Asks who is there.
+ *
+ * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
+ */
+export async function scan(options: ScanOptions): Promise<ScanResult> {
+  const { interfaces, addresses, timeoutMs, identify } = options;
+  const discovery = new Discovery(Math.random() * 2 ** 31);
+  const probe = new Probe(interfaces, discovery);
+  try {
+    await probe.ask(timeoutMs, () => missingQuestions(addresses, interfaces.length, discovery));
+    if (identify !== undefined) {
+      const wanted = identify(discovery.paths());
+      await probe.ask(
+        timeoutMs,
+        () =>
+          wanted.filter((path) => path.identity === undefined && path.refusal === undefined)
+            .map((path) => ({ link: path.link, path })),
+      );
+    }
+  } finally {
+    probe.close();
+  }
+  const full = discovery.full ? ["Too many answers: not all of them are shown"] : [];
+  return { paths: discovery.paths(), warnings: [...probe.warnings(), ...full] };
+}
+
+/**
+ * Tells who already answers for exactly these addresses. Interfaces that are down are passed over;
+ * targets of this host itself are not heard, except on the loopback interface.
+ *
+ * @param interfaces Names.
+ * @param timeoutMs How long to wait when nobody answers, which is the usual case.
+ */
+export async function findHolders(
+  interfaces: readonly string[],
+  addresses: readonly Address[],
+  timeoutMs: number,
+): Promise<Holder[]> {
+  const links = interfaces.flatMap((name) => {
+    try {
+      return findInterfaces([name]);
+    } catch {
+      return [];
+    }
+  });
+  if (links.length === 0 || addresses.length === 0) return [];
+  const { paths } = await scan({ interfaces: links, addresses, timeoutMs });
+  return paths.map(({ address, link, mac }) => ({
+    address,
+    interface: links[link]!.name,
+    mac: formatMac(mac),
+  }));
+}
+
+/** A query for an address (or for everybody), or an IDENTIFY for a path. */
+interface Question {
+  readonly link: number;
+  readonly address?: Address;
+  readonly path?: FoundPath;
+}
+
+/** What is still to be asked. Who is asked for everybody never knows that all have answered. */
+function missingQuestions(
+  addresses: readonly Address[],
+  links: number,
+  discovery: Discovery,
+): Question[] {
+  const everyLink = Array.from({ length: links }, (_, link) => ({ link }));
+  if (addresses.length === 0) return everyLink;
+  const answered = new Set(
+    discovery.paths().map(({ address, link }) => `${address.shelf}.${address.slot} ${link}`),
+  );
+  return everyLink.flatMap(({ link }) =>
+    addresses
+      .filter(({ shelf, slot }) => !answered.has(`${shelf}.${slot} ${link}`))
+      .map((address) => ({ link, address }))
+  );
+}
+
+/** Sockets on some interfaces, and a discovery that hears all of them. */
+class Probe {
+  readonly #interfaces: readonly NetworkInterface[];
+  readonly #discovery: Discovery;
+  readonly #sockets: PacketSocket[] = [];
+  /** The last error of sending, by interface. */
+  readonly #sendErrors = new Map<number, number>();
+
+  constructor(interfaces: readonly NetworkInterface[], discovery: Discovery) {
+    this.#interfaces = interfaces;
+    this.#discovery = discovery;
+    const options = {
+      etherType: ETHERTYPE_AOE,
+      filter: initiatorFilter(),
+      bufferBytes: SOCKET_BUFFER_BYTES,
+    };
+    try {
+      for (const { index } of interfaces) this.#sockets.push(new PacketSocket(index, options));
+    } catch (error) {
+      this.close();
+      throw explainSocketError(error);
+    }
+  }
+
+  /**
+   * Asks, and asks again what was not answered, until nothing is left to ask or the time is over.
+   *
+   * @param missing The questions without an answer so far.
+   */
+  async ask(timeoutMs: number, missing: () => readonly Question[]): Promise<void> {
+    const start = performance.now();
+    let round = 0;
+    for (let elapsed = 0; elapsed < timeoutMs; elapsed = performance.now() - start) {
+      const questions = missing();
+      if (questions.length === 0) return;
+      if (round < ROUNDS.length && elapsed >= ROUNDS[round]! * timeoutMs) {
+        round++;
+        for (const question of questions) {
+          this.#send(question);
+          // Answers to many questions must not pile up in the socket.
+          this.#receive();
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, SLICE_MS));
+      this.#receive();
+    }
+  }
+
+  warnings(): string[] {
+    return this.#interfaces.flatMap(({ name, running }, link) => {
+      const error = this.#sendErrors.get(link);
+      if (error !== undefined) return [`Interface "${name}" sends nothing: ${errnoText(error)}`];
+      return running ? [] : [`Interface "${name}" has no carrier`];
+    });
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.close();
+  }
+
+  #send({ link, address, path }: Question): void {
+    const { arena, frames, messages } = memory();
+    const { mac } = this.#interfaces[link]!;
+    if (path === undefined) this.#discovery.writeQuery(arena.bytes, frames, mac, address);
+    else this.#discovery.writeIdentify(arena.bytes, frames, mac, path);
+    messages.setOne(0, arena.address + frames, ETHERNET_FRAME_BYTES_MIN);
+    const sent = this.#sockets[link]!.send(messages, 0, 1);
+    if (sent < 0 && sent !== -EAGAIN && sent !== -ENOBUFS) this.#sendErrors.set(link, -sent);
+  }
+
+  #receive(): void {
+    const { arena, frames, messages } = memory();
+    this.#sockets.forEach((socket, link) => {
+      // Bounded: who floods the interface with answers must not hold us here.
+      for (let batch = 0; batch < 64; batch++) {
+        for (let i = 0; i < FRAMES; i++) {
+          messages.setOne(i, arena.address + frames + i * FRAME_BYTES, FRAME_BYTES);
+        }
+        const count = socket.receive(messages, FRAMES);
+        for (let i = 0; i < count; i++) {
+          const length = Math.min(messages.length(i), FRAME_BYTES);
+          this.#discovery.receive(arena.bytes, frames + i * FRAME_BYTES, length, link);
+        }
+        if (count < FRAMES) return;
+      }
+    });
+  }
+}
+
+/** Memory for frames, shared by everything here, since it is never given back. */
+interface ScanMemory {
+  readonly arena: Arena;
+  /** Offset of the first frame. */
+  readonly frames: number;
+  readonly messages: MessageTable;
+}
+
+let scanMemory: ScanMemory | undefined;
+
+function memory(): ScanMemory {
+  if (scanMemory === undefined) {
+    const arena = new Arena(FRAMES * FRAME_BYTES + MessageTable.bytes(FRAMES, 1) + 4096);
+    const messages = new MessageTable(arena, FRAMES, 1);
+    scanMemory = { arena, messages, frames: arena.allocate(FRAMES * FRAME_BYTES, 64) };
+  }
+  return scanMemory;
+}
