@@ -5,9 +5,10 @@
 // another core where DEFER_TASKRUN is not to be had.
 
 import type { Arena } from "./arena.ts";
-import { EINVAL, errno, SystemError } from "./errno.ts";
+import { check, EINVAL, errno, SystemError } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 import { PUNCH_HOLE } from "./files.ts";
+import { openEvent } from "./poll.ts";
 
 // System call numbers from 424 up are the same on every architecture.
 const SYS_IO_URING_SETUP = 425;
@@ -22,6 +23,7 @@ const SETUP_DEFER_TASKRUN = 1 << 13;
 const FEATURE_SINGLE_MMAP = 1 << 0;
 const ENTER_GETEVENTS = 1;
 const REGISTER_BUFFERS = 0;
+const REGISTER_EVENTFD = 4;
 const OFFSET_SQES = 0x10000000n;
 const PARAMS_BYTES = 120;
 const SQE_BYTES = 64;
@@ -65,8 +67,11 @@ const libc = openLibc(
 
 /** Disk work in flight, told apart by small numbers that the caller chooses. */
 export class IoUring {
-  /** Readable when a completion waits. */
-  readonly fd: number;
+  /**
+   * An eventfd, signalled when a completion waits. Polling the ring itself is not enough: with
+   * DEFER_TASKRUN it did not wake (Linux 6.18).
+   */
+  readonly event: number;
   /** Operations submitted, or about to be, that have not completed. */
   inFlight = 0;
   /** Those of them not yet given to the kernel. */
@@ -76,6 +81,7 @@ export class IoUring {
   /** Its result: a count of bytes, 0, or −errno. */
   result = 0;
 
+  readonly #fd: number;
   readonly #entries: number;
   readonly #ring: Int32Array;
   readonly #sqes: Uint32Array;
@@ -110,11 +116,17 @@ export class IoUring {
       if (fd >= 0 || errno() !== EINVAL) break;
     }
     if (fd < 0) throw new SystemError("Set up io_uring", errno());
-    this.fd = fd;
+    this.#fd = fd;
     if ((view.getUint32(20, true) & FEATURE_SINGLE_MMAP) === 0) {
-      this.close();
+      libc.close(fd);
       throw new SystemError("Set up io_uring (Linux before 5.4)", EINVAL);
     }
+    this.event = openEvent();
+    const event = new Uint8Array(new Int32Array([this.event]).buffer);
+    check(
+      libc.register(SYS_IO_URING_REGISTER, fd, REGISTER_EVENTFD, event, 1),
+      "Give io_uring an eventfd",
+    );
     this.#entries = view.getUint32(0, true);
     const cqEntries = view.getUint32(4, true);
     const sqArray = view.getUint32(40 + 24, true);
@@ -145,7 +157,7 @@ export class IoUring {
     const iovec = new BigUint64Array([BigInt(arena.address + at), BigInt(bytes)]);
     const result = libc.register(
       SYS_IO_URING_REGISTER,
-      this.fd,
+      this.#fd,
       REGISTER_BUFFERS,
       new Uint8Array(iovec.buffer),
       1,
@@ -198,7 +210,7 @@ export class IoUring {
   submit(): void {
     const submitted = libc.enter(
       SYS_IO_URING_ENTER,
-      this.fd,
+      this.#fd,
       this.queued,
       0,
       ENTER_GETEVENTS,
@@ -222,7 +234,8 @@ export class IoUring {
   }
 
   close(): void {
-    libc.close(this.fd);
+    libc.close(this.#fd);
+    libc.close(this.event);
   }
 
   #queue(
@@ -261,7 +274,7 @@ export class IoUring {
       BigInt(bytes),
       PROT_READ_WRITE,
       MAP_SHARED_POPULATE,
-      this.fd,
+      this.#fd,
       offset,
     );
     if (pointer === null || BigInt.asIntN(64, Deno.UnsafePointer.value(pointer)) === -1n) {

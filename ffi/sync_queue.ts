@@ -7,8 +7,8 @@ import type { Pointer } from "./libc.ts";
 
 /** Disk work done at once. */
 export class SyncQueue {
-  /** Nothing to poll: completions are there as soon as the work is queued. */
-  readonly fd = -1;
+  /** Nothing to wait for: completions are there as soon as the work is queued. */
+  readonly event = -1;
   inFlight = 0;
   /** Completions that wait to be taken: the same as those in flight. */
   get queued(): number {

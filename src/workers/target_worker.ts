@@ -96,6 +96,7 @@ class TargetWorker {
   readonly #loop: TargetLoop;
   readonly #poll: PollSet;
   readonly #controlPlace: number;
+  readonly #queuePlace: number;
   readonly #monitor = new LinkMonitor();
   readonly #monitorPlace: number;
   readonly #errors: ErrorReporter;
@@ -147,7 +148,7 @@ class TargetWorker {
     this.#poll = new PollSet(arena, pollPlaces);
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
-    this.#poll.add(this.#queue.fd, POLLIN);
+    this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
     this.#links = config.interfaces.map((name, i) => {
       const link = new TargetLink(name, { arena, pool: this.#pool, filter, bufferBytes });
       link.update(served[i]);
@@ -204,6 +205,7 @@ class TargetWorker {
       const takes = link.blocked || link.starved ? 0 : POLLIN;
       this.#poll.want(link.pollPlace, takes | (link.blocked ? POLLOUT : 0));
     }
+    this.#poll.replace(this.#queuePlace, this.#queue.inFlight > 0 ? this.#queue.event : -1);
     this.#counters.add(COUNT_WAITS, 1);
     if (this.#poll.wait(timeoutMs * 1000) === 0) return;
     for (const link of this.#links) {
@@ -211,6 +213,7 @@ class TargetWorker {
       link.readable = true;
       link.blocked = false;
     }
+    if (this.#poll.found(this.#queuePlace) !== 0) clearEvent(this.#queue.event);
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
     if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
   }
