@@ -105,7 +105,7 @@ function prefixed(argv: readonly string[], { core, mountsOf }: ServeOptions): st
 }
 
 /** What fio is to do to a file: 4 KiB at a time, at random places, around the page cache. */
-export interface FioOptions {
+interface FioOptions {
   readonly path: string;
   readonly mode: "read" | "write";
   readonly depth: number;

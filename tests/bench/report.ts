@@ -58,7 +58,7 @@ export function ratios(line: Line, ours: string, other: string): number[] {
 }
 
 /** Whether a goal is reached; undefined when a column that it needs was not measured. */
-export function isReached(goal: Goal, line: Line, ours: string): boolean | undefined {
+function isReached(goal: Goal, line: Line, ours: string): boolean | undefined {
   const figures = goal.against === undefined
     ? line.figures[ours] ?? []
     : ratios(line, ours, goal.against);
