@@ -112,10 +112,9 @@ async function packSelfExtracting(): Promise<void> {
   const length = encoder.encode(script).length;
   const header = script.replace("#LENGTH", String(length).padEnd("#LENGTH".length));
   const made = temporary(OUTPUT);
-  using file = Deno.openSync(made, { write: true, create: true, truncate: true, mode: 0o755 });
-  for (const part of [encoder.encode(header), bundlePacked, Deno.readFileSync(runtime.path)]) {
-    for (let at = 0; at < part.length;) at += file.writeSync(part.subarray(at));
-  }
+  const parts = [encoder.encode(header), bundlePacked, Deno.readFileSync(runtime.path)];
+  // Closed before it gets its name: what is open for writing cannot be started (ETXTBSY).
+  await Deno.writeFile(made, new Blob(parts).stream(), { mode: 0o755 });
   Deno.renameSync(made, OUTPUT);
 }
 

@@ -32,7 +32,7 @@ async function demonstrate(): Promise<number> {
   say(`The first host serves it as ${ADDRESS}.`);
   show(`aoe serve ${networkInterface} ${ADDRESS} disk.img`);
   await using server = new RunningProcess(target([aoe, "serve", networkInterface, ADDRESS, image]));
-  await server.waitForLine(/\be1\.1\b/);
+  await server.waitForLine(/^Serving/);
   const shown = server.lines.length;
   indent(server.text);
 
@@ -74,6 +74,11 @@ async function makeHosts(
   }
   const { target, initiator } = await testbed.pair(MTU);
   say(`Two hosts, joined by a wire (net0 on both) with an MTU of ${MTU}.`);
+  // The kernel tells of a new link's carrier up to a second later.
+  const state = initiator.inside(["cat", "/sys/class/net/net0/operstate"]);
+  for (let tries = 0; tries < 30 && (await run(state)).stdout.trim() !== "up"; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
   return {
     target: (argv) => target.inside(argv),
     initiator: (argv) => initiator.inside(argv),
