@@ -11,11 +11,12 @@ runtime=deno-@RUNTIME_ID@
 
 # Unpacks standard input as file $1 of mode $2, whole or not at all, however many do it at once.
 unpack() {
-	new=$(mktemp -d "$dir/.new.XXXXXX" 2>/dev/null) || return 1
-	trap 'rm -rf "$new"' EXIT
+	new=
+	trap '[ -z "$new" ] || rm -rf "$new"' EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+	new=$(mktemp -d "$dir/.new.XXXXXX" 2>/dev/null) || return 1
 	gzip -dc >"$new/file" 2>/dev/null && chmod "$2" "$new/file" && mv -T "$new/file" "$dir/$1"
 	result=$?
 	rm -rf "$new"
