@@ -1,0 +1,178 @@
+// The programs are run by a small interpreter of classic BPF that does what the kernel's does
+// (net/core/filter.c), and are checked as the kernel checks them before it takes them.
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import type { Address } from "../../src/wire/aoe.ts";
+import { initiatorFilter, targetFilter } from "../../src/wire/filter.ts";
+import { bytesOf } from "./encoding.ts";
+
+const TO_HOST = 0;
+const TO_BROADCAST = 1;
+const TO_MULTICAST = 2;
+const TO_OTHER_HOST = 3;
+/** SKF_AD_OFF; SKF_AD_PKTTYPE is 4 behind it. */
+const ANCILLARY = 0xfffff000;
+
+/** Runs a program on a frame; how many bytes of it pass. */
+function run(program: Uint8Array, frame: Uint8Array, packetType: number): number {
+  const code = new DataView(program.buffer, program.byteOffset, program.byteLength);
+  let accumulator = 0;
+  for (let at = 0;; at += 8) {
+    const k = code.getUint32(at + 4, true);
+    switch (code.getUint16(at, true)) {
+      case 0x28:
+        if (k + 2 > frame.length) return 0;
+        accumulator = frame[k]! << 8 | frame[k + 1]!;
+        break;
+      case 0x30:
+        if (k >= ANCILLARY) {
+          assertEquals(k - ANCILLARY, 4, "the only ancillary load known here is PKTTYPE");
+          accumulator = packetType;
+          break;
+        }
+        if (k + 1 > frame.length) return 0;
+        accumulator = frame[k]!;
+        break;
+      case 0x15:
+        at += 8 * code.getUint8(at + (accumulator === k ? 2 : 3));
+        break;
+      case 0x45:
+        at += 8 * code.getUint8(at + ((accumulator & k) !== 0 ? 2 : 3));
+        break;
+      case 0x05:
+        at += 8 * k;
+        break;
+      case 0x06:
+        return k;
+      default:
+        throw new Error(`Instruction 0x${code.getUint16(at, true).toString(16)} is not known`);
+    }
+  }
+}
+
+/** What bpf_check_classic() asks of a program. */
+function assertLoadable(program: Uint8Array): void {
+  assertEquals(program.length % 8, 0);
+  const count = program.length / 8;
+  assert(count >= 1 && count <= 4096, `${count} instructions`);
+  const code = new DataView(program.buffer);
+  for (let i = 0; i < count; i++) {
+    const opcode = code.getUint16(8 * i, true);
+    const jumps = opcode === 0x05
+      ? [code.getUint32(8 * i + 4, true)]
+      : opcode === 0x15 || opcode === 0x45
+      ? [code.getUint8(8 * i + 2), code.getUint8(8 * i + 3)]
+      : [];
+    for (const jump of jumps) assert(i + 1 + jump < count, `jump of ${i} leaves the program`);
+  }
+  assertEquals(code.getUint16(8 * (count - 1), true), 0x06, "the last instruction returns");
+}
+
+function frameFor(
+  shelf: number,
+  slot: number,
+  options: { flags?: number; etherType?: number } = {},
+) {
+  const frame = bytesOf(`02 00 00 00 00 01 02 00 00 00 00 02 ${"00 ".repeat(48)}`);
+  const view = new DataView(frame.buffer);
+  view.setUint16(12, options.etherType ?? 0x88a2);
+  view.setUint8(14, 0x10 | (options.flags ?? 0));
+  view.setUint16(16, shelf);
+  view.setUint8(18, slot);
+  return frame;
+}
+
+const EXPORTS: readonly Address[] = [{ shelf: 1, slot: 1 }, { shelf: 1, slot: 2 }, {
+  shelf: 0x1234,
+  slot: 0,
+}];
+const target = targetFilter(EXPORTS);
+
+for (
+  const [name, frame, passes] of [
+    ["the first export", frameFor(1, 1), true],
+    ["the second export", frameFor(1, 2), true],
+    ["an export on another shelf", frameFor(0x1234, 0), true],
+    ["a slot that is not exported", frameFor(1, 3), false],
+    ["a slot exported on another shelf only", frameFor(1, 0), false],
+    ["a shelf that is not exported", frameFor(2, 1), false],
+    ["a shelf with its bytes swapped", frameFor(0x3412, 0), false],
+    ["everybody", frameFor(0xffff, 0xff), true],
+    ["every shelf's slot that is exported", frameFor(0xffff, 2), true],
+    ["every shelf's slot that is not", frameFor(0xffff, 7), false],
+    ["every slot of an exported shelf", frameFor(1, 0xff), true],
+    ["every slot of another shelf", frameFor(2, 0xff), false],
+    ["a response", frameFor(1, 1, { flags: 8 }), false],
+    ["a broadcast response", frameFor(0xffff, 0xff, { flags: 8 }), false],
+    ["a request with its other flags set", frameFor(1, 1, { flags: 7 }), true],
+    ["another version, which has to be answered", frameFor(1, 1, { flags: 0x20 }), true],
+    ["another EtherType", frameFor(1, 1, { etherType: 0x0800 }), false],
+    ["an EtherType with its bytes swapped", frameFor(1, 1, { etherType: 0xa288 }), false],
+    ["a frame that ends before its slot", frameFor(1, 1).subarray(0, 18), false],
+    ["a frame that ends before its EtherType", frameFor(1, 1).subarray(0, 13), false],
+    ["nothing at all", new Uint8Array(0), false],
+  ] as const
+) {
+  Deno.test(`filter: a target ${passes ? "hears" : "does not hear"} ${name}`, () => {
+    assertEquals(run(target, frame, TO_HOST), passes ? 0xffffffff : 0);
+  });
+}
+
+Deno.test("filter: a frame to another host is not heard, whatever interface shows it", () => {
+  for (const type of [TO_HOST, TO_BROADCAST, TO_MULTICAST]) {
+    assertEquals(run(target, frameFor(1, 1), type), 0xffffffff);
+    assertEquals(run(initiatorFilter(), frameFor(1, 1, { flags: 8 }), type), 0xffffffff);
+  }
+  assertEquals(run(target, frameFor(1, 1), TO_OTHER_HOST), 0);
+  assertEquals(run(initiatorFilter(), frameFor(1, 1, { flags: 8 }), TO_OTHER_HOST), 0);
+});
+
+Deno.test("filter: an initiator hears responses only", () => {
+  const filter = initiatorFilter();
+  assertLoadable(filter);
+  for (let flags = 0; flags < 16; flags++) {
+    assertEquals(run(filter, frameFor(9, 9, { flags }), TO_HOST) !== 0, (flags & 8) !== 0);
+  }
+  assertEquals(run(filter, frameFor(9, 9, { flags: 8, etherType: 0x88a3 }), TO_HOST), 0);
+});
+
+Deno.test("filter: many exports on many shelves, every frame as the list says", () => {
+  const address = fc.record({ shelf: fc.nat(40), slot: fc.nat(254) });
+  fc.assert(
+    fc.property(
+      fc.array(address, { minLength: 1, maxLength: 300 }),
+      fc.array(fc.record({ shelf: fc.nat(41), slot: fc.nat(255) }), { maxLength: 20 }),
+      (exports, others) => {
+        const program = targetFilter(exports);
+        assertLoadable(program);
+        for (const { shelf, slot } of [...exports.slice(0, 20), ...others]) {
+          for (const asked of [{ shelf, slot }, { shelf: 0xffff, slot }, { shelf, slot: 0xff }]) {
+            const meant = exports.some((own) =>
+              (asked.shelf === 0xffff || asked.shelf === own.shelf) &&
+              (asked.slot === 0xff || asked.slot === own.slot)
+            );
+            assertEquals(run(program, frameFor(asked.shelf, asked.slot), TO_HOST) !== 0, meant);
+          }
+        }
+      },
+    ),
+  );
+});
+
+Deno.test("filter: a whole shelf fits, and so do two hundred shelves", () => {
+  assertLoadable(targetFilter(Array.from({ length: 255 }, (_, slot) => ({ shelf: 1, slot }))));
+  const shelves = targetFilter(Array.from({ length: 200 }, (_, shelf) => ({ shelf, slot: 1 })));
+  assertLoadable(shelves);
+  assertEquals(run(shelves, frameFor(199, 1), TO_HOST), 0xffffffff);
+  assertEquals(run(shelves, frameFor(200, 1), TO_HOST), 0);
+});
+
+Deno.test("filter: the same export twice is one", () => {
+  assertEquals(targetFilter([EXPORTS[0]!, EXPORTS[0]!]), targetFilter([EXPORTS[0]!]));
+});
+
+Deno.test("filter: more exports than the kernel takes are refused", () => {
+  const exports = Array.from({ length: 600 }, (_, shelf) => ({ shelf, slot: 1 }));
+  assertThrows(() => targetFilter(exports), RangeError, "600 exports are too many");
+});
