@@ -3,12 +3,14 @@
 import { parseMac } from "../wire/ethernet.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { formatAddress } from "../wire/aoe.ts";
+import type { Address } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { ExportRefusal, openExport } from "../workers/export_files.ts";
 import type { ExportFile } from "../workers/export_files.ts";
-import { InterfaceRefusal, namedInterface } from "../workers/interface_choice.ts";
-import type { NetworkInterface } from "../workers/interface_choice.ts";
-import { TargetGroup } from "../workers/target_group.ts";
+import { findInterfaces } from "../workers/interfaces.ts";
+import type { NetworkInterface } from "../workers/interfaces.ts";
+import { findHolders } from "../workers/scan.ts";
+import { takeAddress, TargetGroup } from "../workers/target_group.ts";
 import type { TargetMessage } from "../workers/target_worker.ts";
 import { Failure, formatBytes, paint, printError, printJson, printLine, warn } from "./output.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
@@ -18,19 +20,16 @@ import { printSummary } from "./serve_summary.ts";
 const SHELF_REJECTED_BY_LINUX = 4095;
 /** Two sectors and the headers: below it even the smallest customary frame does not fit. */
 const MTU_CUSTOMARY_MIN = 1060;
-/**
- * Bytes of the exported files that may stay mapped for reads straight from the page cache. They
- * count as resident memory of this process, though the page cache holds them anyway.
- */
-const MAP_BYTES = 64 * 2 ** 20;
-
+/** How long to listen for somebody who has the address already. */
+const HOLDER_TIMEOUT_MS = 250;
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
   const report = new Reporter(options);
-  const interfaces = options.interfaces.map(findInterface);
+  const interfaces = findInterfaces(options.interfaces, { downToo: true });
   const files = openExports(options);
   warnAboutAddresses(options);
   for (const link of interfaces) warnAboutInterface(link);
+  if (!options.force) await refuseHeldAddresses(options);
   // Listening before starting: no signal finds a half-started group.
   const stop = stopSignal();
   const group = await TargetGroup.start({
@@ -40,7 +39,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     macs: options.macs.map((mac) => parseMac(mac)!),
     uring: options.uring,
     pollUs: options.pollUs,
-    mapBytes: MAP_BYTES,
+    mapBytes: options.mapBytes,
     workers: options.workers ?? Math.max(1, navigator.hardwareConcurrency),
     onMessage: (message) => report.message(message),
   });
@@ -50,18 +49,9 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const ended = await Promise.race([stop.promise, failed]);
   stop.cancel();
   const abandoned = await group.stop();
-  if (ended instanceof Error) throw new Failure(`A worker failed: ${ended.message}`);
+  if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
   return abandoned === 0 ? 0 : 1;
-}
-
-function findInterface(name: string): NetworkInterface {
-  try {
-    return namedInterface(name);
-  } catch (error) {
-    if (error instanceof InterfaceRefusal) throw new Failure(error.message);
-    throw error;
-  }
 }
 
 function openExports(options: ServeOptions): ExportFile[] {
@@ -109,6 +99,23 @@ function warnAboutInterface(link: NetworkInterface): void {
       `${link.name} has MTU ${link.mtu}: below ${MTU_CUSTOMARY_MIN} a frame carries ` +
         `${sectorsPerFrame(link.mtu)} sectors, which many initiators do not expect`,
     );
+  }
+}
+
+async function refuseHeldAddresses(options: ServeOptions): Promise<void> {
+  const addresses = options.exports.map((ex) => ex.address);
+  const [holder] = await findHolders(options.interfaces, addresses, HOLDER_TIMEOUT_MS);
+  const refuse = (address: Address, who: string) => {
+    throw new Failure(
+      `${formatAddress(address.shelf, address.slot)} is already served by ${who}: ` +
+        `choose another address, or serve it all the same with --force`,
+    );
+  };
+  if (holder !== undefined) refuse(holder.address, `${holder.mac} on ${holder.interface}`);
+  for (const name of options.interfaces) {
+    for (const address of addresses) {
+      if (!takeAddress(name, address)) refuse(address, `another aoe serve on ${name} of this host`);
+    }
   }
 }
 

@@ -8,7 +8,7 @@ import type { NetworkInterface } from "../../ffi/netlink.ts";
 export type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /**
- * The Ethernet interfaces of these names, all of them up.
+ * The Ethernet interfaces of these names, all of them up (or, with `downToo`, not).
  *
  * Without names: every Ethernet interface that is up and has a carrier; the loopback interface only
  * when there is no other, since targets on it are this host's own.
@@ -17,7 +17,10 @@ export type { NetworkInterface } from "../../ffi/netlink.ts";
  * @throws {Deno.errors.NotSupported} One sentence: it is not Ethernet.
  * @throws {Deno.errors.NetworkUnreachable} One sentence: it is down.
  */
-export function findInterfaces(names: readonly string[]): NetworkInterface[] {
+export function findInterfaces(
+  names: readonly string[],
+  options: { readonly downToo?: boolean } = {},
+): NetworkInterface[] {
   const existing = listInterfaces();
   if (names.length === 0) return defaultInterfaces(existing);
   return [...new Set(names)].map((name) => {
@@ -30,7 +33,7 @@ export function findInterfaces(names: readonly string[]): NetworkInterface[] {
         `Interface "${name}" is not Ethernet; ${whatExists(existing)}`,
       );
     }
-    if (!found.up) {
+    if (!found.up && options.downToo !== true) {
       throw new Deno.errors.NetworkUnreachable(
         `Interface "${name}" is down: ip link set ${name} up`,
       );

@@ -12,16 +12,16 @@ import { Arena } from "../../ffi/arena.ts";
 import { EAGAIN, errnoText } from "../../ffi/errno.ts";
 import { MessageTable } from "../../ffi/message_table.ts";
 import { PacketSocket } from "../../ffi/packet_socket.ts";
-import { Discovery } from "../core/discovery.ts";
-import type { FoundPath } from "../core/discovery.ts";
+import { Discovery, groupByAddress, isContested, isDoubtful } from "../core/discovery.ts";
+import type { FoundPath, FoundTarget } from "../core/discovery.ts";
+import { formatAddress } from "../wire/aoe.ts";
 import type { Address } from "../wire/aoe.ts";
 import { ETHERNET_FRAME_BYTES_MIN, ETHERTYPE_AOE, formatMac } from "../wire/ethernet.ts";
 import { initiatorFilter } from "../wire/filter.ts";
 import { explainSocketError, findInterfaces } from "./interfaces.ts";
 import type { NetworkInterface } from "./interfaces.ts";
 
-export { isContested } from "../core/discovery.ts";
-export type { FoundPath } from "../core/discovery.ts";
+export type { FoundTarget } from "../core/discovery.ts";
 export { kernelDevices, kernelDriverLoaded, requestKernelDiscovery } from "../../ffi/kernel_aoe.ts";
 export type { KernelDevice } from "../../ffi/kernel_aoe.ts";
 
@@ -44,15 +44,17 @@ export interface ScanOptions {
   readonly addresses: readonly Address[];
   /** For each of the two questions. */
   readonly timeoutMs: number;
-  /** Who is asked to identify itself as well; nobody by default. */
-  readonly identify?: (paths: readonly FoundPath[]) => readonly FoundPath[];
+  /** Who is asked to identify itself: everybody, those with several MACs, or nobody. */
+  readonly identify: "everybody" | "doubtful" | "nobody";
 }
 
 /** What a scan found. */
 export interface ScanResult {
-  /** By address, interface (`link` is an index of the options' interfaces) and MAC. */
-  readonly paths: readonly FoundPath[];
-  /** What the user should know of how the scan went, one sentence each. */
+  /** By address; their paths by interface (`link` is an index of the options') and MAC. */
+  readonly targets: readonly FoundTarget[];
+  /** Those of them that two disks claim. */
+  readonly contested: ReadonlySet<FoundTarget>;
+  /** What the user should know, one sentence each. */
   readonly warnings: readonly string[];
 }
 
@@ -76,8 +78,10 @@ export async function scan(options: ScanOptions): Promise<ScanResult> {
   const probe = new Probe(interfaces, discovery);
   try {
     await probe.ask(timeoutMs, () => missingQuestions(addresses, interfaces.length, discovery));
-    if (identify !== undefined) {
-      const wanted = identify(discovery.paths());
+    if (identify !== "nobody") {
+      const wanted = groupByAddress(discovery.paths())
+        .filter((target) => identify === "everybody" || isDoubtful(target))
+        .flatMap((target) => target.paths);
       await probe.ask(
         timeoutMs,
         () =>
@@ -88,8 +92,44 @@ export async function scan(options: ScanOptions): Promise<ScanResult> {
   } finally {
     probe.close();
   }
+  const targets = groupByAddress(discovery.paths());
+  const contested = targets.filter(isContested);
   const full = discovery.full ? ["Too many answers: not all of them are shown"] : [];
-  return { paths: discovery.paths(), warnings: [...probe.warnings(), ...full] };
+  const contests = contested.map((target) => explainContest(target, interfaces));
+  return {
+    targets,
+    contested: new Set(contested),
+    warnings: [...probe.warnings(), ...full, ...contests],
+  };
+}
+
+/** `on eth0 and eth1 within 0.5 s`, for the sentence that nobody answered. */
+export function describeSearch(
+  interfaces: readonly NetworkInterface[],
+  timeoutMs: number,
+): string {
+  const names = interfaces.map((link) => link.name);
+  const last = names.pop();
+  const where = names.length === 0 ? last : `${names.join(", ")} and ${last}`;
+  // The likeliest reason of all: a first try with both ends on one machine.
+  const hint = interfaces.some((link) => link.loopback)
+    ? ""
+    : " (targets on this host itself are heard on lo only)";
+  return `on ${where} within ${timeoutMs / 1000} s${hint}`;
+}
+
+function explainContest(
+  { address, paths }: FoundTarget,
+  interfaces: readonly NetworkInterface[],
+): string {
+  const who = paths.map(({ link, mac, identity, contradictory }) => {
+    const serial = identity === undefined ? "" : `, serial "${identity.serial}"`;
+    const twice = contradictory ? ", which says two things" : "";
+    return `${formatMac(mac)} on ${interfaces[link]!.name}${serial}${twice}`;
+  });
+  return `Different disks answer for ${formatAddress(address.shelf, address.slot)}: ${
+    who.join("; ")
+  }`;
 }
 
 /**
@@ -112,12 +152,14 @@ export async function findHolders(
     }
   });
   if (links.length === 0 || addresses.length === 0) return [];
-  const { paths } = await scan({ interfaces: links, addresses, timeoutMs });
-  return paths.map(({ address, link, mac }) => ({
-    address,
-    interface: links[link]!.name,
-    mac: formatMac(mac),
-  }));
+  const { targets } = await scan({ interfaces: links, addresses, timeoutMs, identify: "nobody" });
+  return targets.flatMap(({ address, paths }) =>
+    paths.map(({ link, mac }) => ({
+      address,
+      interface: links[link]!.name,
+      mac: formatMac(mac),
+    }))
+  );
 }
 
 /** A query for an address (or for everybody), or an IDENTIFY for a path. */

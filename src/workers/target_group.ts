@@ -1,6 +1,9 @@
 // The threads of one `aoe serve`: started together, stopped together, their counters added up.
 
 import { openEvent, signalEvent } from "../../ffi/poll.ts";
+import { takeName } from "../../ffi/address_lock.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import type { Address } from "../wire/aoe.ts";
 import { startWorker } from "./pool.ts";
 import type { RunningWorker } from "./pool.ts";
 import { TargetCounters } from "./target_counters.ts";
@@ -23,6 +26,16 @@ interface Member {
   readonly counters: TargetCounters;
   readonly exports: readonly ExportConfig[];
   readonly worker: RunningWorker;
+}
+
+/**
+ * Takes an address on an interface for this process. Two processes of one host do not hear each
+ * other on a wire, so that asking the network would not tell.
+ *
+ * @returns False when another process of this network namespace serves it there.
+ */
+export function takeAddress(interfaceName: string, { shelf, slot }: Address): boolean {
+  return takeName(`aoe-serve/${interfaceName}/${formatAddress(shelf, slot)}`);
 }
 
 /** Running target threads. */

@@ -18,6 +18,7 @@ import { formatAddress } from "../wire/aoe.ts";
 import { targetFilter } from "../wire/filter.ts";
 import { FramePool, VectorTable } from "./frame_pool.ts";
 import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./target_counters.ts";
+import { explainSocketError } from "./interfaces.ts";
 import { segmentsWithin, TargetExport } from "./target_export.ts";
 import type { ExportConfig } from "./target_export.ts";
 import { TargetLink } from "./target_link.ts";
@@ -151,7 +152,11 @@ class TargetWorker {
     this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
     this.#links = config.interfaces.map((name, i) => {
       const link = new TargetLink(name, { arena, pool: this.#pool, filter, bufferBytes });
-      link.update(served[i]);
+      try {
+        link.update(served[i]);
+      } catch (error) {
+        throw explainSocketError(error);
+      }
       link.pollPlace = this.#poll.add(link.fd, POLLIN);
       return link;
     });
