@@ -25,6 +25,7 @@ const packages = {
   modinfo: "kmod",
   "qemu-system-x86_64": "qemu-system-x86",
   setpriv: "util-linux",
+  taskset: "util-linux",
   tcpdump: "tcpdump",
   tshark: "tshark",
   vblade: "vblade",
