@@ -1,0 +1,115 @@
+// The simulation's wires: each joins one interface of the initiator with the targets' interfaces
+// of the same number, and loses, doubles, delays and reorders frames as its conditions say.
+
+import type { Clock, Random } from "./virtual_time.ts";
+
+/** What a wire does to frames; changed while the simulation runs. */
+export interface Conditions {
+  /** Shortest way, milliseconds. */
+  baseMs: number;
+  /** Share of frames lost, each direction. */
+  loss: number;
+  /** Share of frames that arrive twice. */
+  duplication: number;
+  /** Share of frames delayed by up to `reorderMs`, and by up to `spikeMs`. */
+  reordering: number;
+  reorderMs: number;
+  spikes: number;
+  spikeMs: number;
+  /** Larger payloads vanish. */
+  mtu: number;
+  /** Nothing gets through. */
+  cut: boolean;
+}
+
+/** Takes a frame that arrived. */
+export type Receiver = (bytes: Uint8Array) => void;
+
+/** A frame as it was sent, for a capture. */
+export interface CapturedFrame {
+  readonly atMs: number;
+  readonly bytes: Uint8Array;
+}
+
+/** One wire. */
+export class Wire {
+  readonly conditions: Conditions;
+  /** What was sent, when it is wanted. */
+  capture: CapturedFrame[] | undefined;
+  frames = 0;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #targets: Receiver[] = [];
+  #initiator: Receiver = () => {};
+
+  constructor(clock: Clock, random: Random, conditions: Conditions) {
+    this.#clock = clock;
+    this.#random = random;
+    this.conditions = conditions;
+  }
+
+  /** Joins a target's interface. */
+  joinTarget(receive: Receiver): void {
+    this.#targets.push(receive);
+  }
+
+  /** Joins the initiator's interface. */
+  joinInitiator(receive: Receiver): void {
+    this.#initiator = receive;
+  }
+
+  /** From the initiator to every target. */
+  toTargets(bytes: Uint8Array): void {
+    this.capture?.push({ atMs: this.#clock.nowMs, bytes });
+    for (const receive of this.#targets) {
+      // A second arrival later than any answer to the first could undo a newer write, and nobody
+      // could tell: a network that holds doubles back for longer than a round trip is broken for
+      // AoE. So the double comes within the shortest round trip.
+      this.#carry(bytes, receive, 1.8 * this.conditions.baseMs);
+    }
+  }
+
+  /** From a target to the initiator. */
+  toInitiator(bytes: Uint8Array): void {
+    this.capture?.push({ atMs: this.#clock.nowMs, bytes });
+    this.#carry(bytes, this.#initiator, this.conditions.spikeMs);
+  }
+
+  #carry(bytes: Uint8Array, receive: Receiver, doubleMs: number): void {
+    const { conditions } = this;
+    const random = this.#random;
+    this.frames++;
+    if (conditions.cut || bytes.length - 14 > conditions.mtu) return;
+    if (random.chance(conditions.loss)) return;
+    let ms = conditions.baseMs * (1 + 0.2 * random.next());
+    if (random.chance(conditions.reordering)) ms += random.next() * conditions.reorderMs;
+    if (random.chance(conditions.spikes)) ms += random.next() * conditions.spikeMs;
+    this.#clock.after(ms, () => receive(bytes));
+    if (random.chance(conditions.duplication)) {
+      this.#clock.after(ms + random.next() * doubleMs, () => receive(bytes));
+    }
+  }
+}
+
+/** A capture in the classic pcap format (Ethernet), for tshark. */
+export function pcapOf(frames: readonly CapturedFrame[]): Uint8Array {
+  const sorted = [...frames].sort((a, b) => a.atMs - b.atMs);
+  const total = sorted.reduce((sum, frame) => sum + 16 + frame.bytes.length, 24);
+  const pcap = new Uint8Array(total);
+  const view = new DataView(pcap.buffer);
+  view.setUint32(0, 0xa1b2c3d4, true);
+  view.setUint16(4, 2, true);
+  view.setUint16(6, 4, true);
+  view.setUint32(16, 262144, true);
+  view.setUint32(20, 1, true);
+  let at = 24;
+  for (const { atMs, bytes } of sorted) {
+    view.setUint32(at, Math.floor(atMs / 1000), true);
+    view.setUint32(at + 4, Math.floor((atMs % 1000) * 1000), true);
+    view.setUint32(at + 8, bytes.length, true);
+    view.setUint32(at + 12, bytes.length, true);
+    pcap.set(bytes, at + 16);
+    at += 16 + bytes.length;
+  }
+  return pcap;
+}

@@ -1,0 +1,242 @@
+// A host of the simulation that runs our own target (core/target.ts): what workers/target_loop.ts
+// does, over the simulation's wires and disk. It can be paused, crash and come back.
+
+import { COMMAND_ATA } from "../../src/wire/aoe.ts";
+import {
+  ATA_DATA,
+  ATA_IDENTIFY_DEVICE,
+  DSM_RANGE_BYTES,
+  SECTOR_BYTES,
+} from "../../src/wire/ata.ts";
+import { writeIncarnation } from "../../src/wire/incarnation.ts";
+import {
+  Drive,
+  OPERATION_FLUSH,
+  OPERATION_READ,
+  OPERATION_TRIM,
+  OPERATION_WRITE,
+  trimSector,
+  trimSectors,
+} from "../../src/core/drive.ts";
+import { OverlapOrder } from "../../src/core/overlap.ts";
+import {
+  DISK_WORK,
+  type Link,
+  OUTCOME_DONE,
+  OUTCOME_FAILED,
+  Target,
+} from "../../src/core/target.ts";
+import { sectorsPerFrame } from "../../src/wire/ata.ts";
+import type { Disk } from "./disk.ts";
+import type { Wire } from "./network.ts";
+import type { Clock, Random } from "./virtual_time.ts";
+
+const COMMANDS_MAX = 8192;
+const PAUSED_FRAMES_MAX = 512;
+
+/** One command in the host's hands. */
+interface Work {
+  readonly frame: Uint8Array;
+  readonly port: number;
+  readonly operation: number;
+  readonly sector: number;
+  readonly sectors: number;
+}
+
+/** What the simulation chooses of a host. */
+export interface TargetHostOptions {
+  readonly shelf: number;
+  readonly slot: number;
+  readonly serial: string;
+  readonly buffers: number;
+  readonly mtu: number;
+  readonly trim: boolean;
+  /** Whether commands that overlap wait for each other (rule 13); false only to show the need. */
+  readonly ordered: boolean;
+}
+
+/** One host. */
+export class TargetHost {
+  readonly disk: Disk;
+  paused = false;
+  up = true;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #options: TargetHostOptions;
+  readonly #links: Link[] = [];
+  readonly #wires: Wire[] = [];
+  readonly #waiting: { port: number; bytes: Uint8Array }[] = [];
+  readonly #works = new Map<number, Work>();
+  #target: Target;
+  #order = new OverlapOrder(COMMANDS_MAX);
+  #nextWork = 0;
+  /** Names the life of the host; ends with a crash. */
+  incarnation = 1;
+
+  constructor(clock: Clock, random: Random, disk: Disk, options: TargetHostOptions) {
+    this.#clock = clock;
+    this.#random = random;
+    this.disk = disk;
+    this.#options = options;
+    this.#target = this.#boot();
+  }
+
+  /** Adds an interface on a wire. */
+  join(wire: Wire, mac: Uint8Array): void {
+    const port = this.#links.length;
+    const { mtu } = this.#options;
+    this.#links.push({ mac, mtu, sectors: sectorsPerFrame(mtu) });
+    this.#wires.push(wire);
+    wire.joinTarget((bytes) => this.#receive(port, bytes));
+  }
+
+  /** Power fails: volatile content, frames and commands are gone. */
+  crash(): void {
+    this.up = false;
+    this.#waiting.length = 0;
+    for (const work of this.#works.values()) {
+      if (work.operation === OPERATION_WRITE && this.#random.chance(0.3)) {
+        this.disk.write(work.sector, work.sectors, work.frame, ATA_DATA, true);
+      }
+    }
+    this.#works.clear();
+    this.disk.crash();
+  }
+
+  /** The host is back after a crash. */
+  restart(): void {
+    this.incarnation++;
+    this.#order = new OverlapOrder(COMMANDS_MAX);
+    this.#target = this.#boot();
+    this.up = true;
+    this.advertise();
+  }
+
+  /** The file behind the export has another size. */
+  resize(sectors: number): void {
+    this.disk.resize(sectors);
+    this.#target.drive.sectors = sectors;
+    this.advertise();
+  }
+
+  /** Tells everybody that it is there (decision 14). */
+  advertise(): void {
+    this.#links.forEach((link, port) => {
+      const frame = new Uint8Array(2048);
+      const length = this.#target.writeAdvert(frame, 0, link);
+      this.#wires[port]!.toInitiator(frame.subarray(0, length));
+    });
+  }
+
+  /** Goes on after a pause. */
+  resume(): void {
+    this.paused = false;
+    for (const { port, bytes } of this.#waiting.splice(0)) this.#receive(port, bytes);
+  }
+
+  #boot(): Target {
+    const { shelf, slot, serial, buffers, trim } = this.#options;
+    const drive = new Drive({
+      sectors: this.disk.sectors,
+      readOnly: false,
+      sync: this.disk.manners.writeThrough,
+      trim,
+      physicalSectorBytes: SECTOR_BYTES,
+      rotational: false,
+      serial,
+      firmware: "0001",
+      model: "aoe target",
+    });
+    return new Target({ shelf, slot, drive, buffers, allowed: [] });
+  }
+
+  #receive(port: number, bytes: Uint8Array): void {
+    if (!this.up) return;
+    if (this.paused) {
+      if (this.#waiting.length < PAUSED_FRAMES_MAX) this.#waiting.push({ port, bytes });
+      return;
+    }
+    const link = this.#links[port]!;
+    const frame = new Uint8Array(Math.max(2048, ATA_DATA + link.sectors * SECTOR_BYTES));
+    frame.set(bytes.subarray(0, frame.length));
+    const target = this.#target;
+    const verdict = target.receive(frame, 0, bytes.length, link);
+    if (verdict < 0) return;
+    if (verdict !== DISK_WORK) {
+      // The target does not name its incarnation itself yet.
+      if (bytes[19] === COMMAND_ATA && bytes[27] === ATA_IDENTIFY_DEVICE) {
+        writeIncarnation(frame, ATA_DATA, this.incarnation);
+      }
+      this.#wires[port]!.toInitiator(frame.subarray(0, verdict));
+      return;
+    }
+    const { operation, sector, sectorsWanted } = target.drive;
+    const number = this.#nextWork++ % COMMANDS_MAX;
+    const work = { frame, port, operation, sector, sectors: sectorsWanted };
+    this.#works.set(number, work);
+    if (operation === OPERATION_FLUSH || !this.#options.ordered) {
+      this.#start(number, work);
+      return;
+    }
+    const trim = operation === OPERATION_TRIM;
+    const end = trim ? Infinity : sector + sectorsWanted;
+    const writes = trim || operation === OPERATION_WRITE;
+    if (this.#order.admit(number, writes, sector, end)) this.#start(number, work);
+  }
+
+  #start(number: number, work: Work): void {
+    const incarnation = this.incarnation;
+    const dirty = work.operation === OPERATION_FLUSH ? this.disk.dirtySectors() : [];
+    this.#clock.after(this.disk.latencyMs(), () => {
+      if (!this.up || incarnation !== this.incarnation) return;
+      this.#works.delete(number);
+      const outcome = this.#carryOut(work, dirty);
+      const link = this.#links[work.port]!;
+      const length = this.#target.complete(
+        work.frame,
+        0,
+        link,
+        work.operation,
+        work.sectors,
+        outcome,
+      );
+      this.#wires[work.port]!.toInitiator(work.frame.subarray(0, length));
+      if (work.operation === OPERATION_FLUSH || !this.#options.ordered) return;
+      this.#order.finish(number);
+      for (;;) {
+        const next = this.#order.promote();
+        if (next < 0) break;
+        this.#start(next, this.#works.get(next)!);
+      }
+    });
+  }
+
+  #carryOut(work: Work, dirty: readonly number[]): number {
+    const { frame, sector, sectors } = work;
+    const disk = this.disk;
+    switch (work.operation) {
+      case OPERATION_READ:
+        if (sector + sectors > disk.sectors || disk.fails()) return OUTCOME_FAILED;
+        disk.read(sector, sectors, frame, ATA_DATA);
+        return OUTCOME_DONE;
+      case OPERATION_WRITE: {
+        if (sector + sectors > disk.sectors) return OUTCOME_FAILED;
+        const failing = disk.fails();
+        disk.write(sector, sectors, frame, ATA_DATA, failing);
+        return failing ? OUTCOME_FAILED : OUTCOME_DONE;
+      }
+      case OPERATION_TRIM:
+        for (let at = ATA_DATA; at < ATA_DATA + SECTOR_BYTES; at += DSM_RANGE_BYTES) {
+          const first = trimSector(frame, at);
+          const count = trimSectors(frame, at);
+          if (first + count <= disk.sectors) disk.discard(first, count);
+        }
+        return OUTCOME_DONE;
+      case OPERATION_FLUSH:
+        disk.stabilize(dirty.filter((lba) => lba < disk.sectors));
+        return OUTCOME_DONE;
+      default:
+        return OUTCOME_DONE;
+    }
+  }
+}
