@@ -51,14 +51,9 @@ export class MacList {
   /** A list with the same addresses and capacity. */
   clone(): MacList {
     const list = new MacList(this.#capacity);
-    list.assign(this);
+    list.#macs.set(this.#macs);
+    list.size = this.size;
     return list;
-  }
-
-  /** Takes over the addresses of a list of the same capacity. */
-  assign(other: MacList): void {
-    this.#macs.set(other.#macs);
-    this.size = other.size;
   }
 
   /** The addresses, six bytes each, valid until the next change. */

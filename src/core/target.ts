@@ -126,7 +126,7 @@ export class Target {
   readonly #buffers: number;
   /** Given on the command line; unlike the mask list, frames cannot change it. */
   readonly #allowed = new MacList(MASK_ENTRIES_MAX);
-  readonly #mask = new MacList(MASK_ENTRIES_MAX);
+  #mask = new MacList(MASK_ENTRIES_MAX);
   readonly #reservation = new MacList(RESERVE_ENTRIES_MAX);
   #config: Uint8Array = new Uint8Array(0);
 
@@ -274,7 +274,11 @@ export class Target {
         turnIntoResponse(view, at, link.mac, this.shelf, this.slot, ERROR_CONFIG_PRESENT);
         return this.#finish(view, at, this.#writeConfig(view, at, link), link);
       }
-      if (command >= CONFIG_SET) this.#config = string.slice();
+      if (command >= CONFIG_SET) {
+        // Nothing is changed that cannot be confirmed.
+        if (CONFIG_STRING + stringBytes > frameBytesMax(link)) return DROP_OVER_MTU;
+        this.#config = string.slice();
+      }
     }
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
     return this.#finish(view, at, this.#writeConfig(view, at, link), link);
@@ -287,13 +291,14 @@ export class Target {
     if (command > MASK_EDIT || MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES > length) {
       return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
     }
+    // The list must fit the answer, which is as long as the MTU at most.
+    const room = Math.floor((frameBytesMax(link) - MASK_DIRECTIVES) / MASK_DIRECTIVE_BYTES);
+    let list = this.#mask;
     if (command === MASK_EDIT) {
-      // The list must fit the answer, which is as long as the MTU at most.
-      const room = Math.floor((frameBytesMax(link) - MASK_DIRECTIVES) / MASK_DIRECTIVE_BYTES);
       // All directives or none: a list edited by half would lock somebody out unseen.
-      const edited = this.#mask.clone();
+      list = this.#mask.clone();
       for (let i = 0; i < count; i++) {
-        const error = edit(edited, view, at + MASK_DIRECTIVES + i * MASK_DIRECTIVE_BYTES, room);
+        const error = edit(list, view, at + MASK_DIRECTIVES + i * MASK_DIRECTIVE_BYTES, room);
         if (error !== 0) {
           turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
           const end = writeMaskSection(view, at, command, DIRECTIVE_NONE, NO_MACS);
@@ -302,19 +307,12 @@ export class Target {
           return this.#finish(view, at, end, link);
         }
       }
-      this.#mask.assign(edited);
     }
+    if (list.size > room) return DROP_OVER_MTU;
+    this.#mask = list;
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
-    const bytes = this.#mask.bytes();
-    if (MASK_DIRECTIVES + bytes.length / MAC_BYTES * MASK_DIRECTIVE_BYTES > frameBytesMax(link)) {
-      return DROP_OVER_MTU;
-    }
-    return this.#finish(
-      view,
-      at,
-      writeMaskSection(view, at, command, DIRECTIVE_NONE, bytes),
-      link,
-    );
+    const end = writeMaskSection(view, at, command, DIRECTIVE_NONE, list.bytes());
+    return this.#finish(view, at, end, link);
   }
 
   #receiveReserve(view: Uint8Array, at: number, length: number, link: Link) {
@@ -322,24 +320,22 @@ export class Target {
     const command = view[at + RESERVE_COMMAND]!;
     const count = view[at + RESERVE_COUNT]!;
     const macs = at + RESERVE_MACS;
-    // A read carries no list; what stands in its count is ignored like the string of a config read.
-    if (
-      command > RESERVE_FORCE_SET ||
-      (command !== RESERVE_READ && RESERVE_MACS + count * MAC_BYTES > length)
-    ) {
+    if (command > RESERVE_FORCE_SET || RESERVE_MACS + count * MAC_BYTES > length) {
       return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
     }
-    let error = 0;
-    if (command === RESERVE_SET && !this.#reservation.admits(view, at + ETHERNET_SOURCE)) {
-      error = ERROR_RESERVED;
-    } else if (command !== RESERVE_READ) {
+    const refused = command === RESERVE_SET &&
+      !this.#reservation.admits(view, at + ETHERNET_SOURCE);
+    const changes = command !== RESERVE_READ && !refused;
+    const answered = changes ? count : this.#reservation.size;
+    if (RESERVE_MACS + answered * MAC_BYTES > frameBytesMax(link)) return DROP_OVER_MTU;
+    if (changes) {
       this.#reservation.clear();
       for (let i = 0; i < count; i++) this.#reservation.add(view, macs + i * MAC_BYTES);
     }
+    const error = refused ? ERROR_RESERVED : 0;
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, error);
-    const bytes = this.#reservation.bytes();
-    if (RESERVE_MACS + bytes.length > frameBytesMax(link)) return DROP_OVER_MTU;
-    return this.#finish(view, at, writeReserveSection(view, at, command, bytes), link);
+    const end = writeReserveSection(view, at, command, this.#reservation.bytes());
+    return this.#finish(view, at, end, link);
   }
 
   #writeConfig(view: Uint8Array, at: number, link: Link): number {

@@ -20,6 +20,19 @@ export function hexOf(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }
 
+/** Fails unless the bytes are the same, and shows the place where long ones differ. */
+export function assertBytes(actual: Uint8Array, expected: Uint8Array): void {
+  const length = Math.max(actual.length, expected.length);
+  let first = 0;
+  while (first < length && actual[first] === expected[first]) first++;
+  if (first === length) return;
+  const from = length <= 64 ? 0 : Math.max(0, first - 16);
+  assertEquals(
+    `${actual.length} bytes, from ${from}: ${hexOf(actual.subarray(from, from + 64))}`,
+    `${expected.length} bytes, from ${from}: ${hexOf(expected.subarray(from, from + 64))}`,
+  );
+}
+
 /**
  * Runs an encoder on bytes that are all 0xa5, and again on bytes that are all 0x5a: what stands
  * outside the section must stay, and nothing inside may be left as it was.
