@@ -245,7 +245,9 @@ export class Drive {
       return refuse(view, at, ATA_ERROR_ABRT);
     }
     for (let range = at + ATA_DATA; range < at + end; range += DSM_RANGE_BYTES) {
-      if (trimSector(view, range) + trimSectors(view, range) > this.sectors) {
+      const sectors = trimSectors(view, range);
+      // An entry without sectors is padding, whatever its LBA (ACS-2 section 7.10.3.2).
+      if (sectors > 0 && trimSector(view, range) + sectors > this.sectors) {
         return refuse(view, at, ATA_ERROR_IDNF);
       }
     }

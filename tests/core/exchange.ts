@@ -165,9 +165,9 @@ export function give(target: Target, frame: Uint8Array, link: Link = linkOf()): 
   if (verdict < 0) return { drop: DROP_NAMES[-verdict] ?? `unknown reason ${verdict}` };
   if (verdict !== DISK_WORK) return { answer: takeAnswer(view, verdict, link) };
   const { operation, sector, sectorsWanted, forceUnitAccess } = target.drive;
-  const complete = (outcome: number): Uint8Array => {
+  const complete = (outcome: number, dataBytes = 0): Uint8Array => {
     const length = target.complete(view, FRAME_AT, link, operation, sectorsWanted, outcome);
-    assertUntouched(view, Math.max(frame.length, 60, length));
+    assertUntouched(view, Math.max(frame.length, 60, length, 36 + dataBytes));
     return takeAnswer(view, length, link);
   };
   return {
@@ -178,7 +178,7 @@ export function give(target: Target, frame: Uint8Array, link: Link = linkOf()): 
       forceUnitAccess,
       complete(outcome, data = new Uint8Array(0)) {
         view.set(data, FRAME_AT + 36);
-        return complete(outcome);
+        return complete(outcome, data.length);
       },
       completeTwice(outcome, secondOutcome) {
         complete(outcome);
