@@ -19,7 +19,7 @@ export function address(): ValueParser<"sync", Address> {
   return valueParser("SHELF.SLOT", { shelf: 0, slot: 0 }, {
     parse: (text) =>
       parseAddress(text) ??
-        refuse`Expected a shelf from 0 to 65534 and a slot from 0 to 254, as in ${"e1.1"} or ${"1.1"}, but got ${text}.`,
+        refuse`Expected a shelf from 0 to 65534 and a slot from 0 to 254, as in ${"e1.1"} or ${"1.1"}, but got ${text}`,
     format: ({ shelf, slot }) => formatAddress(shelf, slot),
   });
 }
@@ -32,7 +32,7 @@ export function macList(): ValueParser<"sync", readonly string[]> {
       for (const part of text.split(",")) {
         const mac = parseMac(part);
         if (mac === undefined) {
-          return refuse`Expected MAC addresses of 12 hex digits, with or without colons, separated by commas, but got ${part}.`;
+          return refuse`Expected MAC addresses of 12 hex digits, with or without colons, separated by commas, but got ${part}`;
         }
         macs.push(mac.toHex());
       }
@@ -50,7 +50,7 @@ export function interfaceList(): ValueParser<"sync", readonly string[]> {
       for (const name of text.split(",")) {
         if (!isInterfaceName(name)) return refuseInterface(name);
         if (names.has(name)) {
-          return refuse`Expected each interface once, but got ${name} twice.`;
+          return refuse`Expected each interface once, but got ${name} twice`;
         }
         names.add(name);
       }
@@ -80,7 +80,7 @@ export function byteSize(
       const bytes = parseBytes(text);
       return bytes !== undefined && bytes >= min
         ? bytes
-        : refuse`Expected a number of bytes (at least ${min}), with K, M, G or T behind it if wanted, but got ${text}.`;
+        : refuse`Expected a number of bytes (at least ${min}), with K, M, G or T behind it if wanted, but got ${text}`;
     },
     format: String,
   });
@@ -95,10 +95,10 @@ export function sectorsOrBytes(
     parse: (text) => {
       const bytes = /^\d+$/.test(text) ? Number(text) * SECTOR_BYTES : parseBytes(text);
       if (bytes === undefined || bytes > Number.MAX_SAFE_INTEGER || bytes < min * SECTOR_BYTES) {
-        return refuse`Expected a number of 512-byte sectors (at least ${min}), or of bytes with K, M, G or T behind it, but got ${text}.`;
+        return refuse`Expected a number of 512-byte sectors (at least ${min}), or of bytes with K, M, G or T behind it, but got ${text}`;
       }
       if (bytes % SECTOR_BYTES !== 0) {
-        return refuse`Expected a multiple of 512 bytes, but got ${text}.`;
+        return refuse`Expected a multiple of 512 bytes, but got ${text}`;
       }
       return bytes / SECTOR_BYTES;
     },
@@ -116,7 +116,7 @@ export function seconds(
       const value = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
       return value >= min && value <= max
         ? Math.round(value * 1000)
-        : refuse`Expected seconds from ${min} to ${max}, but got ${text}.`;
+        : refuse`Expected seconds from ${min} to ${max}, but got ${text}`;
     },
     format: (ms) => String(ms / 1000),
   });
@@ -126,7 +126,7 @@ export function seconds(
 export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", string> {
   return {
     ...valueParser(metavar, "", {
-      parse: (text) => text === "" ? refuse`Expected a path, but got nothing.` : text,
+      parse: (text) => text === "" ? refuse`Expected a path, but got nothing` : text,
       format: (text) => text,
     }),
     *suggest(prefix) {
@@ -160,7 +160,7 @@ export function integerBetween(
       const value = /^\d+$/.test(text) ? Number(text) : NaN;
       return value >= min && value <= max
         ? value
-        : refuse`Expected a whole number from ${min} to ${max}, but got ${text}.`;
+        : refuse`Expected a whole number from ${min} to ${max}, but got ${text}`;
     },
     format: String,
   });
@@ -180,7 +180,7 @@ function isInterfaceName(text: string): boolean {
 }
 
 function refuseInterface(text: string): Refusal {
-  return refuse`Expected the name of a network interface, as in ${"eth0"}, but got ${text}.`;
+  return refuse`Expected the name of a network interface, as in ${"eth0"}, but got ${text}`;
 }
 
 /** For shell completion: the interfaces this machine has. */

@@ -91,8 +91,8 @@ function readArguments(args: readonly string[]): () => Promise<number> {
       stderr: () => {},
       aboveError: "none",
       onError: (_, error) => {
-        printError(`aoe: ${oneLine(formatMessage(error, { colors: hasColors(Deno.stderr) }))}`);
-        printError(`Try: aoe ${parser === undefined ? "" : `${name} `}--help`);
+        const text = formatMessage(error, { colors: hasColors(Deno.stderr) });
+        printError(`aoe: ${oneLine(text).replace(/\.$/, "")}`);
         return exitWith(EXIT_USAGE);
       },
     },

@@ -89,11 +89,8 @@ Deno.test("command line: what is wrong is said in one sentence, with exit code 2
   for (const [line, sentence] of wrong) {
     const { code, stdout, stderr } = await aoe(...line.split(" "));
     assertEquals([line, code, stdout], [line, 2, ""]);
-    const [first = "", hint = "", ...rest] = stderr.split("\n");
-    assertMatch(first, sentence, line);
-    assertMatch(first, /^aoe: /, line);
-    assertMatch(hint, /^(Try: aoe .*--help)?$/, line);
-    assertEquals(rest.filter((text) => text !== ""), [], line);
+    assertMatch(stderr, sentence, line);
+    assertMatch(stderr, /^aoe: [^\n]+[^.\n]\n$/, line);
   }
 });
 
