@@ -246,7 +246,7 @@ export class Drive {
     }
     for (let range = at + ATA_DATA; range < at + end; range += DSM_RANGE_BYTES) {
       const sectors = trimSectors(view, range);
-      // An entry without sectors is padding, whatever its LBA (ACS-2 section 7.10.3.2).
+      // An entry without sectors is padding, whatever its LBA (ACS-2, DATA SET MANAGEMENT).
       if (sectors > 0 && trimSector(view, range) + sectors > this.sectors) {
         return refuse(view, at, ATA_ERROR_IDNF);
       }

@@ -44,9 +44,15 @@ const HEAT_MIN = 4096;
 /**
  * Chooses which segments of a file are mapped when not all may be: those read most. Changing one
  * costs thousands of page faults, so a newcomer must be twice as hot as what it replaces.
+ *
+ * Segments a terabyte apart share an entry of the table. It counts for one of them, the reads of
+ * the others against it, so that it goes to the one read most (Boyer and Moore's majority vote);
+ * and they share a place, so that they cannot take turns in emptying all others.
  */
 export class SegmentChoice {
   readonly #owner: Float64Array;
+  /** Whom the entry counts for. */
+  readonly #segmentOf = new Float64Array(SEGMENT_TABLE).fill(-1);
   readonly #placeOf = new Int32Array(SEGMENT_TABLE).fill(-1);
   readonly #heat = new Uint32Array(SEGMENT_TABLE);
   #used = 0;
@@ -59,7 +65,15 @@ export class SegmentChoice {
   /** Counts a read; the place where the segment is mapped, −1 for none. */
   touch(segment: number): number {
     const at = segment % SEGMENT_TABLE;
-    this.#heat[at] = this.#heat[at]! + 1;
+    const heat = this.#heat[at]!;
+    if (this.#segmentOf[at] === segment) {
+      this.#heat[at] = heat + 1;
+    } else if (heat > 0) {
+      this.#heat[at] = heat - 1;
+    } else {
+      this.#segmentOf[at] = segment;
+      this.#heat[at] = 1;
+    }
     const place = this.#placeOf[at]!;
     return place >= 0 && this.#owner[place] === segment ? place : -1;
   }
@@ -70,19 +84,22 @@ export class SegmentChoice {
    * @returns The place it takes from now on, emptied of any other; −1 when it is not worth it.
    */
   offer(segment: number): number {
-    const heat = this.#heat[segment % SEGMENT_TABLE]!;
-    let place = -1;
-    if (this.#used < this.#owner.length) {
+    const at = segment % SEGMENT_TABLE;
+    if (this.#segmentOf[at] !== segment) return -1;
+    const heat = this.#heat[at]!;
+    const hot = heat >= HEAT_MIN && heat % 64 === 0;
+    let place = this.#placeOf[at]!;
+    if (place < 0 && this.#used < this.#owner.length) {
       place = this.#used++;
-    } else if (heat >= HEAT_MIN && heat % 64 === 0) {
+    } else if (!hot) {
+      return -1;
+    } else if (place < 0) {
       place = this.#coldest();
-      const rival = this.#owner[place]! % SEGMENT_TABLE;
-      if (heat < 2 * this.#heat[rival]!) return -1;
-      this.#placeOf[rival] = -1;
+      if (heat < 2 * this.#heatAt(place)) return -1;
+      this.#placeOf[this.#owner[place]! % SEGMENT_TABLE] = -1;
     }
-    if (place < 0) return -1;
     this.#owner[place] = segment;
-    this.#placeOf[segment % SEGMENT_TABLE] = place;
+    this.#placeOf[at] = place;
     return place;
   }
 
@@ -94,9 +111,14 @@ export class SegmentChoice {
   #coldest(): number {
     let coldest = 0;
     for (let place = 1; place < this.#owner.length; place++) {
-      const heat = this.#heat[this.#owner[place]! % SEGMENT_TABLE]!;
-      if (heat < this.#heat[this.#owner[coldest]! % SEGMENT_TABLE]!) coldest = place;
+      if (this.#heatAt(place) < this.#heatAt(coldest)) coldest = place;
     }
     return coldest;
+  }
+
+  #heatAt(place: number): number {
+    const segment = this.#owner[place]!;
+    const at = segment % SEGMENT_TABLE;
+    return this.#segmentOf[at] === segment ? this.#heat[at]! : 0;
   }
 }
