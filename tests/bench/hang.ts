@@ -23,6 +23,9 @@ const IMAGE_BYTES = 64 << 20;
 const OTHERS = { mode: "read", sectors: 8, window: 4, seconds: MEASURED_SECONDS } as const;
 const HANGING = { mode: "mixed", sectors: 8, window: 16, seconds: 1 } as const;
 
+/** What a disk did that was not even found: its target hung with the other. */
+const STANDSTILL = { medianUs: HANG_MS * 1000, requestsPerSecond: 0 };
+
 const SERVER = "qemu-storage-daemon";
 
 /** Why the row cannot be measured, or undefined when it can. */
@@ -89,9 +92,10 @@ async function measureOthers(
       await sleep(LEAD_MS);
       server.signal("SIGSTOP");
     }
-    const results = await Promise.all(
-      others.map((station) => generatorResult(startGenerator(settings.aoebench, station, OTHERS))),
-    );
+    const results = await Promise.all(others.map((station) => {
+      const result = generatorResult(startGenerator(settings.aoebench, station, OTHERS));
+      return hanging ? result.catch(() => STANDSTILL) : result;
+    }));
     await sleep(Math.max(0, until + LEAD_MS - performance.now()));
     server.signal("SIGCONT");
     // Its every request is answered at last, and rightly; and some did wait.
