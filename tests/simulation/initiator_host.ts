@@ -2,11 +2,8 @@
 // that may be held up, frames in, time), and a caller who reads, writes, flushes and discards at
 // random and writes down what he saw.
 
-import {
-  Initiator,
-  initiatorMemoryBytes,
-  type InitiatorSettings,
-} from "../../src/core/initiator.ts";
+import { Initiator } from "../../src/core/initiator.ts";
+import { initiatorMemoryBytes, type InitiatorSettings } from "../../src/core/initiator_state.ts";
 import {
   OPERATION_DISCARD,
   OPERATION_FLUSH,

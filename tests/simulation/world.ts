@@ -5,7 +5,7 @@
 // than the quarantine (`quarantineMs`), and a request that the network doubles arrives for the
 // second time before an answer to the first could have come back.
 
-import type { InitiatorSettings } from "../../src/core/initiator.ts";
+import type { InitiatorSettings } from "../../src/core/initiator_state.ts";
 import { OPERATION_FLUSH, OPERATION_READ } from "../../src/core/initiator_requests.ts";
 import { contentsOf } from "./content.ts";
 import { Disk } from "./disk.ts";
@@ -19,7 +19,7 @@ import { Clock, Random } from "./virtual_time.ts";
 const SHELF = 1;
 const SLOT = 1;
 /** Virtual time after which a run that has not ended has failed. */
-const LIMIT_MS = 1_200_000;
+const LIMIT_MS = 7_200_000;
 
 /** What is taken out, to show that it is needed. */
 export interface Mutation extends Partial<Breakages> {

@@ -1,0 +1,193 @@
+// How commands and requests of the initiator end. A command ends when it is answered or given up; its
+// tag is dead, its slot and the caller's memory free, once no frame of it is held. A request ends
+// with its last command.
+
+import {
+  COMMAND_ENDED,
+  COMMAND_FLYING,
+  COMMAND_READY,
+  KIND_DISCARD,
+  KIND_WRITE,
+  NO_REQUEST,
+} from "./initiator_commands.ts";
+import {
+  LIST_BLOCKED,
+  LIST_ENDED,
+  LIST_QUEUED,
+  OPERATION_DISCARD,
+  OPERATION_FLUSH,
+  OPERATION_IDENTIFY,
+  REQUEST_BLOCKED,
+  REQUEST_ENDED,
+  REQUEST_ISSUED,
+  REQUEST_QUEUED,
+} from "./initiator_requests.ts";
+import {
+  RESULT_BEYOND_END,
+  RESULT_CLOSED,
+  RESULT_OK,
+  RESULT_TIMEOUT,
+  RESULT_UNSUPPORTED,
+} from "./initiator_results.ts";
+import type { InitiatorState } from "./initiator_state.ts";
+
+const NONE = -1;
+
+/**
+ * A command, in no list, is over.
+ *
+ * @param copy Copy that was answered, or −1.
+ */
+export function end(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  copy: number,
+  result: number,
+): void {
+  const commands = state.commands;
+  commands.state[slot] = COMMAND_ENDED;
+  commands.result[slot] = result;
+  let outstanding = (1 << commands.copies[slot]!) - 1;
+  if (copy !== NONE) outstanding &= ~(1 << copy);
+  commands.outstanding[slot] = outstanding;
+  if (commands.held[slot] === 0) finish(state, nowMs, slot);
+}
+
+/** A command is over and none of its frames is held: its tag is dead. */
+export function finish(state: InitiatorState, nowMs: number, slot: number): void {
+  const commands = state.commands;
+  const requests = state.requests;
+  const request = commands.request[slot]!;
+  const result = commands.result[slot]!;
+  const kind = commands.kind[slot];
+  if (kind === KIND_WRITE || kind === KIND_DISCARD) finishWrite(state, nowMs, slot, result);
+  state.frames.releaseBlock(commands.block[slot]!);
+  commands.release(slot);
+  if (request === NO_REQUEST) return;
+  requests.pending[request]!--;
+  if (result !== RESULT_OK) failRest(state, request, result);
+  if (requests.state[request] === REQUEST_ISSUED && requests.pending[request] === 0) {
+    complete(state, request);
+  }
+}
+
+/** The sectors of a write are free for the next, unless copies may still be on their way. */
+function finishWrite(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  result: number,
+): void {
+  const commands = state.commands;
+  const outstanding = commands.outstanding[slot]!;
+  const unaccounted = commands.unaccounted[slot]!;
+  if (result === RESULT_OK) state.flushes.writesAnswered++;
+  if (outstanding === 0 && unaccounted === 0) {
+    state.writes.remove(slot);
+    state.unblockDue = true;
+    return;
+  }
+  const untilMs = nowMs + state.settings.quarantineMs;
+  state.writes.quarantine(slot, commands.tag[slot]!, outstanding, unaccounted, untilMs);
+}
+
+/** A request has failed: what is not yet a command never becomes one. */
+export function failRest(state: InitiatorState, request: number, result: number): void {
+  const requests = state.requests;
+  if (requests.result[request] === RESULT_OK) requests.result[request] = result;
+  const stood = requests.state[request];
+  if (stood === REQUEST_QUEUED) requests.unlink(LIST_QUEUED, request);
+  if (stood === REQUEST_BLOCKED) {
+    requests.unlink(LIST_BLOCKED, request);
+    state.unblockDue = true;
+  }
+  requests.state[request] = REQUEST_ISSUED;
+}
+
+/** A request, in no list and without commands, has ended. */
+export function complete(state: InitiatorState, request: number): void {
+  const requests = state.requests;
+  if (requests.operation[request] === OPERATION_FLUSH && requests.state[request] !== 0) {
+    requests.result[request] = state.flushes.ended(
+      requests.settled[request]!,
+      requests.covered[request]!,
+      requests.result[request]!,
+    );
+  }
+  requests.state[request] = REQUEST_ENDED;
+  requests.append(LIST_ENDED, request);
+  requests.open--;
+  if (requests.open === 0) state.deadCheckMs = Infinity;
+}
+
+export function requestOperation(state: InitiatorState, slot: number): number {
+  const request = state.commands.request[slot]!;
+  return request === NO_REQUEST ? NONE : state.requests.operation[request]!;
+}
+
+export function revive(state: InitiatorState): void {
+  if (!state.dead) return;
+  state.dead = false;
+  state.session.tell({ kind: "back" });
+}
+
+export function giveUp(state: InitiatorState, nowMs: number, slot: number, result: number): void {
+  const commands = state.commands;
+  if (commands.state[slot] === COMMAND_FLYING) {
+    const path = state.session.paths[commands.path[slot]!]!;
+    commands.unlink(path.index, slot);
+    path.flying--;
+  } else {
+    commands.unlink(commands.readyList, slot);
+  }
+  end(state, nowMs, slot, NONE, result);
+}
+
+/** Whether a slot holds a command of a request that waits for an answer. */
+export function waits(state: InitiatorState, slot: number): boolean {
+  const { commands } = state;
+  const stands = commands.state[slot];
+  return (stands === COMMAND_READY || stands === COMMAND_FLYING) &&
+    commands.request[slot] !== NO_REQUEST;
+}
+
+export function failAll(state: InitiatorState, nowMs: number, result: number): void {
+  const requests = state.requests;
+  for (const list of [LIST_BLOCKED, LIST_QUEUED]) {
+    for (let index = requests.head(list); index !== NONE; index = requests.head(list)) {
+      failRest(state, index, result);
+      if (requests.pending[index] === 0) complete(state, index);
+    }
+  }
+  for (let slot = 0; slot < state.commands.size; slot++) {
+    if (waits(state, slot)) giveUp(state, nowMs, slot, result);
+  }
+}
+
+/** The result of a request that ends where it begins, or −1. */
+export function refusalOf(
+  state: InitiatorState,
+  operation: number,
+  lba: number,
+  sectors: number,
+): number {
+  if (state.closed) return RESULT_CLOSED;
+  if (state.dead) return RESULT_TIMEOUT;
+  if (operation === OPERATION_FLUSH) return state.flushes.command === 0 ? RESULT_OK : NONE;
+  if (operation === OPERATION_IDENTIFY) return NONE;
+  if (operation > OPERATION_IDENTIFY || !(lba >= 0) || !(sectors >= 0)) {
+    throw new RangeError(`Operation ${operation} of ${sectors} sectors at ${lba}`);
+  }
+  if (lba + sectors > state.session.sectors) return RESULT_BEYOND_END;
+  if (sectors === 0) return RESULT_OK;
+  if (operation === OPERATION_DISCARD && state.session.identity?.trim === false) {
+    return RESULT_UNSUPPORTED;
+  }
+  return NONE;
+}
+
+export function renew(state: InitiatorState, slot: number, copiesOpen: boolean): void {
+  if (copiesOpen) state.commands.unaccounted[slot] = 1;
+  state.commands.renew(slot);
+}
