@@ -6,10 +6,12 @@ import { formatMessage, message } from "@optique/core/message";
 import { map } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
+import { discoverParser, runDiscover } from "./discover.ts";
 import { manParser, runMan } from "./man.ts";
 import { Failure, hasColors, outputWidth, printError, printLine } from "./output.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
+import { runStat, statParser } from "./stat.ts";
 
 /** What the process exits with when the machine or the network refused. */
 const EXIT_FAILED = 1;
@@ -26,6 +28,8 @@ type Command = Parser<"sync", () => Promise<number>, unknown>;
 /** Every command by its name: how its arguments are read, and what runs. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: bind(serveParser, runServe),
+  discover: bind(discoverParser, runDiscover),
+  stat: bind(statParser, runStat),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),
 };
 

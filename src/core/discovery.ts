@@ -179,8 +179,27 @@ export class Discovery {
   }
 }
 
-/** Whether paths to one address lead to disks that call themselves differently, or one MAC to two. */
-export function isContested(paths: readonly FoundPath[]): boolean {
+/** Every path to one address. */
+export interface FoundTarget {
+  readonly address: Address;
+  /** At least one. */
+  readonly paths: readonly FoundPath[];
+}
+
+/** Puts paths to the same address together, in the order in which they come. */
+export function groupByAddress(paths: readonly FoundPath[]): FoundTarget[] {
+  const groups = Map.groupBy(paths, ({ address }) => `${address.shelf}.${address.slot}`);
+  return [...groups.values()].map((paths) => ({ address: paths[0]!.address, paths }));
+}
+
+/** Whether somebody should look closer: several MACs, or a MAC that contradicts itself. */
+export function isDoubtful({ paths }: FoundTarget): boolean {
+  return new Set(paths.map((path) => formatMac(path.mac))).size > 1 ||
+    paths.some((path) => path.contradictory);
+}
+
+/** Whether two disks have this address: they call themselves differently. */
+export function isContested({ paths }: FoundTarget): boolean {
   const disks = new Set(
     paths.flatMap(({ identity }) =>
       identity === undefined ? [] : [`${identity.serial}\n${identity.model}\n${identity.sectors}`]

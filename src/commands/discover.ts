@@ -1,0 +1,159 @@
+// `aoe discover [IFACE...]`: asks the network who is there, and lists every path that answered.
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, message } from "@optique/core/message";
+import { map, multiple, withDefault } from "@optique/core/modifiers";
+import { argument, command, option } from "@optique/core/primitives";
+import { formatAddress } from "../wire/aoe.ts";
+import { formatMac } from "../wire/ethernet.ts";
+import { findInterfaces } from "../workers/interfaces.ts";
+import type { NetworkInterface } from "../workers/interfaces.ts";
+import {
+  describeSearch,
+  kernelDriverLoaded,
+  requestKernelDiscovery,
+  scan,
+} from "../workers/scan.ts";
+import type { ScanResult } from "../workers/scan.ts";
+import { interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
+import { Failure, formatTable, printError, printJson, printLine, warn } from "./output.ts";
+
+const TIMEOUT_MS_DEFAULT = 500;
+
+/** What `aoe discover` was asked to do. */
+export interface DiscoverOptions {
+  /** All that are up when empty. */
+  readonly interfaces: readonly string[];
+  readonly timeoutMs: number;
+  readonly json: boolean;
+  readonly verbose: boolean;
+}
+
+/** `aoe discover [IFACE...]` */
+export const discoverParser = command(
+  "discover",
+  map(
+    object({
+      interfaces: multiple(
+        argument(interfaceName(), {
+          description:
+            message`Interfaces to ask on. Without one: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
+        }),
+      ),
+      timeoutMs: withDefault(
+        option("--timeout", seconds({ max: 3600 }), {
+          description: message`How long to wait for answers (default 0.5).`,
+        }),
+        TIMEOUT_MS_DEFAULT,
+      ),
+      json: jsonFlag(),
+      verbose: option("-v", "--verbose", { description: message`Say what is asked.` }),
+    }),
+    (options): DiscoverOptions => options,
+  ),
+  {
+    brief: message`List the targets that answer.`,
+    description:
+      message`Asks who is there, and lists every path: an address, one of our interfaces, a MAC. A kernel aoe driver is told to look as well.`,
+    usageLine: shortUsage,
+    footer: message`Examples:${lineBreak()}  aoe discover${lineBreak()}  aoe discover eth0 eth1`,
+  },
+);
+
+/** Lists who answers; 1 when nobody does. */
+export async function runDiscover(options: DiscoverOptions): Promise<number> {
+  const { timeoutMs, json, verbose } = options;
+  const interfaces = findInterfaces(options.interfaces);
+  const say = (sentence: string) => verbose ? printError(`aoe: ${sentence}`) : undefined;
+  tellKernel(say);
+  say(`Asking on ${interfaces.map((link) => link.name).join(", ")}`);
+  const result = await scan({ interfaces, addresses: [], timeoutMs, identify: "doubtful" });
+  result.warnings.forEach(warn);
+  if (result.targets.length === 0) {
+    throw new Failure(`No target answered ${describeSearch(interfaces, timeoutMs)}`);
+  }
+  if (json) printPaths(result, interfaces);
+  else printTable(result, interfaces);
+  return 0;
+}
+
+function tellKernel(say: (sentence: string) => void): void {
+  if (!kernelDriverLoaded()) return;
+  try {
+    requestKernelDiscovery();
+    say("The kernel's aoe driver was told to discover");
+  } catch (error) {
+    warn(`The kernel's aoe driver cannot be told to discover: ${(error as Error).message}`);
+  }
+}
+
+function printTable(result: ScanResult, interfaces: readonly NetworkInterface[]): void {
+  const header = ["address", "interface", "mac", "buffers", "sectors", "firmware", "config"];
+  const rows = result.targets.flatMap(({ address, paths }) =>
+    paths.map(({ link, mac, config }) => [
+      formatAddress(address.shelf, address.slot),
+      interfaces[link]!.name,
+      formatMac(mac),
+      String(config.buffers),
+      String(config.sectors),
+      formatFirmware(config.firmware),
+      quoteConfig(config.string),
+    ])
+  );
+  const right = ["buffers", "sectors", "firmware"];
+  for (const line of formatTable(header, rows, { right })) {
+    if (!printLine(line)) return;
+  }
+}
+
+function printPaths(result: ScanResult, interfaces: readonly NetworkInterface[]): void {
+  for (const target of result.targets) {
+    const { shelf, slot } = target.address;
+    for (const { link, mac, config } of target.paths) {
+      printJson({
+        address: formatAddress(shelf, slot),
+        shelf,
+        slot,
+        interface: interfaces[link]!.name,
+        mac: formatMac(mac),
+        buffers: config.buffers,
+        sectors: config.sectors,
+        firmware: config.firmware,
+        config: decodeText(config.string) ?? null,
+        configHex: config.string.toHex(),
+        contested: result.contested.has(target),
+      });
+    }
+  }
+}
+
+/** The field is a number without a meaning of its own; hexadecimal, as everybody writes it. */
+function formatFirmware(firmware: number): string {
+  return `0x${firmware.toString(16).padStart(4, "0")}`;
+}
+
+/**
+ * A config string as a terminal may show it: as it is when that is unmistakable, else in quotes,
+ * with `\xNN` for what cannot be printed.
+ */
+export function quoteConfig(string: Uint8Array): string {
+  const text = decodeText(string);
+  if (text !== undefined && /^[\p{L}\p{N}\p{P}\p{S} ]*$/u.test(text)) {
+    return /^[ "]| $/.test(text) ? `"${text}"` : text;
+  }
+  let quoted = "";
+  for (const byte of string) {
+    const printable = byte >= 0x20 && byte < 0x7f;
+    quoted += printable ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
+  }
+  return `"${quoted}"`;
+}
+
+/** The bytes as UTF-8; undefined when they are something else. */
+function decodeText(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}

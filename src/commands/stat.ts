@@ -1,0 +1,168 @@
+// `aoe stat [SHELF.SLOT...] [-i IFACE]...`: size, interfaces, payload and state of every disk, in
+// the columns of aoetools' aoe-stat. Disks that the kernel's driver has are shown as it sees them.
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, message } from "@optique/core/message";
+import { map, multiple, withDefault } from "@optique/core/modifiers";
+import { argument, command, option } from "@optique/core/primitives";
+import { type Address, formatAddress } from "../wire/aoe.ts";
+import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
+import { findInterfaces } from "../workers/interfaces.ts";
+import type { NetworkInterface } from "../workers/interfaces.ts";
+import { describeSearch, kernelDevices, scan } from "../workers/scan.ts";
+import type { FoundTarget, KernelDevice } from "../workers/scan.ts";
+import { address, interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
+import { Failure, printJson, printLine, warn } from "./output.ts";
+
+const TIMEOUT_MS_DEFAULT = 500;
+/** What aoe-stat writes for what it cannot find out. */
+const UNKNOWN = "(NA)";
+
+/** What `aoe stat` was asked to do. */
+export interface StatOptions {
+  /** Everything that is found when empty. */
+  readonly addresses: readonly Address[];
+  /** All that are up when empty. */
+  readonly interfaces: readonly string[];
+  readonly timeoutMs: number;
+  readonly json: boolean;
+}
+
+/** One line of the list. */
+interface Disk {
+  readonly address: Address;
+  /** `undefined` when it did not say. */
+  readonly sectors: number | undefined;
+  readonly interfaces: readonly string[];
+  readonly payloadBytes: number | undefined;
+  readonly state: string;
+  /** Whether this is the kernel's view. */
+  readonly kernel: boolean;
+  readonly serial?: string;
+  readonly model?: string;
+}
+
+/** `aoe stat [SHELF.SLOT...]` */
+export const statParser = command(
+  "stat",
+  map(
+    object({
+      addresses: multiple(
+        argument(address(), {
+          description: message`Which disks. Without one: all that are found.`,
+        }),
+      ),
+      interfaces: multiple(
+        option("-i", "--interface", interfaceName(), {
+          description:
+            message`Interface to ask on, again for each. Without it: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
+        }),
+      ),
+      timeoutMs: withDefault(
+        option("--timeout", seconds({ max: 3600 }), {
+          description: message`How long to wait for each answer (default 0.5).`,
+        }),
+        TIMEOUT_MS_DEFAULT,
+      ),
+      json: jsonFlag(),
+    }),
+    (options): StatOptions => options,
+  ),
+  {
+    brief: message`Show size, interfaces and state of disks.`,
+    description:
+      message`Asks disks what they are: address, size, interfaces, bytes of payload in a frame, state. A disk that the kernel's aoe driver has is shown as the kernel sees it.`,
+    usageLine: shortUsage,
+    footer: message`Examples:${lineBreak()}  aoe stat${lineBreak()}  aoe stat e1.1 e1.2 -i eth0`,
+  },
+);
+
+/** Lists disks; 1 when there is none, or one that was named is missing. */
+export async function runStat(options: StatOptions): Promise<number> {
+  const { addresses, timeoutMs } = options;
+  const kernel = kernelDevices().filter((device) => isMeant(device, options)).map(kernelDisk);
+  let where = "";
+  let answering: readonly Disk[] = [];
+  try {
+    const interfaces = findInterfaces(options.interfaces);
+    where = describeSearch(interfaces, timeoutMs);
+    const result = await scan({ interfaces, addresses, timeoutMs, identify: "everybody" });
+    result.warnings.forEach(warn);
+    answering = result.targets.map((target) => networkDisk(target, interfaces));
+  } catch (error) {
+    // Without the privilege to ask, the kernel's devices are still worth a look.
+    if (kernel.length === 0 || options.interfaces.length > 0) throw error;
+    warn(`${(error as Error).message}; these are the kernel's devices`);
+  }
+  const known = new Set(kernel.map((disk) => name(disk.address)));
+  const disks = [...kernel, ...answering.filter((disk) => !known.has(name(disk.address)))];
+  disks.sort((a, b) => a.address.shelf - b.address.shelf || a.address.slot - b.address.slot);
+  for (const disk of disks) {
+    if (!(options.json ? printJson(jsonOf(disk)) : printLine(formatDisk(disk)))) return 0;
+  }
+  if (disks.length === 0 && addresses.length === 0) {
+    throw new Failure(`No target answered ${where}`);
+  }
+  const found = new Set(disks.map((disk) => name(disk.address)));
+  const missing = addresses.map(name).filter((address) => !found.has(address));
+  if (missing.length === 0) return 0;
+  throw new Failure(`No answer from ${missing.join(", ")} ${where}`.trimEnd());
+}
+
+function isMeant(device: KernelDevice, { addresses, interfaces }: StatOptions): boolean {
+  return (addresses.length === 0 ||
+    addresses.some(({ shelf, slot }) => shelf === device.shelf && slot === device.slot)) &&
+    (interfaces.length === 0 || interfaces.some((name) => device.interfaces.includes(name)));
+}
+
+function kernelDisk(device: KernelDevice): Disk {
+  const { shelf, slot, sectors, interfaces, payloadBytes, state } = device;
+  return { address: { shelf, slot }, sectors, interfaces, payloadBytes, state, kernel: true };
+}
+
+function networkDisk(target: FoundTarget, interfaces: readonly NetworkInterface[]): Disk {
+  const { address, paths } = target;
+  const identity = paths.find((path) => path.identity !== undefined)?.identity;
+  const refused = paths.some((path) => path.refusal !== undefined);
+  const sectors = paths.map(({ link, config }) =>
+    Math.min(config.sectors, sectorsPerFrame(interfaces[link]!.mtu))
+  );
+  return {
+    address,
+    sectors: identity?.sectors,
+    interfaces: [...new Set(paths.map((path) => interfaces[path.link]!.name))],
+    // Commands may take any path, so they fit the narrowest, as the kernel reckons.
+    payloadBytes: SECTOR_BYTES * Math.min(...sectors),
+    state: identity !== undefined ? "up" : refused ? "refused" : "silent",
+    kernel: false,
+    ...(identity === undefined ? {} : { serial: identity.serial, model: identity.model }),
+  };
+}
+
+/** aoe-stat's line: `%10s %15s %10s %-5s %-14s`. */
+function formatDisk({ address, sectors, interfaces, payloadBytes, state }: Disk): string {
+  const netif = interfaces.length === 0 ? "none" : interfaces.join(",");
+  const payload = payloadBytes === undefined ? UNKNOWN : String(payloadBytes);
+  return [
+    name(address).padStart(10),
+    (sectors === undefined ? UNKNOWN : formatGigabytes(sectors)).padStart(15),
+    netif.padStart(10),
+    payload.padEnd(5),
+    state.padEnd(14),
+  ].join(" ");
+}
+
+/** Decimal gigabytes with three places, cut and not rounded: `0.016GB`. */
+export function formatGigabytes(sectors: number): string {
+  const megabytes = BigInt(sectors) * 512n / 1_000_000n;
+  return `${megabytes / 1000n}.${String(megabytes % 1000n).padStart(3, "0")}GB`;
+}
+
+function jsonOf({ address, sectors, ...rest }: Disk): Record<string, unknown> {
+  const bytes = sectors === undefined ? null : sectors * SECTOR_BYTES;
+  return { address: name(address), ...address, bytes, ...rest };
+}
+
+function name({ shelf, slot }: Address): string {
+  return formatAddress(shelf, slot);
+}
