@@ -1,7 +1,7 @@
 // Captures: tcpdump writes one while a test runs; afterwards tshark and tcpdump judge it, and
 // `readAtaExchanges` pairs requests with answers by its own reading of the bytes.
 
-import type { RunningProcess } from "./process.ts";
+import { type RunningProcess, sleep } from "./process.ts";
 import type { Namespace } from "./testbed.ts";
 
 /** A capture that is being written. */
@@ -23,13 +23,17 @@ export class Capture implements AsyncDisposable {
   ): Promise<Capture> {
     const argv = ["tcpdump", "-i", iface, "-w", path, "-U", "-s", `${snapLength}`];
     // As root, tcpdump would become its own user, who cannot write the file; and a big buffer.
-    const tcpdump = namespace.start([...argv, "-Z", "root", "-B", "65536", "ether proto 0x88a2"]);
+    const tcpdump = namespace.start([
+      ...[...argv, "--immediate-mode", "-Z", "root", "-B", "65536", "ether proto 0x88a2"],
+    ]);
     await tcpdump.waitForLine(/listening on/);
     return new Capture(path, tcpdump);
   }
 
   /** Ends the capture and returns how many frames the kernel could not give to tcpdump. */
   async stop(): Promise<number> {
+    // A signal makes tcpdump forget what it has not read yet.
+    await sleep(300);
     await this.#tcpdump.stop("SIGINT");
     return Number(this.#tcpdump.text.match(/(\d+) packets? dropped by kernel/)?.[1] ?? 0);
   }
@@ -80,14 +84,15 @@ export interface AtaExchange {
   answer: { readonly timeMs: number; readonly status: number; readonly error: number } | undefined;
 }
 
-/** Pairs the ATA requests of a capture with their answers, by tag; the first answer counts. */
+/** Pairs the ATA requests of a capture with their answers, by address and tag; the first counts. */
 export function ataExchanges(frames: readonly CapturedFrame[]): AtaExchange[] {
   const exchanges: AtaExchange[] = [];
-  const open = new Map<number, AtaExchange>();
+  const open = new Map<string, AtaExchange>();
   for (const { bytes, timeMs } of frames) {
     if (bytes.length < 36 || bytes[19] !== 0) continue;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const tag = view.getUint32(20);
+    const key = `${view.getUint16(16)}.${view.getUint8(18)} ${tag}`;
     if (((bytes[14] ?? 0) & 0x08) === 0) {
       const exchange: AtaExchange = {
         tag,
@@ -98,10 +103,10 @@ export function ataExchanges(frames: readonly CapturedFrame[]): AtaExchange[] {
         answer: undefined,
       };
       exchanges.push(exchange);
-      open.set(tag, exchange);
+      open.set(key, exchange);
     } else {
-      const exchange = open.get(tag);
-      open.delete(tag);
+      const exchange = open.get(key);
+      open.delete(key);
       if (exchange) {
         exchange.answer = { timeMs, status: view.getUint8(27), error: view.getUint8(25) };
       }

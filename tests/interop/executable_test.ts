@@ -19,7 +19,7 @@ import { Testbed } from "./testbed.ts";
 
 const mebibyte = 1 << 20;
 const first = { iface: "net0", address: "1.1" };
-const second = { iface: "net0", address: "1.2" };
+const second = { iface: "net1", address: "1.2" };
 
 /** What was sent before the time and never answered. */
 function unansweredBefore(exchanges: readonly AtaExchange[], timeMs: number): AtaExchange[] {
@@ -36,17 +36,18 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     async () => {
       await using testbed = await Testbed.create();
       const { target, initiator } = await testbed.pair(9000);
+      // Each load has a wire of its own: aoebench would take answers to the other for its own.
+      await testbed.wire([target, "net1"], [initiator, "net1"], 9000);
       const paths = [
         await testbed.image("first.img", 32 * mebibyte),
         await testbed.image("second.img", 32 * mebibyte),
       ] as const;
       await using serve = await startTarget(target, {
-        interfaces: "net0",
+        interfaces: "net0,net1",
         exports: [["1.1", paths[0]], ["1.2", paths[1]]],
       });
       await compiledTool("aoebench");
       const load: BenchOptions = { mode: "mixed", sectors: 8, window: 32, seconds: 30 };
-      // Quiet after 3 s without an answer: the target will be gone.
       const loads = [
         await startBench(initiator, first, load),
         await startBench(initiator, second, { ...load, mode: "write" }),

@@ -112,7 +112,11 @@ interopTest(
     });
     assertEquals([mixed.errors, mixed.mismatches, mixed.retransmissions], [0, 0, 0], mixed.line);
     assertEquals(await capture.stop(), 0);
-    assert(await assertFlawless(capture.path) > 60);
+    assert(
+      await assertFlawless(
+        capture.path,
+      ) > 60,
+    );
   },
 );
 
@@ -171,7 +175,7 @@ interopTest(
     await capture.stop();
     assert(await assertFlawless(capture.path) > 2);
 
-    const nobody = await initiator.run([aoe, "discover", "--timeout", "300ms", "lo"]);
+    const nobody = await initiator.run([aoe, "discover", "--timeout", "0.3", "lo"]);
     assertEquals([nobody.code, nobody.stdout], [1, ""], nobody.stderr);
     assertEquals(nobody.stderr.trimEnd().split("\n").length, 1, nobody.stderr);
     assertEquals((await run([aoe, "stat", "e9.9.9"])).code, 2);

@@ -3,7 +3,14 @@
 // taken away by one guard process, which waits on a pipe: whether the test ends, fails, or is
 // killed by Ctrl-C or worse, the pipe closes and the guard clears up.
 
-import { type Outcome, run, runChecked, RunningProcess, type RunOptions } from "./process.ts";
+import {
+  eventually,
+  type Outcome,
+  run,
+  runChecked,
+  RunningProcess,
+  type RunOptions,
+} from "./process.ts";
 
 // $1 is the prefix of the namespaces, $2 the directory. Signals from the terminal reach the whole
 // process group, hence setsid and trap.
@@ -148,6 +155,13 @@ export class Testbed implements AsyncDisposable {
     ]);
     await a[0].ip(`link set dev ${a[1]} up`);
     await b[0].ip(`link set dev ${b[1]} up`);
+    // The kernel tells of a carrier up to a second later, and programs believe what it tells.
+    for (const [namespace, name] of [a, b]) {
+      await eventually(
+        `"${name}" has a carrier`,
+        async () => (await namespace.ip(`link show up dev ${name}`)).includes("state UP"),
+      );
+    }
   }
 
   /** Two hosts and one wire between them; the interface is called `net0` on both. */
