@@ -67,7 +67,7 @@ export async function runDiscover(options: DiscoverOptions): Promise<number> {
   const say = (sentence: string) => verbose ? printError(`aoe: ${sentence}`) : undefined;
   tellKernel(say);
   say(`Asking on ${interfaces.map((link) => link.name).join(", ")}`);
-  const result = await scan({ interfaces, addresses: [], timeoutMs, identify: "doubtful" });
+  const result = await scan({ interfaces, addresses: [], timeoutMs, identify: true });
   result.warnings.forEach(warn);
   if (result.targets.length === 0) {
     throw new Failure(`No target answered ${describeSearch(interfaces, timeoutMs)}`);

@@ -86,7 +86,7 @@ export async function runStat(options: StatOptions): Promise<number> {
   try {
     const interfaces = findInterfaces(options.interfaces);
     where = describeSearch(interfaces, timeoutMs);
-    const result = await scan({ interfaces, addresses, timeoutMs, identify: "everybody" });
+    const result = await scan({ interfaces, addresses, timeoutMs, identify: true });
     result.warnings.forEach(warn);
     answering = result.targets.map((target) => networkDisk(target, interfaces));
   } catch (error) {

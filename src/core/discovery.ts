@@ -192,18 +192,10 @@ export function groupByAddress(paths: readonly FoundPath[]): FoundTarget[] {
   return [...groups.values()].map((paths) => ({ address: paths[0]!.address, paths }));
 }
 
-/** Whether somebody should look closer: several MACs, or a MAC that contradicts itself. */
-export function isDoubtful({ paths }: FoundTarget): boolean {
-  return new Set(paths.map((path) => formatMac(path.mac))).size > 1 ||
-    paths.some((path) => path.contradictory);
-}
-
 /** Whether two disks have this address: they call themselves differently. */
 export function isContested({ paths }: FoundTarget): boolean {
   const disks = new Set(
-    paths.flatMap(({ identity }) =>
-      identity === undefined ? [] : [`${identity.serial}\n${identity.model}\n${identity.sectors}`]
-    ),
+    paths.flatMap(({ identity }) => identity === undefined ? [] : [diskName(identity)]),
   );
   return disks.size > 1 || paths.some((path) => path.contradictory);
 }
@@ -230,9 +222,17 @@ function readIdentifyAnswer(
   if ((status & (ATA_STATUS_ERR | ATA_STATUS_DF)) !== 0) {
     path.refusal = ataErrorName(status, view[at + ATA_FEATURE_ERROR]!);
   } else if (length >= ATA_DATA + IDENTIFY_BYTES) {
-    path.identity = readIdentity(view, at + ATA_DATA);
+    const identity = readIdentity(view, at + ATA_DATA);
+    path.contradictory ||= path.identity !== undefined &&
+      diskName(path.identity) !== diskName(identity);
+    path.identity = identity;
     path.refusal = undefined;
   }
+}
+
+/** What tells disks apart. */
+function diskName({ serial, model, sectors }: Identity): string {
+  return `${serial}\n${model}\n${sectors}`;
 }
 
 function sameConfig(a: ConfigResponse, b: ConfigResponse): boolean {

@@ -1,7 +1,6 @@
 // Which network interfaces a command means, and the sentences for those that will not do.
 
-import { SystemError } from "../../ffi/errno.ts";
-import { EPERM } from "../../ffi/errno.ts";
+import { EPERM, SystemError } from "../../ffi/errno.ts";
 import { listInterfaces } from "../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
@@ -10,8 +9,9 @@ export type { NetworkInterface } from "../../ffi/netlink.ts";
 /**
  * The Ethernet interfaces of these names, all of them up (or, with `downToo`, not).
  *
- * Without names: every Ethernet interface that is up and has a carrier; the loopback interface only
- * when there is no other, since targets on it are this host's own.
+ * Without names: every Ethernet interface that is up; the loopback interface only when there is no
+ * other, since targets on it are this host's own. Whether there is a carrier is not asked: the
+ * kernel reports one up to a second late.
  *
  * @throws {Deno.errors.NotFound} One sentence: no such interface, or none at all.
  * @throws {Deno.errors.NotSupported} One sentence: it is not Ethernet.
@@ -43,7 +43,7 @@ export function findInterfaces(
 }
 
 function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterface[] {
-  const usable = existing.filter((link) => link.ethernet && link.up && link.running);
+  const usable = existing.filter((link) => link.ethernet && link.up);
   const cards = usable.filter((link) => !link.loopback);
   const chosen = cards.length > 0 ? cards : usable;
   if (chosen.length === 0) {

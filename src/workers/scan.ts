@@ -12,7 +12,7 @@ import { Arena } from "../../ffi/arena.ts";
 import { EAGAIN, errnoText } from "../../ffi/errno.ts";
 import { MessageTable } from "../../ffi/message_table.ts";
 import { PacketSocket } from "../../ffi/packet_socket.ts";
-import { Discovery, groupByAddress, isContested, isDoubtful } from "../core/discovery.ts";
+import { Discovery, groupByAddress, isContested } from "../core/discovery.ts";
 import type { FoundPath, FoundTarget } from "../core/discovery.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { Address } from "../wire/aoe.ts";
@@ -44,8 +44,8 @@ export interface ScanOptions {
   readonly addresses: readonly Address[];
   /** For each of the two questions. */
   readonly timeoutMs: number;
-  /** Who is asked to identify itself: everybody, those with several MACs, or nobody. */
-  readonly identify: "everybody" | "doubtful" | "nobody";
+  /** Whether those who answer are asked to identify themselves. */
+  readonly identify: boolean;
 }
 
 /** What a scan found. */
@@ -78,15 +78,13 @@ export async function scan(options: ScanOptions): Promise<ScanResult> {
   const probe = new Probe(interfaces, discovery);
   try {
     await probe.ask(timeoutMs, () => missingQuestions(addresses, interfaces.length, discovery));
-    if (identify !== "nobody") {
-      const wanted = groupByAddress(discovery.paths())
-        .filter((target) => identify === "everybody" || isDoubtful(target))
-        .flatMap((target) => target.paths);
+    if (identify) {
+      const found = discovery.paths();
+      const isSilent = ({ identity, refusal }: FoundPath) =>
+        identity === undefined && refusal === undefined;
       await probe.ask(
         timeoutMs,
-        () =>
-          wanted.filter((path) => path.identity === undefined && path.refusal === undefined)
-            .map((path) => ({ link: path.link, path })),
+        () => found.filter(isSilent).map((path) => ({ link: path.link, path })),
       );
     }
   } finally {
@@ -108,7 +106,7 @@ export function describeSearch(
   interfaces: readonly NetworkInterface[],
   timeoutMs: number,
 ): string {
-  const names = interfaces.map((link) => link.name);
+  const names = interfaces.map(({ name, running }) => running ? name : `${name} (no carrier)`);
   const last = names.pop();
   const where = names.length === 0 ? last : `${names.join(", ")} and ${last}`;
   // The likeliest reason of all: a first try with both ends on one machine.
@@ -123,13 +121,11 @@ function explainContest(
   interfaces: readonly NetworkInterface[],
 ): string {
   const who = paths.map(({ link, mac, identity, contradictory }) => {
-    const serial = identity === undefined ? "" : `, serial "${identity.serial}"`;
-    const twice = contradictory ? ", which says two things" : "";
-    return `${formatMac(mac)} on ${interfaces[link]!.name}${serial}${twice}`;
+    const disk = contradictory ? "two disks" : `serial "${identity?.serial ?? "unknown"}"`;
+    return `${formatMac(mac)} on ${interfaces[link]!.name} (${disk})`;
   });
-  return `Different disks answer for ${formatAddress(address.shelf, address.slot)}: ${
-    who.join("; ")
-  }`;
+  const name = formatAddress(address.shelf, address.slot);
+  return `Different disks answer for ${name}: ${who.join(", ")}`;
 }
 
 /**
@@ -152,7 +148,7 @@ export async function findHolders(
     }
   });
   if (links.length === 0 || addresses.length === 0) return [];
-  const { targets } = await scan({ interfaces: links, addresses, timeoutMs, identify: "nobody" });
+  const { targets } = await scan({ interfaces: links, addresses, timeoutMs, identify: false });
   return targets.flatMap(({ address, paths }) =>
     paths.map(({ link, mac }) => ({
       address,
@@ -236,11 +232,9 @@ class Probe {
   }
 
   warnings(): string[] {
-    return this.#interfaces.flatMap(({ name, running }, link) => {
-      const error = this.#sendErrors.get(link);
-      if (error !== undefined) return [`Interface "${name}" sends nothing: ${errnoText(error)}`];
-      return running ? [] : [`Interface "${name}" has no carrier`];
-    });
+    return [...this.#sendErrors].map(([link, error]) =>
+      `Interface "${this.#interfaces[link]!.name}" does not send: ${errnoText(error)}`
+    );
   }
 
   close(): void {
