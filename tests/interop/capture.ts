@@ -114,3 +114,12 @@ export function ataExchanges(frames: readonly CapturedFrame[]): AtaExchange[] {
   }
   return exchanges;
 }
+
+/** Copies a capture to where it outlives its testbed, and returns that path. */
+export async function keepCapture(path: string): Promise<string> {
+  const artifacts = new URL("../.artifacts", import.meta.url).pathname;
+  await Deno.mkdir(artifacts, { recursive: true });
+  const kept = `${artifacts}/${Date.now()}-${path.slice(path.lastIndexOf("/") + 1)}`;
+  await Deno.copyFile(path, kept);
+  return kept;
+}

@@ -3,7 +3,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { bench, sharedTool } from "./aoebench.ts";
-import { ataExchanges, Capture, readCapture } from "./capture.ts";
+import { ataExchanges, Capture, keepCapture, readCapture } from "./capture.ts";
 import { run, runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { aoeExecutable, startTarget, startVblade } from "./target.ts";
@@ -14,6 +14,14 @@ import { Testbed } from "./testbed.ts";
  * @returns how many ATA requests it holds, all of them answered.
  */
 async function assertFlawless(path: string): Promise<number> {
+  try {
+    return await judge(path);
+  } catch (error) {
+    throw new Error(`The capture is kept as ${await keepCapture(path)}`, { cause: error });
+  }
+}
+
+async function judge(path: string): Promise<number> {
   const tshark = ["tshark", "-2", "-r", path];
   const complaints = await runChecked([...tshark, "-Y", "_ws.malformed || _ws.expert"]);
   assertEquals(complaints.stdout, "");
