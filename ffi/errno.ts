@@ -9,7 +9,6 @@ export const EPERM = 1;
 export const EINTR = 4;
 export const EIO = 5;
 export const EAGAIN = 11;
-export const EFAULT = 14;
 export const EINVAL = 22;
 export const EFBIG = 27;
 export const ENOSYS = 38;
@@ -75,7 +74,7 @@ export function errno(): number {
 }
 
 /** `EIO` for 5; `errno 4711` for a number without a name here. */
-export function errnoName(code: number): string {
+function errnoName(code: number): string {
   return NAMES.find(([number]) => number === code)?.[1] ?? `errno ${code}`;
 }
 

@@ -55,6 +55,14 @@ export function exportedSectors(
   return Math.max(0, Math.floor(bytes / SECTOR_BYTES));
 }
 
+/** Told of errors of a disk, with errno, before they are narrowed to ATA's few bits. */
+export type DiskErrorListener = (
+  exportIndex: number,
+  operation: number,
+  sector: number,
+  code: number,
+) => void;
+
 /** One export. */
 export class TargetExport {
   readonly index: number;
@@ -231,7 +239,7 @@ export class TargetExport {
 }
 
 /** Frames in order of arrival. */
-export class CommandQueue {
+class CommandQueue {
   size = 0;
   readonly frames: Int32Array;
 

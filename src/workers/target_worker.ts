@@ -164,7 +164,6 @@ class TargetWorker {
       arena,
       pool: this.#pool,
       vectors,
-      offsetAt: arena.allocate(8),
       queue: this.#queue,
       links: this.#links,
       exports: this.#exports,

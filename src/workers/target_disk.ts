@@ -1,0 +1,328 @@
+// The disk's side of the target's loop: neighbouring commands become one operation, carried out in
+// place through the page cache or queued on the ring; each result is taken apart again.
+//
+// 1. `run` gathers a read, or puts a command in line with its neighbours.
+// 2. `issue` carries out the line: a write in place, anything else through the queue.
+// 3. `reap` takes results; a merged operation that failed is tried again one by one.
+// 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
+
+import type { Arena } from "../../ffi/arena.ts";
+import { EAGAIN, EFBIG, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
+import { writeAt } from "../../ffi/files.ts";
+import type { IoUring } from "../../ffi/io_uring.ts";
+import type { Clock } from "../../ffi/poll.ts";
+import type { SyncQueue } from "../../ffi/sync_queue.ts";
+import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../wire/ata.ts";
+import {
+  OPERATION_READ,
+  OPERATION_TRIM,
+  OPERATION_WRITE,
+  trimSector,
+  trimSectors,
+} from "../core/drive.ts";
+import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "../core/target.ts";
+import { FLAG_ALONE, FLAG_ALREADY_STABLE, FLAG_BUFFERED, FLAG_STABLE } from "./frame_pool.ts";
+import type { FramePool, VectorTable } from "./frame_pool.ts";
+import type { TargetAnswers } from "./target_answers.ts";
+import {
+  COUNT_ERRORS,
+  COUNT_READ_BYTES,
+  COUNT_READS,
+  COUNT_TRIMS,
+  COUNT_WRITES,
+  COUNT_WRITTEN_BYTES,
+} from "./target_counters.ts";
+import type { TargetCounters } from "./target_counters.ts";
+import type { DiskErrorListener, TargetExport } from "./target_export.ts";
+import { SYNC_INLINE_MAX, SYNC_TAG } from "./target_sync.ts";
+import type { GroupCommit } from "./target_sync.ts";
+
+/** Most commands merged into one operation, and most bytes. */
+const MERGE_COMMANDS_MAX = 64;
+const MERGE_BYTES_MAX = 512 * 1024;
+
+/** Disk work of one worker. */
+export class DiskWork {
+  /** Time of this turn, for what is remembered about the page cache. */
+  nowMs = 0;
+  readonly #arena: Arena;
+  readonly #pool: FramePool;
+  readonly #bytes: Uint8Array;
+  readonly #vectors: VectorTable;
+  /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
+  readonly #offsetAt: number;
+  readonly #queue: IoUring | SyncQueue;
+  readonly #exports: readonly TargetExport[];
+  readonly #commit: GroupCommit;
+  readonly #answers: TargetAnswers;
+  readonly #counters: TargetCounters;
+  readonly #clock: Clock;
+  readonly #onDiskError: DiskErrorListener;
+  // The operation being put together: frames in line from `#mergeFirst`, in file order.
+  #mergeExport: TargetExport | undefined;
+  #mergeOperation = 0;
+  #mergeFirst = -1;
+  #mergeLast = -1;
+  #mergeCount = 0;
+  #mergeBytes = 0;
+  #mergeEnd = 0;
+
+  constructor(
+    parts: {
+      arena: Arena;
+      pool: FramePool;
+      vectors: VectorTable;
+      queue: IoUring | SyncQueue;
+      exports: readonly TargetExport[];
+      commit: GroupCommit;
+      answers: TargetAnswers;
+      counters: TargetCounters;
+      clock: Clock;
+      onDiskError: DiskErrorListener;
+    },
+  ) {
+    this.#arena = parts.arena;
+    this.#pool = parts.pool;
+    this.#bytes = parts.pool.bytes;
+    this.#vectors = parts.vectors;
+    this.#offsetAt = parts.arena.allocate(8);
+    this.#queue = parts.queue;
+    this.#exports = parts.exports;
+    this.#commit = parts.commit;
+    this.#answers = parts.answers;
+    this.#counters = parts.counters;
+    this.#clock = parts.clock;
+    this.#onDiskError = parts.onDiskError;
+  }
+
+  /** Whether work is put together that has not been issued. */
+  get pending(): boolean {
+    return this.#mergeExport !== undefined || this.#queue.queued > 0;
+  }
+
+  /** Starts an admitted command: it is gathered, or stands in line until `issue`. */
+  run(ex: TargetExport, frame: number): void {
+    const pool = this.#pool;
+    const operation = pool.operation[frame]!;
+    if (operation === OPERATION_TRIM) {
+      this.#runTrim(ex, frame);
+      return;
+    }
+    const offset = pool.offset[frame]! + pool.progress[frame]!;
+    const bytes = pool.byteCount[frame]! - pool.progress[frame]!;
+    if (operation === OPERATION_READ && (pool.flags[frame]! & FLAG_ALONE) === 0) {
+      const address = ex.gather(offset, bytes, this.nowMs);
+      if (address !== 0) {
+        this.#answers.answerGathered(ex, frame, address, bytes);
+        return;
+      }
+    }
+    if (operation === OPERATION_WRITE) ex.writesThisTurn++;
+    const alone = (pool.flags[frame]! & FLAG_ALONE) !== 0;
+    if (
+      ex !== this.#mergeExport || operation !== this.#mergeOperation || alone ||
+      offset !== this.#mergeEnd || this.#mergeCount === MERGE_COMMANDS_MAX ||
+      this.#mergeBytes + bytes > MERGE_BYTES_MAX
+    ) {
+      this.issue();
+      this.#mergeExport = ex;
+      this.#mergeOperation = operation;
+      this.#mergeFirst = frame;
+      this.#mergeCount = 0;
+      this.#mergeBytes = 0;
+    } else {
+      pool.next[this.#mergeLast] = frame;
+    }
+    pool.next[frame] = -1;
+    this.#mergeLast = frame;
+    this.#mergeCount++;
+    this.#mergeBytes += bytes;
+    this.#mergeEnd = alone ? -1 : offset + bytes;
+  }
+
+  /** Punches the next range of a TRIM; when none is left, the command is done. */
+  #runTrim(ex: TargetExport, frame: number): void {
+    const pool = this.#pool;
+    const data = pool.start(frame) + ATA_DATA;
+    const end = this.#bytes[pool.start(frame) + ATA_SECTOR_COUNT]! * SECTOR_BYTES;
+    while (pool.progress[frame]! < end) {
+      const range = data + pool.progress[frame]!;
+      pool.progress[frame] = pool.progress[frame]! + DSM_RANGE_BYTES;
+      const sectors = trimSectors(this.#bytes, range);
+      if (sectors === 0) continue;
+      const offset = ex.config.offsetBytes + trimSector(this.#bytes, range) * SECTOR_BYTES;
+      ex.dirty = true;
+      this.#queue.punch(frame, ex.config.fd, offset, sectors * SECTOR_BYTES);
+      return;
+    }
+    this.#finish(ex, frame, 0);
+  }
+
+  /** Carries out what has been put together; a retry may put together more. */
+  issue(): void {
+    for (let ex = this.#mergeExport; ex !== undefined; ex = this.#mergeExport) {
+      this.#mergeExport = undefined;
+      this.#issueMerged(ex);
+    }
+  }
+
+  #issueMerged(ex: TargetExport): void {
+    const pool = this.#pool;
+    const first = this.#mergeFirst;
+    const count = this.#mergeCount;
+    const operation = this.#mergeOperation;
+    const offset = pool.offset[first]! + pool.progress[first]!;
+    const buffered = (pool.flags[first]! & FLAG_BUFFERED) !== 0;
+    const fd = buffered ? ex.config.fd : ex.fdFor(offset, this.#mergeBytes);
+    if (operation !== OPERATION_WRITE && count === 1) {
+      const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
+      this.#queue.read(first, fd, address, this.#mergeBytes, offset);
+      return;
+    }
+    if (!this.#vectors.fits(count)) {
+      this.#queue.submit();
+      this.#vectors.clear();
+    }
+    const vector = this.#vectors.used;
+    for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
+      const done = pool.progress[frame]!;
+      this.#vectors.add(pool.address(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
+    }
+    const iovecs = this.#vectors.address(vector);
+    if (operation !== OPERATION_WRITE) {
+      this.#queue.readVectors(first, fd, iovecs, count, offset);
+    } else if (fd === ex.config.fd && ex.writesInline(offset, this.#mergeBytes, this.nowMs)) {
+      this.#writeInline(ex, first, iovecs, count, offset);
+    } else {
+      ex.dirty = true;
+      // A few writes are quicker made stable one by one; many share an fdatasync.
+      const alone = (pool.flags[first]! & FLAG_STABLE) !== 0 && count === 1 &&
+        ex.writesLastTurn <= SYNC_INLINE_MAX && ex.writesThisTurn <= SYNC_INLINE_MAX;
+      if (alone) pool.flags[first] = pool.flags[first]! | FLAG_ALREADY_STABLE;
+      this.#queue.write(first, fd, iovecs, count, offset, alone);
+    }
+  }
+
+  #writeInline(
+    ex: TargetExport,
+    first: number,
+    iovecs: number,
+    count: number,
+    offset: number,
+  ): void {
+    ex.dirty = true;
+    this.#arena.setAddress(this.#offsetAt, offset);
+    const wide = this.#arena.i64[this.#offsetAt >>> 3]!;
+    // Only a neighbour can suffer from a slow disk; alone, the clock is not worth reading.
+    const watched = this.#exports.length > 1;
+    const startedMs = watched ? this.#clock.nowMs() : 0;
+    const result = writeAt(ex.config.fd, this.#vectors.pointerAt(iovecs), count, wide);
+    if (watched) ex.noteInlineWrite(startedMs, this.#clock.nowMs());
+    this.#complete(ex, first, result);
+    if (this.#queue.inFlight === 0) this.#vectors.clear();
+  }
+
+  /** Gives queued work to the kernel. */
+  submit(): void {
+    this.#queue.submit();
+    this.#vectors.clear();
+  }
+
+  /** Takes what the disk has finished; returns how many operations. */
+  reap(): number {
+    let count = 0;
+    while (this.#queue.next()) {
+      count++;
+      const { tag, result } = this.#queue;
+      if (tag >= SYNC_TAG) this.#commit.finish(this.#exports[tag - SYNC_TAG]!, result);
+      else this.#complete(this.#exports[this.#pool.exportOf[tag]!]!, tag, result);
+    }
+    return count;
+  }
+
+  /** Takes the result of an operation: of one command, or of several that were merged. */
+  #complete(ex: TargetExport, first: number, result: number): void {
+    const pool = this.#pool;
+    if (pool.operation[first] === OPERATION_TRIM) {
+      if (result < 0) this.#finish(ex, first, -result);
+      else this.#runTrim(ex, first);
+      return;
+    }
+    let bytes = 0;
+    for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
+      bytes += pool.byteCount[frame]! - pool.progress[frame]!;
+    }
+    if (result === bytes) {
+      for (let frame = first; frame >= 0;) {
+        const next = pool.next[frame]!;
+        this.#finish(ex, frame, 0);
+        frame = next;
+      }
+    } else if (pool.next[first]! >= 0) {
+      // Which of them failed, or is short, shows when each is tried alone.
+      for (let frame = first; frame >= 0;) {
+        const next = pool.next[frame]!;
+        pool.flags[frame] = pool.flags[frame]! | FLAG_ALONE;
+        this.run(ex, frame);
+        frame = next;
+      }
+    } else {
+      this.#completeAlone(ex, first, result);
+    }
+  }
+
+  #completeAlone(ex: TargetExport, frame: number, result: number): void {
+    const pool = this.#pool;
+    const flags = pool.flags[frame]!;
+    if (result > 0) {
+      pool.progress[frame] = pool.progress[frame]! + result;
+    } else if (result === -EINVAL && (flags & FLAG_BUFFERED) === 0 && ex.config.directFd >= 0) {
+      // The file system asks more of O_DIRECT than it said.
+      pool.flags[frame] = flags | FLAG_BUFFERED;
+    } else if (result !== -EAGAIN && result !== -EINTR) {
+      // Nothing at all: the end of a file that has shrunk.
+      this.#finish(ex, frame, result === 0 ? EIO : -result);
+      return;
+    }
+    pool.flags[frame] = (pool.flags[frame]! | FLAG_ALONE) & ~FLAG_ALREADY_STABLE;
+    this.run(ex, frame);
+  }
+
+  /** Ends a command at the disk; its answer leaves now or once it is stable. */
+  #finish(ex: TargetExport, frame: number, code: number): void {
+    const pool = this.#pool;
+    ex.order.finish(frame);
+    ex.promotable = true;
+    const operation = pool.operation[frame]!;
+    if (code !== 0) {
+      this.#fail(ex, frame, code);
+      return;
+    }
+    const bytes = pool.byteCount[frame]!;
+    if (operation === OPERATION_WRITE) {
+      this.#counters.addTo(ex.index, COUNT_WRITES, 1);
+      this.#counters.addTo(ex.index, COUNT_WRITTEN_BYTES, bytes);
+    } else if (operation === OPERATION_READ) {
+      this.#counters.addTo(ex.index, COUNT_READS, 1);
+      this.#counters.addTo(ex.index, COUNT_READ_BYTES, bytes);
+    } else if (operation === OPERATION_TRIM) {
+      this.#counters.addTo(ex.index, COUNT_TRIMS, 1);
+    }
+    if ((pool.flags[frame]! & (FLAG_STABLE | FLAG_ALREADY_STABLE)) === FLAG_STABLE) {
+      ex.waitingForSync.push(frame);
+    } else {
+      this.#answers.answer(ex, frame, OUTCOME_DONE);
+    }
+  }
+
+  #fail(ex: TargetExport, frame: number, code: number): void {
+    const pool = this.#pool;
+    const operation = pool.operation[frame]!;
+    const unsupported = operation === OPERATION_TRIM &&
+      (code === EOPNOTSUPP || code === ENOSYS || code === EFBIG);
+    const sector = (pool.offset[frame]! - ex.config.offsetBytes) / SECTOR_BYTES;
+    this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
+    this.#onDiskError(ex.index, operation, sector, code);
+    this.#answers.answer(ex, frame, unsupported ? OUTCOME_UNSUPPORTED : OUTCOME_FAILED);
+  }
+}

@@ -1,0 +1,111 @@
+// Group commit: answers that promise stable storage wait for an fdatasync that all of them share
+// (FLUSH, and every write where the cache is off). See target_loop.ts for the way of a request.
+
+import { EAGAIN, EINTR, EIO } from "../../ffi/errno.ts";
+import { syncFile } from "../../ffi/files.ts";
+import type { IoUring } from "../../ffi/io_uring.ts";
+import type { SyncQueue } from "../../ffi/sync_queue.ts";
+import { OPERATION_FLUSH } from "../core/drive.ts";
+import { OUTCOME_DONE, OUTCOME_FAILED } from "../core/target.ts";
+import type { FramePool } from "./frame_pool.ts";
+import type { TargetAnswers } from "./target_answers.ts";
+import { COUNT_ERRORS, COUNT_FLUSHES, COUNT_SYNCS } from "./target_counters.ts";
+import type { TargetCounters } from "./target_counters.ts";
+import type { DiskErrorListener, TargetExport } from "./target_export.ts";
+
+/** Tags of fdatasyncs on the ring follow those of commands, which are frame numbers. */
+export const SYNC_TAG = 0x10000;
+/** So many answers or fewer wait for an fdatasync in place: quicker than through the ring. */
+export const SYNC_INLINE_MAX = 2;
+
+/** The fdatasyncs of one worker's exports, one under way for each at most. */
+export class GroupCommit {
+  readonly #pool: FramePool;
+  readonly #queue: IoUring | SyncQueue;
+  readonly #exports: readonly TargetExport[];
+  readonly #answers: TargetAnswers;
+  readonly #counters: TargetCounters;
+  readonly #onDiskError: DiskErrorListener;
+
+  constructor(
+    parts: {
+      pool: FramePool;
+      queue: IoUring | SyncQueue;
+      exports: readonly TargetExport[];
+      answers: TargetAnswers;
+      counters: TargetCounters;
+      onDiskError: DiskErrorListener;
+    },
+  ) {
+    this.#pool = parts.pool;
+    this.#queue = parts.queue;
+    this.#exports = parts.exports;
+    this.#answers = parts.answers;
+    this.#counters = parts.counters;
+    this.#onDiskError = parts.onDiskError;
+  }
+
+  /** Starts an fdatasync where answers wait for one; all that wait share it. */
+  start(): void {
+    for (const ex of this.#exports) {
+      if (ex.syncUnderWay || ex.waitingForSync.size === 0) continue;
+      const waiting = ex.waitingForSync;
+      ex.waitingForSync = ex.syncing;
+      ex.syncing = waiting;
+      ex.syncUnderWay = true;
+      this.#counters.addTo(ex.index, COUNT_SYNCS, 1);
+      if (ex.syncFailed) {
+        this.finish(ex, -EIO);
+      } else if (
+        // Nobody else's command waits meanwhile.
+        waiting.size <= SYNC_INLINE_MAX && this.#exports.length === 1 &&
+        this.#queue.inFlight === 0
+      ) {
+        this.finish(ex, syncFile(ex.config.fd));
+      } else {
+        this.#queue.sync(SYNC_TAG + ex.index, ex.config.fd);
+      }
+    }
+  }
+
+  /** Takes the result of an fdatasync: 0 or −errno. */
+  finish(ex: TargetExport, result: number): void {
+    if (result === -EINTR || result === -EAGAIN) {
+      this.#queue.sync(SYNC_TAG + ex.index, ex.config.fd);
+      return;
+    }
+    if (result < 0 && !ex.syncFailed) {
+      ex.syncFailed = true;
+      this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
+    }
+    if (result >= 0 && ex.waitingForSync.size === 0) ex.dirty = false;
+    ex.syncUnderWay = false;
+    const outcome = result < 0 ? OUTCOME_FAILED : OUTCOME_DONE;
+    for (let i = 0; i < ex.syncing.size; i++) {
+      const frame = ex.syncing.frames[i]!;
+      const flush = this.#pool.operation[frame] === OPERATION_FLUSH;
+      if (result < 0) this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
+      else if (flush) this.#counters.addTo(ex.index, COUNT_FLUSHES, 1);
+      this.#answers.answer(ex, frame, outcome);
+    }
+    ex.syncing.size = 0;
+  }
+
+  /** Whether answers wait for an fdatasync that has not been started. */
+  get wanted(): boolean {
+    for (const ex of this.#exports) {
+      if (!ex.syncUnderWay && ex.waitingForSync.size > 0) return true;
+    }
+    return false;
+  }
+
+  /** Puts what has been written onto stable storage, at the end. */
+  finishAll(): void {
+    for (const ex of this.#exports) {
+      if (!ex.dirty || ex.config.readOnly) continue;
+      const result = syncFile(ex.config.fd);
+      if (result < 0) this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
+      ex.dirty = false;
+    }
+  }
+}
