@@ -81,6 +81,14 @@ Deno.test("residency: a newcomer must be read twice as much as the coldest it re
   assertEquals([choice.touch(1), choice.touch(2), choice.touch(3)], [0, -1, 1]);
 });
 
+Deno.test("residency: what was replaced comes back by the same rule", () => {
+  const choice = new SegmentChoice(1);
+  readOften(choice, 1, 100);
+  assertEquals(readOften(choice, 2, 10_000), 1);
+  assertEquals(readOften(choice, 1, 19_000), 0);
+  assertEquals(readOften(choice, 1, 1_000), 1);
+});
+
 Deno.test("residency: a few reads of cold segments push nothing out", () => {
   const choice = new SegmentChoice(1);
   assert(read(choice, 0).mapped);

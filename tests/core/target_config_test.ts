@@ -1,8 +1,9 @@
 // PROTOCOL.md, 'What we decide', decision 6: query config.
 
+import { assertEquals } from "@std/assert";
 import type { Target } from "../../src/core/target.ts";
 import { assertBytes } from "../wire/encoding.ts";
-import { answerTo, assertDropped, linkOf, responseOf, targetOf } from "./exchange.ts";
+import { answerTo, assertDropped, linkOf, requestOf, responseOf, targetOf } from "./exchange.ts";
 
 const text = new TextEncoder();
 const LONGEST = "l".repeat(1024);
@@ -180,6 +181,9 @@ Deno.test("decision 6: a string whose answer does not fit the MTU is not set", (
 });
 
 Deno.test("decision 6: the string outlives the frame that it came in", () => {
-  const target = targetWith("first");
+  const target = targetOf();
+  const view = requestOf(config(FORCE_SET, "first"));
+  assertEquals(target.receive(view, 0, view.length, linkOf()), 60);
+  view.fill(0);
   assertAnswer(target, config(READ, "second"), { string: "first" });
 });
