@@ -125,7 +125,7 @@ export class Target {
   readonly drive: Drive;
   readonly #buffers: number;
   /** Given on the command line; unlike the mask list, frames cannot change it. */
-  readonly #allowed = new MacList(MASK_ENTRIES_MAX);
+  readonly #allowed: MacList;
   #mask = new MacList(MASK_ENTRIES_MAX);
   readonly #reservation = new MacList(RESERVE_ENTRIES_MAX);
   #config: Uint8Array = new Uint8Array(0);
@@ -147,6 +147,7 @@ export class Target {
     this.slot = options.slot;
     this.drive = options.drive;
     this.#buffers = options.buffers;
+    this.#allowed = new MacList(options.allowed.length);
     for (const mac of options.allowed) this.#allowed.add(mac, 0);
   }
 

@@ -135,6 +135,18 @@ Deno.test("decision 1: who is on the ACL still has to be on the mask list, and t
   }
 });
 
+Deno.test("decision 1: an ACL is as long as it is, the mask list's 255 entries are not its limit", () => {
+  const allowed = Array.from({ length: 300 }, (_, i) => {
+    return `02 00 00 00 ${(i >> 8).toString(16).padStart(2, "0")} ${
+      (i & 0xff).toString(16).padStart(2, "0")
+    }`;
+  });
+  const target = targetOf({ allowed });
+  for (const source of allowed) {
+    answerTo(target, { command: 1, section: CONFIG_READ, source });
+  }
+});
+
 Deno.test("decision 1: a group address is no source", () => {
   for (const source of ["ff ff ff ff ff ff", "01 00 5e 00 00 01"]) {
     const request = { command: 1, section: CONFIG_READ, source };
