@@ -59,6 +59,7 @@ import {
 import { readUint48Le } from "../wire/endian.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../wire/ethernet.ts";
 import { IDENTIFY_BYTES, writeIdentity } from "../wire/identify.ts";
+import { writeIncarnation } from "../wire/incarnation.ts";
 
 /** What the disk is to do with `sectors` sectors from `sector`. */
 export const OPERATION_NONE = 0;
@@ -141,6 +142,8 @@ export interface DriveSettings {
   readonly serial: string;
   readonly firmware: string;
   readonly model: string;
+  /** See wire/incarnation.ts; none when undefined. */
+  readonly incarnation?: number | undefined;
 }
 
 /** One exported disk. The fields below `decode` are its second result, valid until the next call. */
@@ -271,6 +274,8 @@ export class Drive {
       writeCacheSupported: !this.#settings.sync && !this.#settings.readOnly,
       writeCacheOn: this.#writeCacheOn,
     });
+    const { incarnation } = this.#settings;
+    if (incarnation !== undefined) writeIncarnation(view, at + ATA_DATA, incarnation);
     return ATA_DATA + IDENTIFY_BYTES;
   }
 

@@ -18,6 +18,7 @@ import {
   type Target,
 } from "../../src/core/target.ts";
 import { readIdentity } from "../../src/wire/identify.ts";
+import { readIncarnation } from "../../src/wire/incarnation.ts";
 import { assertBytes } from "../wire/encoding.ts";
 import {
   answerTo,
@@ -395,6 +396,14 @@ Deno.test("decision 11: IDENTIFY describes the disk in 512 bytes behind clean re
     rotational: false,
   });
   assertEquals(answer.subarray(36).reduce((sum, byte) => sum + byte, 0) % 256, 0);
+});
+
+Deno.test("decision 11: IDENTIFY names the incarnation of a target that has one", () => {
+  for (const incarnation of [undefined, 1, 0xffffffff]) {
+    const answer = answerTo(targetOf({ incarnation }), request(IDENTIFY));
+    assertEquals(readIncarnation(answer, 36), incarnation ?? 0);
+    assertEquals(answer.subarray(36).reduce((sum, byte) => sum + byte, 0) % 256, 0);
+  }
 });
 
 Deno.test("decision 11: IDENTIFY and the range follow the size of the disk", () => {
