@@ -1,0 +1,55 @@
+// The list of interfaces and the word of their changes, against interfaces made for it.
+
+import { assert, assertEquals } from "@std/assert";
+import { LinkMonitor, listInterfaces } from "../../ffi/netlink.ts";
+import { interopTest } from "../interop/requirements.ts";
+import { inOwnNetwork, ip } from "./own_network.ts";
+
+Deno.test("netlink: the list is the kernel's", () => {
+  const names = [...Deno.readDirSync("/sys/class/net")].map((entry) => entry.name)
+    .filter((name) => name !== "bonding_masters");
+  assertEquals(listInterfaces().map((link) => link.name).sort(), names.sort());
+});
+
+interopTest("netlink: every field of an interface, and what is not Ethernet", [], () => {
+  inOwnNetwork(() => {
+    ip("link add net0 address 02:00:00:00:00:01 mtu 9000 type veth peer name net1");
+    ip("link set net0 up");
+    ip("tuntap add dev tun0 mode tun");
+    const found = new Map(listInterfaces().map((link) => [link.name, link]));
+    const { index, ...loopback } = found.get("lo")!;
+    assert(index > 0);
+    assertEquals(loopback, {
+      ...{ name: "lo", mac: new Uint8Array(6), mtu: 65536 },
+      ...{ up: true, running: true, ethernet: true, loopback: true },
+    });
+    const net0 = found.get("net0")!;
+    assertEquals(net0.mac.toHex(), "020000000001");
+    // Up, but the other end of the wire is not.
+    assertEquals([net0.mtu, net0.up, net0.running, net0.ethernet], [9000, true, false, true]);
+    assertEquals([net0.loopback, found.get("net1")!.up], [false, false]);
+    assertEquals(found.get("tun0")!.ethernet, false);
+  });
+  return Promise.resolve();
+});
+
+interopTest("netlink: changes are heard in order, the end of an interface too", [], () => {
+  inOwnNetwork(() => {
+    const monitor = new LinkMonitor();
+    try {
+      assertEquals(monitor.changes(), []);
+      ip("link add net0 type veth peer name net1");
+      const made = monitor.changes().find(({ link }) => link?.name === "net0")!;
+      ip("link set net0 mtu 4000 up");
+      const mtus = monitor.changes().filter(({ index }) => index === made.index)
+        .map(({ link }) => link?.mtu);
+      assertEquals(mtus.at(-1), 4000);
+      ip("link del net0");
+      const last = monitor.changes().filter(({ index }) => index === made.index).at(-1);
+      assertEquals(last, { index: made.index, link: undefined });
+    } finally {
+      monitor.close();
+    }
+  });
+  return Promise.resolve();
+});
