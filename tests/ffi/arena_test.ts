@@ -1,0 +1,44 @@
+// Memory the kernel may keep addresses of, and the errors of failing calls.
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { Arena, PAGE_BYTES } from "../../ffi/arena.ts";
+import { check, errnoText, SystemError } from "../../ffi/errno.ts";
+import { fileStatus, openFile } from "../../ffi/files.ts";
+
+Deno.test("arena: zeroed, in whole pages, aligned, and used up at its end", () => {
+  const arena = new Arena(PAGE_BYTES + 1);
+  assertEquals([arena.bytes.length, arena.address % PAGE_BYTES], [2 * PAGE_BYTES, 0]);
+  assert(arena.bytes.every((byte) => byte === 0));
+  assertEquals(
+    [arena.allocate(3), arena.allocate(1), arena.allocate(5, 512), arena.allocate(8)],
+    [0, 8, 512, 520],
+  );
+  assertThrows(() => arena.allocate(2 * PAGE_BYTES - 527), RangeError);
+  assertEquals(arena.allocate(2 * PAGE_BYTES - 528), 528);
+  assertThrows(() => arena.allocate(1), RangeError);
+});
+
+Deno.test("arena: addresses beyond 4 GiB are stored whole", () => {
+  const arena = new Arena(64);
+  const address = 0x7fff_1234_5678;
+  arena.setAddress(8, address);
+  assertEquals(arena.i64[1], BigInt(address));
+  assertEquals(Deno.UnsafePointer.value(arena.pointer(16)), BigInt(arena.address + 16));
+});
+
+Deno.test("arena: more than there is fails with a system error", () => {
+  const error = assertThrows(() => new Arena(2 ** 52), SystemError, "ENOMEM");
+  assertEquals(error.code, 12);
+});
+
+Deno.test("errno: a failing call is told with its name, a good one passes through", () => {
+  assertEquals(check(5, "nothing"), 5);
+  const missing = () => openFile("/nonexistent/disk.img", { readOnly: true });
+  const error = assertThrows(missing, SystemError);
+  assertEquals([error.code, error.message], [
+    2,
+    'Open "/nonexistent/disk.img": no such file or directory (ENOENT)',
+  ]);
+  assertThrows(() => fileStatus(-1), SystemError, "EBADF");
+  assertEquals([errnoText(5), errnoText(4711)], ["input/output error (EIO)", "errno 4711"]);
+});
