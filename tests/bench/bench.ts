@@ -48,6 +48,12 @@ const parser = object({
       description: message`Measure one of the peers ${values(peerNames)}; may be repeated.`,
     }),
   ),
+  serve: withDefault(
+    option("--serve", string({ metavar: "FLAGS" }), {
+      description: message`Further flags of aoe serve, as in ${"--poll 50"}.`,
+    }),
+    "",
+  ),
   json: optional(
     option("--json", string({ metavar: "FILE" }), {
       description: message`Write every figure to a file.`,
@@ -97,6 +103,7 @@ async function main(args: readonly string[]): Promise<number> {
   const tables = await measureAll({
     ...{ rounds: options.rounds, seconds: options.seconds, progress },
     peers: wanted.filter((name) => missingPeer(name) === undefined),
+    serveFlags: options.serve.split(" ").filter((flag) => flag !== ""),
     cachedBytes: options.cachedMib * MIB,
     diskBytes: options.diskMib * MIB,
     aoebench: tools.path("aoebench"),
@@ -104,8 +111,9 @@ async function main(args: readonly string[]): Promise<number> {
   }, options);
   for (const line of formatGoals(tables)) console.log(line);
   if (options.json !== undefined) {
-    const { rounds, seconds } = options;
-    const head = { machine: describeMachine(), date: new Date().toISOString(), rounds, seconds };
+    const { rounds, seconds, serve } = options;
+    const date = new Date().toISOString();
+    const head = { machine: describeMachine(), date, rounds, seconds, serve };
     const report = { ...head, rows: tables.map(tableToJson) };
     await Deno.writeTextFile(options.json, JSON.stringify(report, null, 2) + "\n");
   }

@@ -16,6 +16,8 @@ export interface Settings {
   readonly seconds: number;
   /** Who takes part. */
   readonly peers: readonly PeerName[];
+  /** Further flags of `aoe serve`. */
+  readonly serveFlags: readonly string[];
   readonly cachedBytes: number;
   readonly diskBytes: number;
   /** Where the compiled tools are. */
@@ -72,7 +74,7 @@ async function targetRound(
   const exports = stations.map((station) => station.export);
   await prepare(row, exports);
   const core = row.pinned ? TARGET_CORE : undefined;
-  const options = { ...row.serve, exports, core };
+  const options = { ...row.serve, exports, core, flags: settings.serveFlags };
   const processes = await startTarget(name, target, settings.reflector, options);
   const samples: Sample[] = [];
   try {

@@ -79,7 +79,7 @@ async function measureOthers(
   await using server = await startFuse(target, last.export.path);
   const exports = stations.map((station) => station.export);
   const [serve] = await startTarget("aoe", target, settings.reflector, {
-    ...{ exports, workers, mountsOf: server },
+    ...{ exports, workers, mountsOf: server, flags: settings.serveFlags },
   });
   try {
     const others = stations.slice(0, -1);

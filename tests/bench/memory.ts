@@ -91,7 +91,7 @@ async function serve(testbed: Testbed, count: number, settings: Settings) {
   const plan = { disks: count, mtu: MTU, bytes: IMAGE_BYTES, write: writeCachedImage };
   const { target, stations } = await build(testbed, plan);
   const exports = stations.map((station) => station.export);
-  const options = { exports, workers: count };
+  const options = { exports, workers: count, flags: settings.serveFlags };
   const processes = await startTarget("aoe", target, settings.reflector, options);
   return { processes, stations };
 }

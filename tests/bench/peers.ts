@@ -31,6 +31,8 @@ export interface ServeOptions {
   readonly sync?: boolean;
   /** Threads of `aoe serve`; its default without it. */
   readonly workers?: number;
+  /** Further flags of `aoe serve`. */
+  readonly flags?: readonly string[];
   /** The only core that it may run on. */
   readonly core?: number | undefined;
   /** A process whose mounts it must see. */
@@ -75,14 +77,14 @@ export async function startTarget(
 async function commands(
   name: TargetName,
   reflector: string,
-  { exports, direct, sync, workers }: ServeOptions,
+  { exports, direct, sync, workers, flags: further }: ServeOptions,
 ): Promise<string[][]> {
   const flags = [...direct ? ["-d"] : [], ...sync ? ["-s"] : []];
   switch (name) {
     case "aoe": {
       if (workers !== undefined) flags.push("--workers", `${workers}`);
       const disks = exports.flatMap(({ shelf, slot, path }) => [`${shelf}.${slot}`, path]);
-      return [[await aoeExecutable(), "serve", ...flags, IFACE, ...disks]];
+      return [[await aoeExecutable(), "serve", ...flags, ...further ?? [], IFACE, ...disks]];
     }
     case "vblade":
       flags.push("-b", `${VBLADE_BUFFERS}`);

@@ -75,22 +75,18 @@ export function formatTable(table: Table): string[] {
   const [ours = ""] = table.columns;
   const text = ["", table.title, formatCells("", columns, (column) => column)];
   for (const line of table.lines) {
+    const verdicts = (against?: string) =>
+      line.goals.filter((goal) => goal.against === against)
+        .map((goal) => ` ${formatVerdict(goal, line, ours)}`).join("");
     text.push(formatCells(`${line.label} ${line.unit}`, columns, (column) => {
       const figures = line.figures[column] ?? [];
-      return figures.length === 0 ? "-" : formatSummary(summarize(figures));
+      if (figures.length === 0) return "-";
+      return formatSummary(summarize(figures)) + (column === ours ? verdicts() : "");
     }));
-    const absolute = line.goals.filter((goal) => goal.against === undefined);
-    const measured = columns.some((column) => column !== ours && line.figures[column]);
-    if (!(line.compared && measured && columns.includes(ours)) && absolute.length === 0) continue;
-    text.push(formatCells(line.compared ? `  ${ours} / this` : "", columns, (column) => {
-      const goals = column === ours
-        ? absolute
-        : line.goals.filter((goal) => goal.against === column);
-      const ratio = column === ours || !line.compared
-        ? NaN
-        : summarize(ratios(line, ours, column)).median;
-      const verdicts = goals.map((goal) => formatVerdict(goal, line, ours));
-      return [Number.isNaN(ratio) ? "" : ratio.toFixed(2), ...verdicts].join(" ").trim();
+    if (!line.compared || !columns.includes(ours) || columns.length < 2) continue;
+    text.push(formatCells(`  ${ours} / this`, columns, (column) => {
+      if (column === ours || !line.figures[column]) return "";
+      return formatFigure(summarize(ratios(line, ours, column)).median) + verdicts(column);
     }));
   }
   return text;
