@@ -4,7 +4,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Drive, type DriveSettings } from "../../src/core/drive.ts";
 import { DISK_WORK, DROP_NAMES, type Link, Target } from "../../src/core/target.ts";
-import { bytesOf } from "../wire/encoding.ts";
+import { assertBytes, bytesOf } from "../wire/encoding.ts";
 
 export const LINK_MAC = "02 00 00 00 00 01";
 export const PEER_MAC = "02 00 00 00 00 02";
@@ -105,6 +105,33 @@ export function responseOf(
   );
   frame.set(section, 24);
   return frame;
+}
+
+export const CONFIG_READ = "00 00 00 00 00 10 00 00";
+export const CONFIG_ANSWER = "00 40 00 01 02 10 00 00";
+
+/** One request of every kind, by name. */
+export const EVERY_KIND: readonly (readonly [string, Request])[] = [
+  ["a READ", { command: 0, section: ataRequest(0x24) }],
+  ["a WRITE", { command: 0, section: ataRequest(0x34, { data: new Uint8Array(512) }) }],
+  ["a FLUSH", { command: 0, section: ataRequest(0xe7) }],
+  ["an unsupported ATA command", { command: 0, section: ataRequest(0x00) }],
+  ["an IDENTIFY", { command: 0, section: ataRequest(0xec) }],
+  ["a config read", { command: 1, section: CONFIG_READ }],
+  ["a config set", { command: 1, section: "00 00 00 00 00 13 00 01 61" }],
+  ["a config request of an unknown kind", { command: 1, section: "00 00 00 00 00 15 00 00" }],
+  ["a mask list read", { command: 2, section: "00 00 00 00" }],
+  ["a mask list edit", { command: 2, section: `00 01 00 01 00 01 ${OTHER_MAC}` }],
+  ["a reservation read", { command: 3, section: "00 00" }],
+  ["a reservation", { command: 3, section: `01 01 ${OTHER_MAC}` }],
+  ["an unknown command", { command: 4 }],
+  ["a vendor's command", { command: 0xf0 }],
+  ["another version", { command: 1, section: CONFIG_READ, versionFlags: 0x20 }],
+];
+
+/** Fails unless this is the answer to CONFIG_READ. */
+export function assertConfigAnswered(answer: Uint8Array, destination = PEER_MAC): void {
+  assertBytes(answer, responseOf({ command: 1, section: CONFIG_ANSWER, destination }));
 }
 
 /** The 12-byte ATA section of a request, its reserved bytes STALE, and data behind it. */
