@@ -8,18 +8,14 @@
 // 3. When everybody who was asked by name has answered, or the time is over, those found are asked
 //    to identify themselves, in the same way.
 
-import { Arena } from "../../ffi/arena.ts";
-import { EAGAIN, errnoText } from "../../ffi/errno.ts";
-import { MessageTable } from "../../ffi/message_table.ts";
-import { PacketSocket } from "../../ffi/packet_socket.ts";
 import { Discovery, groupByAddress, isContested } from "../core/discovery.ts";
 import type { FoundPath, FoundTarget } from "../core/discovery.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { Address } from "../wire/aoe.ts";
-import { ETHERNET_FRAME_BYTES_MIN, ETHERTYPE_AOE, formatMac } from "../wire/ethernet.ts";
-import { initiatorFilter } from "../wire/filter.ts";
-import { explainSocketError, findInterfaces } from "./interfaces.ts";
+import { formatMac } from "../wire/ethernet.ts";
+import { findInterfaces } from "./interfaces.ts";
 import type { NetworkInterface } from "./interfaces.ts";
+import { ProbeSockets } from "./probe_sockets.ts";
 
 export type { FoundTarget } from "../core/discovery.ts";
 export { kernelDevices, kernelDriverLoaded, requestKernelDiscovery } from "../../ffi/kernel_aoe.ts";
@@ -29,12 +25,6 @@ export type { KernelDevice } from "../../ffi/kernel_aoe.ts";
 const ROUNDS = [0, 1 / 4, 1 / 2];
 /** Pause between two looks at the sockets. */
 const SLICE_MS = 5;
-const FRAMES = 64;
-/** A config string and IDENTIFY data fit; frames padded to a larger MTU are cut, and lose nothing. */
-const FRAME_BYTES = 2048;
-/** What a whole rack answers at once. */
-const SOCKET_BUFFER_BYTES = 4 * 2 ** 20;
-const ENOBUFS = 105;
 
 /** What to ask, whom, and for how long. */
 export interface ScanOptions {
@@ -183,28 +173,14 @@ function missingQuestions(
   );
 }
 
-/** Sockets on some interfaces, and a discovery that hears all of them. */
+/** A discovery, and the sockets by which it asks and hears. */
 class Probe {
-  readonly #interfaces: readonly NetworkInterface[];
   readonly #discovery: Discovery;
-  readonly #sockets: PacketSocket[] = [];
-  /** The last error of sending, by interface. */
-  readonly #sendErrors = new Map<number, number>();
+  readonly #sockets: ProbeSockets;
 
   constructor(interfaces: readonly NetworkInterface[], discovery: Discovery) {
-    this.#interfaces = interfaces;
     this.#discovery = discovery;
-    const options = {
-      etherType: ETHERTYPE_AOE,
-      filter: initiatorFilter(),
-      bufferBytes: SOCKET_BUFFER_BYTES,
-    };
-    try {
-      for (const { index } of interfaces) this.#sockets.push(new PacketSocket(index, options));
-    } catch (error) {
-      this.close();
-      throw explainSocketError(error);
-    }
+    this.#sockets = new ProbeSockets(interfaces);
   }
 
   /**
@@ -232,59 +208,26 @@ class Probe {
   }
 
   warnings(): string[] {
-    return [...this.#sendErrors].map(([link, error]) =>
-      `Interface "${this.#interfaces[link]!.name}" does not send: ${errnoText(error)}`
-    );
+    return this.#sockets.warnings();
   }
 
   close(): void {
-    for (const socket of this.#sockets) socket.close();
+    this.#sockets.close();
   }
 
   #send({ link, address, path }: Question): void {
-    const { arena, frames, messages } = memory();
-    const { mac } = this.#interfaces[link]!;
-    if (path === undefined) this.#discovery.writeQuery(arena.bytes, frames, mac, address);
-    else this.#discovery.writeIdentify(arena.bytes, frames, mac, path);
-    messages.setOne(0, arena.address + frames, ETHERNET_FRAME_BYTES_MIN);
-    const sent = this.#sockets[link]!.send(messages, 0, 1);
-    if (sent < 0 && sent !== -EAGAIN && sent !== -ENOBUFS) this.#sendErrors.set(link, -sent);
+    this.#sockets.send(
+      link,
+      (view, at, source) =>
+        path === undefined
+          ? this.#discovery.writeQuery(view, at, source, address)
+          : this.#discovery.writeIdentify(view, at, source, path),
+    );
   }
 
   #receive(): void {
-    const { arena, frames, messages } = memory();
-    this.#sockets.forEach((socket, link) => {
-      // Bounded: who floods the interface with answers must not hold us here.
-      for (let batch = 0; batch < 64; batch++) {
-        for (let i = 0; i < FRAMES; i++) {
-          messages.setOne(i, arena.address + frames + i * FRAME_BYTES, FRAME_BYTES);
-        }
-        const count = socket.receive(messages, FRAMES);
-        for (let i = 0; i < count; i++) {
-          const length = Math.min(messages.length(i), FRAME_BYTES);
-          this.#discovery.receive(arena.bytes, frames + i * FRAME_BYTES, length, link);
-        }
-        if (count < FRAMES) return;
-      }
-    });
+    this.#sockets.receive((view, at, length, link) =>
+      this.#discovery.receive(view, at, length, link)
+    );
   }
-}
-
-/** Memory for frames, shared by everything here, since it is never given back. */
-interface ScanMemory {
-  readonly arena: Arena;
-  /** Offset of the first frame. */
-  readonly frames: number;
-  readonly messages: MessageTable;
-}
-
-let scanMemory: ScanMemory | undefined;
-
-function memory(): ScanMemory {
-  if (scanMemory === undefined) {
-    const arena = new Arena(FRAMES * FRAME_BYTES + MessageTable.bytes(FRAMES, 1) + 4096);
-    const messages = new MessageTable(arena, FRAMES, 1);
-    scanMemory = { arena, messages, frames: arena.allocate(FRAMES * FRAME_BYTES, 64) };
-  }
-  return scanMemory;
 }
