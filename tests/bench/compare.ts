@@ -29,8 +29,8 @@ export interface Settings {
 
 const TARGET_CORE = 0;
 const GENERATOR_CORE = 1;
-/** How long each load runs before it is measured, at most. */
-const WARMUP_SECONDS_MAX = 0.5;
+/** How long each load runs before it is measured: what is compiled when hot is hot then. */
+const WARMUP_SECONDS = 0.5;
 /** How long the machine is left alone between peers. */
 const PAUSE_MS = 100;
 
@@ -101,7 +101,7 @@ async function targetWork(
     measure(settings.aoebench, stations, { ...work.load, core, seconds }, processes);
   // Nothing warms up for a cold cache: what a process has mapped would stay in it.
   if (row.cold) await dropCaches();
-  else await run(Math.min(WARMUP_SECONDS_MAX, settings.seconds / 4));
+  else await run(WARMUP_SECONDS);
   const sample = await run(settings.seconds);
   if (sample.retransmissions > 0) {
     const { retransmissions, done } = sample;

@@ -59,7 +59,7 @@ export async function measureHang(settings: Settings): Promise<Table> {
     lines.push({ label: `${label}, p50`, unit: "µs", figures: medians, goals, compared: true });
     lines.push({ label: `${label}, rate`, unit: "k/s", figures: rates, goals: [], compared: true });
   }
-  const title = "Reads of three exports (window 4, 4 KiB) while the disk of a fourth hangs for 5 s";
+  const title = "4 KiB reads of three exports (window 4) while the disk of a fourth hangs";
   return { name: "hang", title, columns: ["hanging", "idle"], lines };
 }
 
