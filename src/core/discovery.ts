@@ -2,8 +2,9 @@
 // 'IDENTIFY DEVICE'). One path is an address seen through one of our interfaces at one MAC; a disk
 // with two cards, or a second target that took the same address, has several.
 //
-// Tags have bit 31 set, so that a kernel driver on the same host ignores the answers; the bits below
-// tell apart who asked, since on the loopback interface everybody hears every answer.
+// Tags have bit 31 set, so that a kernel driver on the same host ignores the answers. The 15 bits
+// below tell apart who asked, since on the loopback interface everybody hears every answer; the rest
+// numbers the questions, for whoever watches the wire.
 
 import {
   AOE_COMMAND,
@@ -37,7 +38,7 @@ import {
 } from "../wire/ata.ts";
 import { CONFIG_READ, readConfigResponse, writeConfigRequest } from "../wire/config.ts";
 import type { ConfigResponse } from "../wire/config.ts";
-import { readUint32Be } from "../wire/endian.ts";
+import { readUint16Be } from "../wire/endian.ts";
 import {
   ETHERNET_FRAME_BYTES_MIN,
   ETHERNET_SOURCE,
@@ -51,8 +52,9 @@ import type { Identity } from "../wire/identify.ts";
 
 /** Paths that are remembered; who answers for more is making them up. */
 const PATHS_MAX = 65_536;
-const TAG_USERLAND = 0x8000_0000;
-const TAG_NONCE_MASK = 0x7fff_ffff;
+const TAG_USERLAND = 0x8000;
+const TAG_NONCE_MASK = 0x7fff;
+const TAG_SERIAL_MASK = 0xffff;
 /** LBA of an IDENTIFY: as a device register, lba3 names device 0, which PATA bridges look at. */
 const LBA_DEVICE_0 = 0xa0 * 2 ** 24;
 const MAC_BROADCAST = new Uint8Array(MAC_BYTES).fill(0xff);
@@ -80,12 +82,13 @@ type MutablePath = { -readonly [Key in keyof FoundPath]: FoundPath[Key] };
 export class Discovery {
   /** Whether paths were left out because there were too many. */
   full = false;
-  readonly #tag: number;
+  readonly #tagHigh: number;
+  #questions = 0;
   readonly #paths = new Map<string, MutablePath>();
 
-  /** @param nonce Any 31 bits that another who asks will hardly have. */
+  /** @param nonce Any 15 bits that another who asks will hardly have. */
   constructor(nonce: number) {
-    this.#tag = (TAG_USERLAND | (nonce & TAG_NONCE_MASK)) >>> 0;
+    this.#tagHigh = TAG_USERLAND | (nonce & TAG_NONCE_MASK);
   }
 
   /**
@@ -106,7 +109,7 @@ export class Discovery {
       shelf: address?.shelf ?? SHELF_BROADCAST,
       slot: address?.slot ?? SLOT_BROADCAST,
       command: COMMAND_CONFIG,
-      tag: this.#tag,
+      tag: this.#nextTag(),
     });
     writeConfigRequest(view, at, CONFIG_READ, NO_STRING);
     return ETHERNET_FRAME_BYTES_MIN;
@@ -120,7 +123,7 @@ export class Discovery {
   writeIdentify(view: Uint8Array, at: number, source: Uint8Array, path: FoundPath): number {
     view.fill(0, at, at + ETHERNET_FRAME_BYTES_MIN);
     const { shelf, slot } = path.address;
-    const header = { flags: 0, shelf, slot, command: COMMAND_ATA, tag: this.#tag };
+    const header = { flags: 0, shelf, slot, command: COMMAND_ATA, tag: this.#nextTag() };
     writeAoeHeader(view, at, path.mac, source, header);
     writeAtaRequest(view, at, {
       flags: 0,
@@ -135,7 +138,7 @@ export class Discovery {
   /** Takes a frame that arrived on interface `link`; whatever is no answer to us is passed over. */
   receive(view: Uint8Array, at: number, length: number, link: number): void {
     if (length < AOE_HEADER_BYTES || !isAoeResponse(view, at)) return;
-    if (readUint32Be(view, at + AOE_TAG) !== this.#tag) return;
+    if (readUint16Be(view, at + AOE_TAG) !== this.#tagHigh) return;
     const address = { shelf: aoeShelf(view, at), slot: view[at + AOE_SLOT]! };
     if (address.shelf === SHELF_BROADCAST || address.slot === SLOT_BROADCAST) return;
     const source = at + ETHERNET_SOURCE;
@@ -171,6 +174,10 @@ export class Discovery {
       a.address.shelf - b.address.shelf || a.address.slot - b.address.slot || a.link - b.link ||
       compareBytes(a.mac, b.mac)
     );
+  }
+
+  #nextTag(): number {
+    return this.#tagHigh * 0x10000 + (this.#questions++ & TAG_SERIAL_MASK);
   }
 
   #add(key: string, path: MutablePath): void {

@@ -64,7 +64,7 @@ export interface Holder {
  */
 export async function scan(options: ScanOptions): Promise<ScanResult> {
   const { interfaces, addresses, timeoutMs, identify } = options;
-  const discovery = new Discovery(Math.random() * 2 ** 31);
+  const discovery = new Discovery(Math.random() * 2 ** 15);
   const probe = new Probe(interfaces, discovery);
   try {
     await probe.ask(timeoutMs, () => missingQuestions(addresses, interfaces.length, discovery));
