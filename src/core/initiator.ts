@@ -54,6 +54,8 @@ import { transmitControl, transmitQueued, transmitReady, unblock } from "./initi
 import type { WriteRanges } from "./initiator_writes.ts";
 
 const NONE = -1;
+/** A network that sent a frame twice is expected to do so again for this long. */
+const REPEATS_REMEMBERED_MS = 60_000;
 
 /** One remote disk. */
 export class Initiator {
@@ -214,11 +216,14 @@ export class Initiator {
       this.#state.session.interfaces[tag]!.held--;
       return;
     }
+    const { commands } = this.#state;
     const slot = slotOfTag(tag);
-    const held = --this.#state.commands.held[slot]!;
-    if (held === 0 && this.#state.commands.state[slot] === COMMAND_ENDED) {
-      finish(this.#state, nowMs, slot);
-    }
+    const copy = copyOfTag(tag);
+    // Round trips, and what overtakes what, count from when a frame leaves.
+    if (copy === 0) commands.firstSentMs[slot] = nowMs;
+    if (copy === commands.copies[slot]! - 1) commands.sentMs[slot] = nowMs;
+    const held = --commands.held[slot]!;
+    if (held === 0 && commands.state[slot] === COMMAND_ENDED) finish(this.#state, nowMs, slot);
   }
 
   /**
@@ -260,6 +265,10 @@ export class Initiator {
     const slot = slotOfTag(tag);
     if (!this.#state.commands.isCurrent(slot, tag)) {
       this.#state.counters.stale++;
+      if (this.#state.commands.isRepeated(slot, tag)) {
+        this.#state.counters.repeated++;
+        this.#state.repeatsUntilMs = nowMs + REPEATS_REMEMBERED_MS;
+      }
       if (this.#state.writes.lateAnswer(slot, identityOfTag(tag), copyOfTag(tag))) {
         this.#state.unblockDue = true;
       }

@@ -85,6 +85,8 @@ export function answer(
       endPiece(state, nowMs, slot, copy, result);
       break;
     case KIND_WRITE:
+      // Each piece counts: one may be answered before the target restarts, and the rest after.
+      if (result === RESULT_OK) state.flushes.writesAnswered++;
       endPiece(state, nowMs, slot, copy, result);
       break;
     case KIND_PROBE:
@@ -106,6 +108,7 @@ export function answer(
       endFlush(state, nowMs, slot, copy, result);
       break;
     default:
+      if (result === RESULT_OK) state.flushes.writesAnswered++;
       end(state, nowMs, slot, copy, result);
   }
 }
@@ -137,6 +140,7 @@ function measure(
   }
   commands.state[slot] = COMMAND_ENDED;
   path.answered(nowMs, sentMs, commands.largePiece(slot));
+  state.writes.answeredSentMs[path.index] = path.answeredSentMs;
   return sentMs === sentMs ? sentMs : commands.firstSentMs[slot]!;
 }
 

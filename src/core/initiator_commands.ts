@@ -93,6 +93,8 @@ export class CommandTable {
   /** Path of the first and of the latest copy. */
   readonly firstPath: Int16Array;
   readonly path: Int16Array;
+  /** Paths that carried a copy, one bit each. */
+  readonly paths: Uint16Array;
   readonly firstSentMs: Float64Array;
   readonly sentMs: Float64Array;
   /** First transmission after the last progress. */
@@ -140,6 +142,7 @@ export class CommandTable {
     this.payloadAt = new Float64Array(size);
     this.firstPath = new Int16Array(size);
     this.path = new Int16Array(size);
+    this.paths = new Uint16Array(size);
     this.firstSentMs = new Float64Array(size);
     this.sentMs = new Float64Array(size);
     this.startedMs = new Float64Array(size);
@@ -178,6 +181,7 @@ export class CommandTable {
     this.done[slot] = 0;
     this.piece[slot] = 0;
     this.path[slot] = NONE;
+    this.paths[slot] = 0;
     this.block[slot] = NONE;
     this.unaccounted[slot] = 0;
     this.renew(slot);
@@ -215,6 +219,21 @@ export class CommandTable {
     return slot < this.size && (tag & IDENTITY_MASK) === this.tag[slot] &&
       copyOfTag(tag) < this.copies[slot]! &&
       (this.state[slot] === COMMAND_FLYING || this.state[slot] === COMMAND_READY);
+  }
+
+  /**
+   * An answer came to a command that is over, or never was.
+   *
+   * @returns Whether that copy had been answered before: the network sends frames twice.
+   */
+  isRepeated(slot: number, tag: number): boolean {
+    if (slot >= this.size || (tag & IDENTITY_MASK) !== this.tag[slot]) return false;
+    const copy = copyOfTag(tag);
+    const over = this.state[slot] === COMMAND_FREE || this.state[slot] === COMMAND_ENDED;
+    if (!over || copy >= this.copies[slot]!) return false;
+    if ((this.outstanding[slot]! & (1 << copy)) === 0) return true;
+    this.outstanding[slot] = this.outstanding[slot]! & ~(1 << copy);
+    return false;
   }
 
   /** First of a list, −1 when it is empty. */

@@ -32,6 +32,8 @@ import {
 import type { InitiatorState } from "./initiator_state.ts";
 
 const NONE = -1;
+const SETTLE_SOON_MS = 10;
+const SETTLE_IDLE_MS = 1000;
 
 /**
  * A command, in no list, is over.
@@ -61,7 +63,7 @@ export function finish(state: InitiatorState, nowMs: number, slot: number): void
   const request = commands.request[slot]!;
   const result = commands.result[slot]!;
   const kind = commands.kind[slot];
-  if (kind === KIND_WRITE || kind === KIND_DISCARD) finishWrite(state, nowMs, slot, result);
+  if (kind === KIND_WRITE || kind === KIND_DISCARD) finishWrite(state, nowMs, slot);
   state.frames.releaseBlock(commands.block[slot]!);
   commands.release(slot);
   if (request === NO_REQUEST) return;
@@ -73,23 +75,32 @@ export function finish(state: InitiatorState, nowMs: number, slot: number): void
 }
 
 /** The sectors of a write are free for the next, unless copies may still be on their way. */
-function finishWrite(
-  state: InitiatorState,
-  nowMs: number,
-  slot: number,
-  result: number,
-): void {
-  const commands = state.commands;
+function finishWrite(state: InitiatorState, nowMs: number, slot: number): void {
+  const { commands, settings, writes } = state;
+  const repeats = settings.repeatsExpected || nowMs < state.repeatsUntilMs;
+  const unaccounted = commands.unaccounted[slot] !== 0;
   const outstanding = commands.outstanding[slot]!;
-  const unaccounted = commands.unaccounted[slot]!;
-  if (result === RESULT_OK) state.flushes.writesAnswered++;
-  if (outstanding === 0 && unaccounted === 0) {
-    state.writes.remove(slot);
+  if (outstanding === 0 && !unaccounted && !repeats) {
+    writes.remove(slot);
     state.unblockDue = true;
     return;
   }
-  const untilMs = nowMs + state.settings.quarantineMs;
-  state.writes.quarantine(slot, commands.tag[slot]!, outstanding, unaccounted, untilMs);
+  // When a copy may arrive twice, its answer does not mean that it is gone.
+  const awaited = unaccounted || repeats ? 0 : outstanding;
+  const untilMs = nowMs + settings.quarantineMs;
+  const paths = commands.paths[slot]!;
+  writes.quarantine(slot, commands.tag[slot]!, awaited, paths, commands.sentMs[slot]!, untilMs);
+  scheduleSettle(state, nowMs);
+}
+
+/** Decides when the quarantine is looked through next: soon when somebody waits, or it fills up. */
+export function scheduleSettle(state: InitiatorState, nowMs: number): void {
+  const { inQuarantine } = state.writes;
+  const soon = state.requests.head(LIST_BLOCKED) !== NONE ||
+    2 * inQuarantine > state.settings.quarantineMax;
+  const atMs = nowMs + (soon ? SETTLE_SOON_MS : SETTLE_IDLE_MS);
+  const pending = state.settleAtMs > nowMs ? state.settleAtMs : Infinity;
+  state.settleAtMs = inQuarantine === 0 ? Infinity : Math.min(pending, atMs);
 }
 
 /** A request has failed: what is not yet a command never becomes one. */

@@ -11,6 +11,8 @@ import { Session } from "./initiator_session.ts";
 import { WriteRanges } from "./initiator_writes.ts";
 
 const PROBES_PER_PATH = 2;
+/** Paths are counted with the bits of 16-bit fields. */
+const PATHS_MAX = 16;
 const DEAD_CHECK_MS = 1000;
 
 /** Everything that can be chosen, with what it is when it is not chosen. */
@@ -28,12 +30,19 @@ export const INITIATOR_DEFAULTS = {
   /** Discards in flight. */
   discardsMax: 8,
   /** Ranges in quarantine. */
-  quarantineMax: 4096,
+  quarantineMax: 16_384,
   /**
-   * How long a copy that was sent and not answered may still reach the disk. No frame may live
-   * longer in the network and in the target's queues, or an old write could undo a newer one.
+   * How long a copy that was sent and not answered may still reach the disk when nothing shows
+   * that it is gone. No frame may live longer in the network and in the target's queues.
    */
   quarantineMs: 5000,
+  /** By how much a path may deliver a frame before one that was sent earlier. */
+  reorderingMs: 100,
+  /**
+   * Treat every write as if it had been retransmitted: in a network that sends frames twice, the
+   * second may come when the first has been answered. Done for a while when that is seen.
+   */
+  repeatsExpected: false,
   /** A target silent for this long makes what waits fail; Infinity: never. */
   deadAfterMs: 180_000,
   /** Time between probes of a path that works. */
@@ -94,6 +103,11 @@ export class InitiatorState {
   dead = false;
   closed = false;
 
+  /** Until when every write is treated as if it had been retransmitted. */
+  repeatsUntilMs = -Infinity;
+  /** When the quarantine is looked through next for the sake of blocked requests. */
+  settleAtMs = Infinity;
+
   /** Counters for people. */
   readonly counters = {
     requests: 0,
@@ -102,6 +116,8 @@ export class InitiatorState {
     answers: 0,
     /** Answers to nothing that waits: late, duplicate, or somebody else's. */
     stale: 0,
+    /** Answers that came twice. */
+    repeated: 0,
     /** Frames that are no proper answer. */
     malformed: 0,
     /** Answers from a MAC that is no path. */
@@ -115,6 +131,7 @@ export class InitiatorState {
     this.slot = options.slot;
     this.memory = options.memory;
     this.reserve = PROBES_PER_PATH * settings.pathsMax;
+    if (settings.pathsMax > PATHS_MAX) throw new RangeError(`More than ${PATHS_MAX} paths`);
     if (settings.commandsMax <= this.reserve) {
       throw new RangeError(`${settings.commandsMax} commands leave none beside the probes`);
     }
@@ -127,7 +144,12 @@ export class InitiatorState {
       options.seed,
     );
     this.requests = new RequestTable(settings.requestsMax);
-    this.writes = new WriteRanges(settings.commandsMax, settings.quarantineMax);
+    this.writes = new WriteRanges(
+      settings.commandsMax,
+      settings.quarantineMax,
+      settings.pathsMax,
+      settings.reorderingMs,
+    );
     this.frames = new FrameWriter(
       options.memory,
       options.memoryAt,

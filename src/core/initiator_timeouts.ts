@@ -1,7 +1,7 @@
 // What silence means: a frame is lost, a path is given up, the target is dead.
 
 import { COMMAND_READY, KIND_LARGE_PROBE, KIND_PROBE } from "./initiator_commands.ts";
-import { end, failAll, giveUp, waits } from "./initiator_endings.ts";
+import { end, failAll, giveUp, scheduleSettle, waits } from "./initiator_endings.ts";
 import { type Path, PATH_UP, SECTORS_SMALL } from "./initiator_path.ts";
 import { LIST_BLOCKED } from "./initiator_requests.ts";
 import { RESULT_TIMEOUT } from "./initiator_results.ts";
@@ -12,15 +12,12 @@ const NONE = -1;
 /** When `handleTimeout` is due; Infinity when there is nothing to wait for. */
 export function pollTimeout(state: InitiatorState): number {
   const session = state.session;
-  let dueMs = Math.min(session.nextDueMs(), state.deadCheckMs);
+  let dueMs = Math.min(session.nextDueMs(), state.deadCheckMs, state.settleAtMs);
   for (let i = 0; i < session.paths.length; i++) {
     const slot = state.commands.head(i);
     if (slot === NONE) continue;
     const lostAtMs = session.paths[i]!.lostAtMs(state.commands.sentMs[slot]!);
     if (lostAtMs < dueMs) dueMs = lostAtMs;
-  }
-  if (state.requests.head(LIST_BLOCKED) !== NONE) {
-    dueMs = Math.min(dueMs, state.writes.nextExpiryMs());
   }
   return dueMs;
 }
@@ -29,13 +26,26 @@ export function pollTimeout(state: InitiatorState): number {
 export function handleTimeout(state: InitiatorState, nowMs: number): void {
   const session = state.session;
   for (const path of session.paths) expire(state, nowMs, path);
+  if (state.settleAtMs <= nowMs) settle(state, nowMs);
   if (session.nextDueMs() <= nowMs) state.controlDue = true;
-  if (state.writes.expire(nowMs)) state.unblockDue = true;
   if (state.deadCheckMs <= nowMs) checkDead(state, nowMs);
 }
 
+/** Ends quarantines; where a frame would show that copies are gone, and is waited for, one is sent. */
+function settle(state: InitiatorState, nowMs: number): void {
+  const blocked = state.requests.head(LIST_BLOCKED) !== NONE;
+  const wanted = state.writes.settle(nowMs);
+  state.unblockDue ||= blocked;
+  scheduleSettle(state, nowMs);
+  if (!blocked || wanted === 0) return;
+  for (const path of state.session.paths) {
+    // A probe in flight is due at Infinity: its answer will do.
+    if ((wanted & (1 << path.index)) !== 0 && path.probeAtMs < Infinity) path.probeAtMs = nowMs;
+  }
+}
+
 /** Finds the lost frames of a path; they stand in the order in which they were sent. */
-export function expire(state: InitiatorState, nowMs: number, path: Path): void {
+function expire(state: InitiatorState, nowMs: number, path: Path): void {
   const commands = state.commands;
   // One timeout concerns all that is overdue by it: it is doubled only afterwards.
   let timedOut = false;

@@ -14,7 +14,7 @@ import {
   KIND_WRITE,
   NO_REQUEST,
 } from "./initiator_commands.ts";
-import { complete, failRest, refusalOf, renew } from "./initiator_endings.ts";
+import { complete, failRest, refusalOf, renew, scheduleSettle } from "./initiator_endings.ts";
 import { DISCARD_SECTORS_MAX } from "./initiator_frames.ts";
 import { type Path, SECTORS_SMALL } from "./initiator_path.ts";
 import {
@@ -124,6 +124,7 @@ export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
       requests.unlink(LIST_QUEUED, index);
       requests.state[index] = REQUEST_BLOCKED;
       requests.insertSorted(LIST_BLOCKED, index);
+      scheduleSettle(state, nowMs);
       continue;
     }
     issue(state, nowMs, index, lba, sectors, path);
@@ -179,6 +180,7 @@ function launch(
     commands.firstSentMs[slot] = nowMs;
   }
   commands.path[slot] = path.index;
+  commands.paths[slot] = commands.paths[slot]! | (1 << path.index);
   commands.sentMs[slot] = nowMs;
   commands.state[slot] = COMMAND_FLYING;
   commands.held[slot]!++;

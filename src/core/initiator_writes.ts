@@ -1,6 +1,14 @@
 // Which sectors are being written, or may still be written by an old copy of a command. A write
-// waits while it overlaps one of them (issue of the initiator, 'Overlap quarantine'): an old
-// retransmitted write must never land on top of a newer one.
+// waits while it overlaps one of them: an old retransmitted write must never land on top of a
+// newer one.
+//
+// A write that was answered, but not for every copy that was sent, leaves its range in quarantine
+// until one of these holds:
+//   - every copy has been answered;
+//   - on every path that carried a copy, a frame sent at least `reorderingMs` after the last copy
+//     has been answered: Ethernet keeps a flow in order but for a bounded time, however long a
+//     queue may stand still, so the copies have arrived, where rule 13 orders them, or are lost;
+//   - `quarantineMs` are over, which no frame may outlive.
 //
 // Two writes that overlap are therefore never in flight together, and run in the order in which
 // the caller submitted them. A read runs beside any write: either content is right until the write
@@ -32,23 +40,32 @@ export class WriteRanges {
   // The quarantine: a ring in order of its end.
   readonly #untilMs: Float64Array;
   readonly #identity: Int32Array;
-  /** Copies not answered yet, one bit each. */
+  /** Copies not answered yet, one bit each; 0 when the copies are not accounted for. */
   readonly #outstanding: Uint8Array;
-  readonly #unaccounted: Uint8Array;
+  /** Paths that carried copies, one bit each, and when the last one was sent. */
+  readonly #paths: Uint16Array;
+  readonly #sentMs: Float64Array;
   #ringHead = 0;
   #ringCount = 0;
   /** Ring entry that the last command of a slot left behind. */
   readonly #entryOfSlot: Int32Array;
   #overflowUntilMs = -Infinity;
+  readonly #reorderingMs: number;
 
+  /** Per path: the latest sending time of a frame that was answered. Written by the initiator. */
+  readonly answeredSentMs: Float64Array;
   /** Counters for people. */
-  readonly counters = { quarantined: 0, released: 0, expired: 0, overflowed: 0 };
+  readonly counters = { quarantined: 0, answered: 0, overtaken: 0, expired: 0, overflowed: 0 };
 
   /**
    * @param commands Size of the command table.
    * @param quarantineSize Entries of the quarantine; what is more is joined into one range.
+   * @param paths Number of paths, at most 16.
+   * @param reorderingMs Longest time by which a path may deliver a frame before an earlier one.
    */
-  constructor(commands: number, quarantineSize: number) {
+  constructor(commands: number, quarantineSize: number, paths: number, reorderingMs: number) {
+    this.#reorderingMs = reorderingMs;
+    this.answeredSentMs = new Float64Array(paths).fill(-Infinity);
     this.#commands = commands;
     this.#quarantineSize = quarantineSize;
     const nodes = commands + quarantineSize + 1;
@@ -65,7 +82,8 @@ export class WriteRanges {
     this.#untilMs = new Float64Array(quarantineSize);
     this.#identity = new Int32Array(quarantineSize);
     this.#outstanding = new Uint8Array(quarantineSize);
-    this.#unaccounted = new Uint8Array(quarantineSize);
+    this.#paths = new Uint16Array(quarantineSize);
+    this.#sentMs = new Float64Array(quarantineSize);
     this.#entryOfSlot = new Int32Array(commands).fill(NONE);
   }
 
@@ -84,20 +102,23 @@ export class WriteRanges {
    * quarantine.
    *
    * @param identity Tag without its copy.
-   * @param outstanding Copies not answered, one bit each.
-   * @param unaccounted Whether older copies exist whose answers will not be recognized.
+   * @param outstanding Copies not answered, one bit each; 0 when that is not known.
+   * @param paths Paths that carried copies, one bit each.
+   * @param sentMs When the last copy was sent.
    */
   quarantine(
     slot: number,
     identity: number,
     outstanding: number,
-    unaccounted: number,
+    paths: number,
+    sentMs: number,
     untilMs: number,
   ): void {
     const lba = this.#lba[slot]!;
     const end = this.#end[slot]!;
     this.#take(slot);
     this.counters.quarantined++;
+    if (this.#ringCount === this.#quarantineSize) this.#dropHead();
     if (this.#ringCount === this.#quarantineSize) {
       this.#overflow(lba, end, untilMs);
       return;
@@ -106,7 +127,8 @@ export class WriteRanges {
     this.#untilMs[entry] = untilMs;
     this.#identity[entry] = identity;
     this.#outstanding[entry] = outstanding;
-    this.#unaccounted[entry] = unaccounted;
+    this.#paths[entry] = paths;
+    this.#sentMs[entry] = sentMs;
     this.#entryOfSlot[slot] = entry;
     this.#insert(this.#commands + entry, lba, end);
   }
@@ -120,50 +142,65 @@ export class WriteRanges {
     const entry = slot < this.#commands ? this.#entryOfSlot[slot]! : NONE;
     if (entry === NONE || this.#identity[entry] !== identity) return false;
     const node = this.#commands + entry;
-    if (this.#list[node] === NONE || this.#unaccounted[entry] !== 0) return false;
+    if (this.#list[node] === NONE || this.#outstanding[entry] === 0) return false;
     this.#outstanding[entry] = this.#outstanding[entry]! & ~(1 << copy);
     if (this.#outstanding[entry] !== 0) return false;
     this.#take(node);
-    this.counters.released++;
+    this.counters.answered++;
     return true;
   }
 
   /**
-   * Ends the quarantines whose time is over.
+   * Ends the quarantines whose time is over or whose copies have been overtaken.
    *
-   * @returns Whether a range became free.
+   * @returns Paths, one bit each, on which a frame sent now would end one.
    */
-  expire(nowMs: number): boolean {
-    let freed = false;
-    while (this.#ringCount > 0) {
-      const entry = this.#ringHead;
+  settle(nowMs: number): number {
+    let wanted = 0;
+    for (let i = 0; i < this.#ringCount; i++) {
+      const entry = (this.#ringHead + i) % this.#quarantineSize;
       const node = this.#commands + entry;
-      const inUse = this.#list[node] !== NONE;
-      if (inUse && this.#untilMs[entry]! > nowMs) break;
-      if (inUse) {
+      if (this.#list[node] === NONE) continue;
+      if (this.#untilMs[entry]! <= nowMs) {
         this.#take(node);
         this.counters.expired++;
-        freed = true;
+        continue;
       }
-      this.#ringHead = (entry + 1) % this.#quarantineSize;
-      this.#ringCount--;
+      const ripeMs = this.#sentMs[entry]! + this.#reorderingMs;
+      const missing = this.#missing(this.#paths[entry]!, ripeMs);
+      if (missing === 0) {
+        this.#take(node);
+        this.counters.overtaken++;
+      } else if (ripeMs <= nowMs) {
+        wanted |= missing;
+      }
     }
+    this.#dropHead();
     const overflow = this.#commands + this.#quarantineSize;
-    if (this.#list[overflow] !== NONE && this.#overflowUntilMs <= nowMs) {
-      this.#take(overflow);
-      freed = true;
-    }
-    return freed;
+    if (this.#list[overflow] !== NONE && this.#overflowUntilMs <= nowMs) this.#take(overflow);
+    return wanted;
   }
 
-  /** When the next quarantine ends; Infinity without one. */
-  nextExpiryMs(): number {
-    let untilMs = Infinity;
-    if (this.#ringCount > 0) untilMs = this.#untilMs[this.#ringHead]!;
-    if (this.#list[this.#commands + this.#quarantineSize] !== NONE) {
-      untilMs = Math.min(untilMs, this.#overflowUntilMs);
+  /** Those of some paths on which no frame sent at `sinceMs` or later has been answered. */
+  #missing(paths: number, sinceMs: number): number {
+    let missing = 0;
+    for (let i = 0; i < this.answeredSentMs.length; i++) {
+      if ((paths & (1 << i)) !== 0 && this.answeredSentMs[i]! < sinceMs) missing |= 1 << i;
     }
-    return untilMs;
+    return missing;
+  }
+
+  /** Forgets the first entries of the ring that have ended. */
+  #dropHead(): void {
+    while (this.#ringCount > 0 && this.#list[this.#commands + this.#ringHead] === NONE) {
+      this.#ringHead = (this.#ringHead + 1) % this.#quarantineSize;
+      this.#ringCount--;
+    }
+  }
+
+  /** Ranges in quarantine, ended ones that are not forgotten yet included. */
+  get inQuarantine(): number {
+    return this.#ringCount + (this.#list[this.#commands + this.#quarantineSize] === NONE ? 0 : 1);
   }
 
   /** Whether a range overlaps one that is being, or may still be, written. */

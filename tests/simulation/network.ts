@@ -11,11 +11,14 @@ export interface Conditions {
   loss: number;
   /** Share of frames that arrive twice. */
   duplication: number;
-  /** Share of frames delayed by up to `reorderMs`, and by up to `spikeMs`. */
+  /** Share of frames delayed by up to `reorderMs`, so that others overtake them. */
   reordering: number;
   reorderMs: number;
+  /** Share of frames at which the whole queue stands still for up to `spikeMs`, in order. */
   spikes: number;
   spikeMs: number;
+  /** The second of two may come this much later. */
+  doubleMs: number;
   /** Larger payloads vanish. */
   mtu: number;
   /** Nothing gets through. */
@@ -41,6 +44,8 @@ export class Wire {
   readonly #random: Random;
   readonly #targets: Receiver[] = [];
   #initiator: Receiver = () => {};
+  /** Per direction: until when nothing moves. */
+  readonly #stillUntilMs: [number, number] = [0, 0];
 
   constructor(clock: Clock, random: Random, conditions: Conditions) {
     this.#clock = clock;
@@ -62,20 +67,17 @@ export class Wire {
   toTargets(bytes: Uint8Array): void {
     this.capture?.push({ atMs: this.#clock.nowMs, bytes });
     for (const receive of this.#targets) {
-      // A second arrival later than any answer to the first could undo a newer write, and nobody
-      // could tell: a network that holds doubles back for longer than a round trip is broken for
-      // AoE. So the double comes within the shortest round trip.
-      this.#carry(bytes, receive, 1.8 * this.conditions.baseMs);
+      this.#carry(bytes, receive, 0, this.conditions.doubleMs);
     }
   }
 
   /** From a target to the initiator. */
   toInitiator(bytes: Uint8Array): void {
     this.capture?.push({ atMs: this.#clock.nowMs, bytes });
-    this.#carry(bytes, this.#initiator, this.conditions.spikeMs);
+    this.#carry(bytes, this.#initiator, 1, this.conditions.spikeMs);
   }
 
-  #carry(bytes: Uint8Array, receive: Receiver, doubleMs: number): void {
+  #carry(bytes: Uint8Array, receive: Receiver, direction: 0 | 1, doubleMs: number): void {
     const { conditions } = this;
     const random = this.#random;
     this.frames++;
@@ -83,10 +85,15 @@ export class Wire {
     if (random.chance(conditions.loss)) return;
     let ms = conditions.baseMs * (1 + 0.2 * random.next());
     if (random.chance(conditions.reordering)) ms += random.next() * conditions.reorderMs;
-    if (random.chance(conditions.spikes)) ms += random.next() * conditions.spikeMs;
-    this.#clock.after(ms, () => receive(bytes));
+    const { nowMs } = this.#clock;
+    if (random.chance(conditions.spikes)) {
+      const untilMs = nowMs + random.next() * conditions.spikeMs;
+      this.#stillUntilMs[direction] = Math.max(this.#stillUntilMs[direction], untilMs);
+    }
+    const still = this.#stillUntilMs[direction];
+    this.#clock.at(Math.max(nowMs + ms, still), () => receive(bytes));
     if (random.chance(conditions.duplication)) {
-      this.#clock.after(ms + random.next() * doubleMs, () => receive(bytes));
+      this.#clock.at(Math.max(nowMs + ms + random.next() * doubleMs, still), () => receive(bytes));
     }
   }
 }

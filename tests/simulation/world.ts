@@ -2,8 +2,9 @@
 // workload; the checker decides whether it went well.
 //
 // Limits that the runs keep, because the protocol offers nothing beyond them: no frame lives longer
-// than the quarantine (`quarantineMs`), and a request that the network doubles arrives for the
-// second time before an answer to the first could have come back.
+// than the quarantine (`quarantineMs`), none overtakes another by more than `reorderingMs`, and a
+// request that the network doubles arrives for the second time before an answer to the first could
+// have come back, unless the initiator was told to expect worse (`repeatsExpected`).
 
 import type { InitiatorSettings } from "../../src/core/initiator_state.ts";
 import { OPERATION_FLUSH, OPERATION_READ } from "../../src/core/initiator_requests.ts";
@@ -54,6 +55,7 @@ export function runSeed(seed: number, mutation: Mutation = {}, capture = false):
 interface Profile {
   readonly kind: "own" | "vblade" | "ggaoed";
   readonly hostile: boolean;
+  readonly lateDoubles: boolean;
   readonly wires: number;
   readonly mtu: number;
   readonly sectors: number;
@@ -83,13 +85,18 @@ function profileOf(random: Random): Profile {
     reordering: rough >= 2 ? random.of([0, 0.1, 0.3]) : 0,
     reorderMs: random.of([1, 20, 50]),
     spikes: rough === 3 ? random.of([0.01, 0.05]) : 0,
-    spikeMs: random.of([300, 1200]),
+    spikeMs: random.of([300, 2000]),
+    // A second arrival later than any answer to the first could undo a newer write.
+    doubleMs: 0,
     mtu: Infinity,
     cut: false,
   };
+  const lateDoubles = conditions.duplication > 0 && random.chance(0.3);
+  conditions.doubleMs = lateDoubles ? 50 : 1.8 * conditions.baseMs;
   const sectors = random.of([32, 64, 256]);
   return {
     kind,
+    lateDoubles,
     hostile: random.chance(0.2),
     wires: random.of([1, 1, 2, 3]),
     mtu: random.of([1500, 1500, 4096, 9000]),
@@ -177,6 +184,7 @@ class World {
       quarantineMax: random.of([4, 256]),
       deadAfterMs: profile.deadAfterMs,
       quarantineMs: mutation.quarantineMs ?? 8000,
+      repeatsExpected: profile.lateDoubles,
       ...(random.chance(0.1) ? { rtoInitialMs: 0.5, rtoMinMs: 0.5 } : {}),
     };
     this.#host = new InitiatorHost(clock, random, this.#history, {
