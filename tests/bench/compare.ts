@@ -5,6 +5,7 @@ import { type RunningProcess, sleep } from "../interop/process.ts";
 import { type Namespace, Testbed } from "../interop/testbed.ts";
 import { dropCaches, settle, writeCachedImage, writeDiskImage } from "./images.ts";
 import { measure, type Sample, type Station } from "./load.ts";
+import { watchUse } from "./machine.ts";
 import { build } from "./network.ts";
 import { type Export, type PeerName, runFio, startTarget, type TargetName } from "./peers.ts";
 import type { Line, Table } from "./report.ts";
@@ -31,8 +32,10 @@ const TARGET_CORE = 0;
 const GENERATOR_CORE = 1;
 /** How long each load runs before it is measured: what is compiled when hot is hot then. */
 const WARMUP_SECONDS = 0.5;
-/** How long the machine is left alone between peers. */
-const PAUSE_MS = 100;
+/** How long the machine is left alone between peers, and watched meanwhile. */
+const PAUSE_MS = 200;
+/** What others may use of the machine before it is said; nobody has it quite alone. */
+const BUSY_SHARE_MAX = 0.1;
 
 /** Measures a row. */
 export async function compare(row: Row, settings: Settings): Promise<Table> {
@@ -55,10 +58,20 @@ export async function compare(row: Row, settings: Settings): Promise<Table> {
           ? await fioRound(row, stations[0]!.export, settings)
           : await targetRound(row, { name, target, stations }, settings),
       );
-      await sleep(PAUSE_MS);
+      await pause(row, settings);
     }
   }
   return { name: row.name, title: row.title, columns: row.peers, lines: tableLines(row, samples) };
+}
+
+/** Leaves the machine alone, and says so when others do not. */
+async function pause(row: Row, { progress }: Settings): Promise<void> {
+  const use = watchUse();
+  await sleep(PAUSE_MS);
+  const share = use();
+  if (share > BUSY_SHARE_MAX) {
+    progress(`${row.name}: ${Math.round(share * 100)} % of the machine go to something else`);
+  }
 }
 
 /** One target under every load of the row: one sample a load. */

@@ -43,11 +43,31 @@ export function memoryOf(pids: readonly number[], exports: readonly string[]): M
   return sum;
 }
 
+/** Starts to watch the machine; the function returned says what share of its time was used. */
+export function watchUse(): () => number {
+  const before = processorTicks();
+  return () => {
+    const after = processorTicks();
+    return 1 - (after.idle - before.idle) / Math.max(1, after.all - before.all);
+  };
+}
+
 /** The machine in one line, for the head of a report. */
 export function describeMachine(): string {
   const model = Deno.readTextFileSync("/proc/cpuinfo").match(/^model name\s*:\s*(.+)$/m)?.[1];
   const release = Deno.osRelease();
   return `${navigator.hardwareConcurrency} × ${model ?? Deno.build.arch}, Linux ${release}`;
+}
+
+/** The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, … */
+function processorTicks(): { idle: number; all: number } {
+  const [line = ""] = Deno.readTextFileSync("/proc/stat").split("\n", 1);
+  // The last two, guest times, are part of the first two already (proc(5)).
+  const ticks = line.trim().split(/\s+/).slice(1, 9).map(Number);
+  return {
+    idle: (ticks[3] ?? 0) + (ticks[4] ?? 0),
+    all: ticks.reduce((sum, value) => sum + value, 0),
+  };
 }
 
 function kilobytes(text: string, name: string): number {
