@@ -2,12 +2,13 @@
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
 import { type Message, message, text as plainText } from "@optique/core/message";
+import { multiple, withDefault } from "@optique/core/modifiers";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
 import type { ValueParser } from "@optique/core/valueparser";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
-import { parseMac } from "../wire/ethernet.ts";
+import { formatMac, parseMac } from "../wire/ethernet.ts";
 
 export const SECTOR_BYTES = 512;
 
@@ -39,6 +40,21 @@ export function macList(): ValueParser<"sync", readonly string[]> {
       return macs;
     },
     format: (macs) => macs.join(","),
+  });
+}
+
+/**
+ * One MAC address, or `self`: those of this host's own interfaces.
+ *
+ * @returns Six bytes, or `"self"`.
+ */
+export function macOrSelf(): ValueParser<"sync", Uint8Array | "self"> {
+  return valueParser<Uint8Array | "self">("MAC", "self", {
+    parse: (text) =>
+      text === "self" ? "self" : parseMac(text) ??
+        refuse`Expected a MAC address of 12 hex digits, with or without colons, or ${"self"}, but got ${text}`,
+    format: (mac) => mac === "self" ? mac : formatMac(mac),
+    suggest: () => ["self"],
   });
 }
 
@@ -142,6 +158,21 @@ export function shortUsage(usage: Usage): Usage {
     (term.type === "optional" || term.type === "multiple") && term.terms.every(isOption);
   const options: Usage = [{ type: "optional", terms: [{ type: "literal", value: "OPTION..." }] }];
   return [...options, ...usage.filter((term) => !isOption(term))];
+}
+
+/** The options `-i IFACE`, of which all that are up are meant when there is none. */
+export function interfaceOptions() {
+  return multiple(
+    option("-i", "--interface", interfaceName(), {
+      description:
+        message`Interface to ask on, again for each. Without it: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
+    }),
+  );
+}
+
+/** The option `--timeout SECONDS`, in milliseconds. */
+export function timeoutOption(description: Message, defaultMs: number) {
+  return withDefault(option("--timeout", seconds({ max: 3600 }), { description }), defaultMs);
 }
 
 /** The option `--json`, which every command has. */

@@ -16,7 +16,16 @@ import {
 } from "../workers/scan.ts";
 import type { ScanResult } from "../workers/scan.ts";
 import { interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
-import { Failure, formatTable, printError, printJson, printLine, warn } from "./output.ts";
+import {
+  decodeText,
+  Failure,
+  formatTable,
+  printError,
+  printJson,
+  printLine,
+  quoteConfig,
+  warn,
+} from "./output.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 
@@ -130,30 +139,4 @@ function printPaths(result: ScanResult, interfaces: readonly NetworkInterface[])
 /** The field is a number without a meaning of its own; hexadecimal, as everybody writes it. */
 function formatFirmware(firmware: number): string {
   return `0x${firmware.toString(16).padStart(4, "0")}`;
-}
-
-/**
- * A config string as a terminal may show it: as it is when that is unmistakable, else in quotes,
- * with `\xNN` for what cannot be printed.
- */
-export function quoteConfig(string: Uint8Array): string {
-  const text = decodeText(string);
-  if (text !== undefined && /^[\p{L}\p{N}\p{P}\p{S} ]*$/u.test(text)) {
-    return /^[ "]| $/.test(text) ? `"${text}"` : text;
-  }
-  let quoted = "";
-  for (const byte of string) {
-    const printable = byte >= 0x20 && byte < 0x7f;
-    quoted += printable ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
-  }
-  return `"${quoted}"`;
-}
-
-/** The bytes as UTF-8; undefined when they are something else. */
-function decodeText(bytes: Uint8Array): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
 }

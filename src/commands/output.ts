@@ -113,6 +113,32 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(value < 100 ? 1 : 0)} ${units[unit]}`;
 }
 
+/**
+ * A config string as a terminal may show it: as it is when that is unmistakable, else in quotes,
+ * with `\xNN` for what cannot be printed.
+ */
+export function quoteConfig(string: Uint8Array): string {
+  const text = decodeText(string);
+  if (text !== undefined && /^[\p{L}\p{N}\p{P}\p{S} ]*$/u.test(text)) {
+    return /^[ "]| $/.test(text) ? `"${text}"` : text;
+  }
+  let quoted = "";
+  for (const byte of string) {
+    const printable = byte >= 0x20 && byte < 0x7f;
+    quoted += printable ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
+  }
+  return `"${quoted}"`;
+}
+
+/** The bytes as UTF-8; undefined when they are something else. */
+export function decodeText(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Writes all of a text, waiting for slow readers; false when the reader has gone. */
 function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): boolean {
   const bytes = encoder.encode(text);

@@ -2,7 +2,7 @@
 // nobody is there. vblade plays the targets; tests/interop/peers_test.ts looks at the wire.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { quoteConfig } from "../../src/commands/discover.ts";
+import { quoteConfig } from "../../src/commands/output.ts";
 import { interopTest } from "../interop/requirements.ts";
 import { aoeExecutable, startTarget, startVblade } from "../interop/target.ts";
 import { Testbed } from "../interop/testbed.ts";
