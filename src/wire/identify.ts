@@ -45,6 +45,18 @@ const FLUSH_EXT = 1 << 13;
 /** "This word is valid": bit 14 set, bit 15 clear. */
 const VALID = 1 << 14;
 
+/** What a drive says it can do, beyond its identity. */
+export interface Capabilities {
+  /** Whether it takes 48-bit addresses. */
+  readonly lba48: boolean;
+  readonly flush: boolean;
+  readonly flushExt: boolean;
+  /** Bytes of a logical sector; AoE knows 512 only. */
+  readonly logicalSectorBytes: number;
+  /** Turns a minute; 0 when nothing turns, undefined when it does not say. */
+  readonly turnsPerMinute: number | undefined;
+}
+
 function setWord(view: Uint8Array, at: number, word: number, value: number): void {
   view[at + 2 * word] = value;
   view[at + 2 * word + 1] = value >>> 8;
@@ -141,4 +153,33 @@ export function readIdentity(view: Uint8Array, at: number): Identity {
     physicalSectorBytes: 512 << (large ? sectorSize & 0x0f : 0),
     rotational: word(view, at, WORD_ROTATION) !== 1,
   };
+}
+
+/** Reads the 512 bytes at `at`; any bytes give capabilities. */
+export function readCapabilities(view: Uint8Array, at: number): Capabilities {
+  const commands = word(view, at, 83);
+  // A word that is not marked as valid says nothing.
+  const supported = (commands & 0xc000) === VALID ? commands : word(view, at, 86);
+  const sectorSize = word(view, at, WORD_SECTOR_SIZE);
+  const longSectors = (sectorSize & 0xc000) === VALID && (sectorSize & (1 << 12)) !== 0;
+  const rotation = word(view, at, WORD_ROTATION);
+  return {
+    lba48: (supported & LBA48) !== 0,
+    flush: (supported & FLUSH) !== 0,
+    flushExt: (supported & FLUSH_EXT) !== 0,
+    logicalSectorBytes: longSectors
+      ? 2 * (word(view, at, 117) + word(view, at, 118) * 0x10000)
+      : 512,
+    // ATA8-ACS section 7.16.7.77: 1 is non-rotating, 0 and what is left out are no turns a minute.
+    turnsPerMinute: rotation === 1
+      ? 0
+      : rotation > 0x400 && rotation < 0xffff
+      ? rotation
+      : undefined,
+  };
+}
+
+/** The 256 words at `at`. */
+export function readIdentifyWords(view: Uint8Array, at: number): number[] {
+  return Array.from({ length: IDENTIFY_BYTES / 2 }, (_, index) => word(view, at, index));
 }

@@ -51,3 +51,36 @@ export function writeMaskSection(
   }
   return MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES;
 }
+
+/** What a target answers about its list. */
+export interface MaskResponse {
+  /** A MASK_ERROR constant, 0 for none. */
+  readonly error: number;
+  /** With an error, the number of the directive that failed. */
+  readonly failed: number;
+  /** The whole list; empty with an error. */
+  readonly macs: readonly Uint8Array[];
+}
+
+/**
+ * Reads the section of a response.
+ *
+ * @param length Length of the frame in bytes.
+ * @returns `undefined` when the frame is too short for its section or its list.
+ */
+export function readMaskResponse(
+  view: Uint8Array,
+  at: number,
+  length: number,
+): MaskResponse | undefined {
+  if (length < MASK_DIRECTIVES) return undefined;
+  const error = view[at + MASK_ERROR]!;
+  const count = view[at + MASK_COUNT]!;
+  if (error !== 0) return { error, failed: count, macs: [] };
+  if (MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES > length) return undefined;
+  const macs = Array.from({ length: count }, (_, i) => {
+    const mac = at + MASK_DIRECTIVES + i * MASK_DIRECTIVE_BYTES + DIRECTIVE_MAC;
+    return view.slice(mac, mac + MAC_BYTES);
+  });
+  return { error, failed: 0, macs };
+}

@@ -30,3 +30,23 @@ export function writeReserveSection(
   view.set(macs, at + RESERVE_MACS);
   return RESERVE_MACS + macs.length;
 }
+
+/**
+ * Reads the holders out of a response.
+ *
+ * @param length Length of the frame in bytes.
+ * @returns `undefined` when the frame is too short for its section or its list.
+ */
+export function readReserveHolders(
+  view: Uint8Array,
+  at: number,
+  length: number,
+): readonly Uint8Array[] | undefined {
+  if (length < RESERVE_MACS) return undefined;
+  const count = view[at + RESERVE_COUNT]!;
+  if (RESERVE_MACS + count * MAC_BYTES > length) return undefined;
+  return Array.from({ length: count }, (_, i) => {
+    const mac = at + RESERVE_MACS + i * MAC_BYTES;
+    return view.slice(mac, mac + MAC_BYTES);
+  });
+}

@@ -106,7 +106,8 @@ export function describeSearch(
   return `on ${where} within ${timeoutMs / 1000} s${hint}`;
 }
 
-function explainContest(
+/** Who answers for an address that more than one disk claims, in one sentence. */
+export function explainContest(
   { address, paths }: FoundTarget,
   interfaces: readonly NetworkInterface[],
 ): string {
