@@ -6,9 +6,13 @@ import { formatMessage, message } from "@optique/core/message";
 import { map } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
+import { configParser, runConfig } from "./config.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
+import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
+import { maskParser, runMask } from "./mask.ts";
 import { Failure, hasColors, outputWidth, printError, printLine } from "./output.ts";
+import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
@@ -30,6 +34,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   serve: bind(serveParser, runServe),
   discover: bind(discoverParser, runDiscover),
   stat: bind(statParser, runStat),
+  identify: bind(identifyParser, runIdentify),
+  config: bind(configParser, runConfig),
+  mask: bind(maskParser, runMask),
+  reserve: bind(reserveParser, runReserve),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),
 };
 
