@@ -77,7 +77,10 @@ export async function measure(
   const before = cpuTimeUs(pids);
   const results = await Promise.all(
     stations.map((station) => generatorResult(startGenerator(aoebench, station, load))),
-  );
+  ).catch((error: Error) => {
+    const said = targets.map((target) => target.text).join("\n");
+    throw new Error(`${error.message}\nThe target said: ${said.slice(-1000)}`);
+  });
   for (const target of targets) {
     if (target.status !== undefined) throw new Error(`A target ended under load: ${target.text}`);
   }
