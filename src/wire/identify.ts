@@ -34,6 +34,7 @@ const WORD_MODEL = 27;
 const WORD_SECTORS28 = 60;
 const WORD_COMMANDS_SUPPORTED = 82;
 const WORD_COMMANDS_ENABLED = 85;
+const WORD_ADDITIONAL = 69;
 const WORD_SECTORS48 = 100;
 const WORD_SECTOR_SIZE = 106;
 const WORD_TRIM = 169;
@@ -44,6 +45,8 @@ const FLUSH = 1 << 12;
 const FLUSH_EXT = 1 << 13;
 /** "This word is valid": bit 14 set, bit 15 clear. */
 const VALID = 1 << 14;
+/** ATA8-ACS section 7.16.7.27: reads after TRIM are deterministic, and give zeros. */
+const READ_ZEROS_AFTER_TRIM = (1 << 14) | (1 << 5);
 
 /** What a drive says it can do, beyond its identity. */
 export interface Capabilities {
@@ -127,6 +130,8 @@ export function writeIdentity(view: Uint8Array, at: number, identity: Identity):
   // yet some tools read them first.
   setWord(view, at, 117, 256);
   setWord(view, at, WORD_TRIM, identity.trim ? 1 : 0);
+  // TRIM punches holes.
+  setWord(view, at, WORD_ADDITIONAL, identity.trim ? READ_ZEROS_AFTER_TRIM : 0);
   setWord(view, at, WORD_ROTATION, identity.rotational ? 0 : 1);
   // Integrity word: signature A5, and a checksum that makes all 512 bytes sum to zero.
   view[at + 510] = 0xa5;
@@ -182,4 +187,10 @@ export function readCapabilities(view: Uint8Array, at: number): Capabilities {
 /** The 256 words at `at`. */
 export function readIdentifyWords(view: Uint8Array, at: number): number[] {
   return Array.from({ length: IDENTIFY_BYTES / 2 }, (_, index) => word(view, at, index));
+}
+
+/** Whether sectors that were discarded are known to read as zeros. */
+export function discardsAreZero(view: Uint8Array, at: number): boolean {
+  return (word(view, at, WORD_TRIM) & 1) !== 0 &&
+    (word(view, at, WORD_ADDITIONAL) & READ_ZEROS_AFTER_TRIM) === READ_ZEROS_AFTER_TRIM;
 }

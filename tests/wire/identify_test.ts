@@ -76,6 +76,8 @@ Deno.test("identify: a large disk with a write cache, TRIM and 4 KiB sectors, wo
       ...stringWords(10, 10, DISK.serial),
       [60, 0xffff],
       [61, 0x0fff],
+      // What was discarded reads as zeros, and that is promised.
+      [69, 0x4020],
       [82, 0x0020],
       [85, 0x0020],
       [100, 5],
