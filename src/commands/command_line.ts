@@ -12,6 +12,7 @@ import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
 import { maskParser, runMask } from "./mask.ts";
 import { Failure, hasColors, outputWidth, printError, printLine } from "./output.ts";
+import { pingParser, runPing } from "./ping.ts";
 import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
@@ -35,6 +36,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   discover: bind(discoverParser, runDiscover),
   stat: bind(statParser, runStat),
   identify: bind(identifyParser, runIdentify),
+  ping: bind(pingParser, runPing),
   config: bind(configParser, runConfig),
   mask: bind(maskParser, runMask),
   reserve: bind(reserveParser, runReserve),

@@ -132,7 +132,14 @@ async function talk(
       `${name} would not answer this host (${own}) any more: keep self on the list, or --force it`,
     );
   }
-  return await tell(disk, options, action === "add" ? DIRECTIVE_ADD : DIRECTIVE_DELETE, macs);
+  const directive = action === "add" ? DIRECTIVE_ADD : DIRECTIVE_DELETE;
+  const list = await tell(disk, options, directive, macs);
+  const present = new Set(list.map((mac) => formatMac(mac)));
+  // vblade 25 answers a removal with success and the list as it was.
+  const wrong = macs.find((mac) => present.has(formatMac(mac)) !== (action === "add"));
+  if (wrong === undefined) return list;
+  const state = action === "add" ? "not" : "still";
+  throw new Failure(`${name} confirmed, but ${formatMac(wrong)} is ${state} on its list`);
 }
 
 /** One exchange; the list behind it. */
