@@ -30,7 +30,12 @@ import {
   FLAG_ERROR,
   isResponse,
 } from "../wire/aoe.ts";
-import { ATA_COMMAND_STATUS, ATA_FEATURE_ERROR, ATA_HEADER_BYTES } from "../wire/ata.ts";
+import {
+  ATA_COMMAND_STATUS,
+  ATA_FEATURE_ERROR,
+  ATA_HEADER_BYTES,
+  SECTOR_BYTES,
+} from "../wire/ata.ts";
 import { readUint16Be, readUint32Be } from "../wire/endian.ts";
 import { ETHERNET_TYPE, ETHERTYPE_AOE } from "../wire/ethernet.ts";
 import type { Identity } from "../wire/identify.ts";
@@ -44,6 +49,7 @@ import {
   LIST_QUEUED,
   OPERATION_FLUSH,
   OPERATION_IDENTIFY,
+  OPERATION_WRITE,
   REQUEST_QUEUED,
 } from "./initiator_requests.ts";
 import { RESULT_CLOSED, RESULT_OK, resultOfAoeError, resultOfAta } from "./initiator_results.ts";
@@ -151,6 +157,12 @@ export class Initiator {
     userTag: number,
   ): boolean {
     const unit = operation === OPERATION_FLUSH || operation === OPERATION_IDENTIFY;
+    const bytes = SECTOR_BYTES *
+      (operation <= OPERATION_WRITE ? sectors : operation === OPERATION_IDENTIFY ? 1 : 0);
+    if (
+      !(operation >= 0 && operation <= OPERATION_IDENTIFY) || !(lba >= 0) || !(sectors >= 0) ||
+      !(payloadAt >= 0) || payloadAt + bytes > this.#state.memory.length
+    ) throw new RangeError(`Operation ${operation} of ${sectors} sectors at ${lba}`);
     const requests = this.#state.requests;
     const index = requests.take(operation, unit ? 0 : lba, unit ? 1 : sectors, payloadAt, userTag);
     if (index === NONE) return false;

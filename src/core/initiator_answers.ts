@@ -163,7 +163,7 @@ function copyRead(
   }
 }
 
-export function receiveIdentity(
+function receiveIdentity(
   state: InitiatorState,
   nowMs: number,
   slot: number,

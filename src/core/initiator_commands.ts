@@ -12,11 +12,11 @@
 
 import { SECTORS_SMALL } from "./initiator_path.ts";
 
-export const SLOT_BITS = 11;
-export const COPY_BITS = 3;
+const SLOT_BITS = 11;
+const COPY_BITS = 3;
 const GENERATION_BITS = 14;
 const SESSION_BITS = 3;
-export const SESSIONS_MAX = 1 << SESSION_BITS;
+const SESSIONS_MAX = 1 << SESSION_BITS;
 /** Copies that one tag can number; the next one takes a new generation. */
 export const COPIES_MAX = 1 << COPY_BITS;
 const SLOTS_MAX = 1 << SLOT_BITS;
@@ -27,7 +27,7 @@ const GENERATION_MASK = (1 << GENERATION_BITS) - 1;
 /** Everything of a tag but the copy. */
 const IDENTITY_MASK = ~((COPIES_MAX - 1) << COPY_SHIFT);
 
-export const COMMAND_FREE = 0;
+const COMMAND_FREE = 0;
 /** Waits for its (next) transmission. */
 export const COMMAND_READY = 1;
 export const COMMAND_FLYING = 2;

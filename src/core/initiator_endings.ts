@@ -19,6 +19,7 @@ import {
   OPERATION_IDENTIFY,
   REQUEST_BLOCKED,
   REQUEST_ENDED,
+  REQUEST_FREE,
   REQUEST_ISSUED,
   REQUEST_QUEUED,
 } from "./initiator_requests.ts";
@@ -119,7 +120,7 @@ export function failRest(state: InitiatorState, request: number, result: number)
 /** A request, in no list and without commands, has ended. */
 export function complete(state: InitiatorState, request: number): void {
   const requests = state.requests;
-  if (requests.operation[request] === OPERATION_FLUSH && requests.state[request] !== 0) {
+  if (requests.operation[request] === OPERATION_FLUSH && requests.state[request] !== REQUEST_FREE) {
     requests.result[request] = state.flushes.ended(
       requests.settled[request]!,
       requests.covered[request]!,
@@ -132,17 +133,20 @@ export function complete(state: InitiatorState, request: number): void {
   if (requests.open === 0) state.deadCheckMs = Infinity;
 }
 
+/** Operation of the request that a command belongs to, or −1. */
 export function requestOperation(state: InitiatorState, slot: number): number {
   const request = state.commands.request[slot]!;
   return request === NO_REQUEST ? NONE : state.requests.operation[request]!;
 }
 
+/** The target has answered, after it had been dead. */
 export function revive(state: InitiatorState): void {
   if (!state.dead) return;
   state.dead = false;
   state.session.tell({ kind: "back" });
 }
 
+/** Ends a command that waits for an answer. */
 export function giveUp(state: InitiatorState, nowMs: number, slot: number, result: number): void {
   const commands = state.commands;
   if (commands.state[slot] === COMMAND_FLYING) {
@@ -163,6 +167,7 @@ export function waits(state: InitiatorState, slot: number): boolean {
     commands.request[slot] !== NO_REQUEST;
 }
 
+/** Ends all requests and their commands. */
 export function failAll(state: InitiatorState, nowMs: number, result: number): void {
   const requests = state.requests;
   for (const list of [LIST_BLOCKED, LIST_QUEUED]) {
@@ -187,9 +192,6 @@ export function refusalOf(
   if (state.dead) return RESULT_TIMEOUT;
   if (operation === OPERATION_FLUSH) return state.flushes.command === 0 ? RESULT_OK : NONE;
   if (operation === OPERATION_IDENTIFY) return NONE;
-  if (operation > OPERATION_IDENTIFY || !(lba >= 0) || !(sectors >= 0)) {
-    throw new RangeError(`Operation ${operation} of ${sectors} sectors at ${lba}`);
-  }
   if (lba + sectors > state.session.sectors) return RESULT_BEYOND_END;
   if (sectors === 0) return RESULT_OK;
   if (operation === OPERATION_DISCARD && state.session.identity?.trim === false) {
@@ -198,6 +200,11 @@ export function refusalOf(
   return NONE;
 }
 
+/**
+ * Gives a command its next generation.
+ *
+ * @param copiesOpen Whether copies under the old one may be on their way.
+ */
 export function renew(state: InitiatorState, slot: number, copiesOpen: boolean): void {
   if (copiesOpen) state.commands.unaccounted[slot] = 1;
   state.commands.renew(slot);

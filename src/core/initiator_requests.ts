@@ -9,6 +9,7 @@ export const OPERATION_DISCARD = 3;
 /** Reads the 512 bytes of IDENTIFY DEVICE into the caller's memory. */
 export const OPERATION_IDENTIFY = 4;
 
+/** Not in use; also a request that ended where it began. */
 export const REQUEST_FREE = 0;
 /** In the queue: some of it is not yet a command. */
 export const REQUEST_QUEUED = 1;

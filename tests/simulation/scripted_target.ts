@@ -152,7 +152,8 @@ export class ScriptedTarget {
     if ((request[AOE_VERSION_FLAGS]! & FLAG_RESPONSE) !== 0) return undefined;
     if (readUint16Be(request, AOE_SHELF) !== shelf || request[AOE_SLOT] !== slot) return undefined;
     // What the request leaves in the buffer goes out with the answer.
-    const frame = new Uint8Array(ATA_DATA + 256 * SECTOR_BYTES);
+    const sectors = Math.max(1, request[ATA_SECTOR_COUNT]!);
+    const frame = new Uint8Array(Math.max(request.length + 64, ATA_DATA + sectors * SECTOR_BYTES));
     frame.set(request);
     turnIntoResponse(frame, 0, mac, shelf, slot, 0);
     if (request[AOE_COMMAND] === COMMAND_CONFIG) {
