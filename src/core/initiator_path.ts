@@ -132,6 +132,12 @@ export class Path {
     if (grown && this.state === PATH_UP) this.#wantLarge(nowMs);
   }
 
+  /** The interface carries no more than this any longer; more is found out by the next answer. */
+  limit(sectorsMax: number): void {
+    this.sectorsMax = Math.max(1, Math.min(this.sectorsMax, sectorsMax));
+    this.sectors = Math.min(this.sectors, this.sectorsMax);
+  }
+
   /** A probe was answered by the right disk: commands may use the path. */
   up(nowMs: number): void {
     this.state = PATH_UP;

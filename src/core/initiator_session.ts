@@ -35,7 +35,7 @@ export interface Interface {
   /** The loop's number of it. */
   readonly index: number;
   /** Its own MAC, six bytes. */
-  readonly mac: Uint8Array;
+  mac: Uint8Array;
   mtu: number;
   /** When the next query config request goes out. */
   queryAtMs: number;
@@ -90,11 +90,15 @@ export class Session {
     return this.#events.shift();
   }
 
-  /** Adds an interface, or takes its new MTU. */
+  /** Adds an interface, or takes its new MAC and MTU. */
   setInterface(nowMs: number, index: number, mac: Uint8Array, mtu: number): void {
     const known = this.interfaces.find((known) => known.index === index);
     if (known !== undefined) {
+      known.mac = mac.slice(0, 6);
       known.mtu = mtu;
+      for (const path of this.paths) {
+        if (path.interfaceIndex === index) path.limit(sectorsPerFrame(mtu));
+      }
       known.queryAtMs = nowMs;
       known.queryWaitMs = QUERY_MIN_MS;
       return;

@@ -97,6 +97,19 @@ Deno.test("initiator: a read is split to the frame size, and lands where the cal
   assertEquals(peer.memory[4095], 0);
 });
 
+Deno.test("initiator: a smaller MTU is obeyed at once, a larger one once it is known to carry", () => {
+  const peer = connected();
+  peer.initiator.setInterface(peer.nowMs, 4, OWN_MAC, 1500);
+  submit(peer, OPERATION_READ, 0, 4);
+  const [query, ...reads] = peer.sent();
+  assertEquals(query!.bytes[19], 1);
+  assertEquals(reads.map(({ bytes }) => bytes[26]), [2, 2]);
+  peer.serve();
+  peer.initiator.setInterface(peer.nowMs, 4, OWN_MAC, 9000);
+  peer.serve();
+  assertEquals(peer.initiator.paths[0]!.sectors, 17);
+});
+
 Deno.test("initiator: a write is a header and the caller's own memory", () => {
   const peer = connected();
   for (let i = 0; i < 1024; i++) peer.memory[4096 + i] = i;
