@@ -152,19 +152,33 @@ export function truncateFile(fd: number, bytes: number): void {
 /**
  * Reads at an offset into the memory that iovecs describe.
  *
+ * @param offsets The offset stands in `offsets[place]`. A 64-bit parameter takes a BigInt only on
+ * the compiled call path; the one made here is all the garbage there is.
  * @returns Bytes read, 0 at the end of the file, or −errno.
  */
-export function readAt(fd: number, iovecs: Pointer, count: number, offset: bigint): number {
-  return resultOf(libc.preadv(fd, iovecs, count, offset));
+export function readAt(
+  fd: number,
+  iovecs: Pointer,
+  count: number,
+  offsets: BigInt64Array,
+  place: number,
+): number {
+  return resultOf(libc.preadv(fd, iovecs, count, offsets[place]!));
 }
 
 /**
- * Writes at an offset from the memory that iovecs describe.
+ * Writes at an offset, as in `readAt`, from the memory that iovecs describe.
  *
  * @returns Bytes written, or −errno.
  */
-export function writeAt(fd: number, iovecs: Pointer, count: number, offset: bigint): number {
-  return resultOf(libc.pwritev(fd, iovecs, count, offset));
+export function writeAt(
+  fd: number,
+  iovecs: Pointer,
+  count: number,
+  offsets: BigInt64Array,
+  place: number,
+): number {
+  return resultOf(libc.pwritev(fd, iovecs, count, offsets[place]!));
 }
 
 /** Puts everything written onto stable storage; 0 or −errno. */

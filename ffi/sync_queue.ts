@@ -50,12 +50,12 @@ export class SyncQueue {
   read(tag: number, fd: number, address: number, bytes: number, offset: number): void {
     this.#arena.setAddress(this.#iovec, address);
     this.#arena.u32[(this.#iovec >>> 2) + 2] = bytes;
-    this.#done(tag, readAt(fd, this.#iovecPointer, 1, this.#bigOffset(offset)));
+    this.#done(tag, readAt(fd, this.#iovecPointer, 1, this.#arena.i64, this.#place(offset)));
   }
 
   /** See `IoUring.readVectors`. */
   readVectors(tag: number, fd: number, iovecs: number, count: number, offset: number): void {
-    this.#done(tag, readAt(fd, this.#baseOf(iovecs), count, this.#bigOffset(offset)));
+    this.#done(tag, readAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, this.#place(offset)));
   }
 
   /** See `IoUring.write`. */
@@ -67,7 +67,7 @@ export class SyncQueue {
     offset: number,
     stable: boolean,
   ): void {
-    const written = writeAt(fd, this.#baseOf(iovecs), count, this.#bigOffset(offset));
+    const written = writeAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, this.#place(offset));
     const synced = stable && written >= 0 ? syncFile(fd) : 0;
     this.#done(tag, synced < 0 ? synced : written);
   }
@@ -104,8 +104,9 @@ export class SyncQueue {
     this.inFlight++;
   }
 
-  #bigOffset(offset: number): bigint {
+  /** Stores a file offset as 64 bits; its place in the arena. */
+  #place(offset: number): number {
     this.#arena.setAddress(this.#offset, offset);
-    return this.#arena.i64[this.#offset >>> 3]!;
+    return this.#offset >>> 3;
   }
 }

@@ -1,6 +1,8 @@
 // The frames of one worker: one arena, carved at start. The frame is the request: it is received
 // here, the disk reads and writes right behind its header, and the response leaves from the same
 // bytes. Beside each frame stand the few facts about the command in it, in tables by its number.
+// Offsets and addresses are handed on as such numbers: V8 boxes a double at every call that it does
+// not inline, and a box for each frame is garbage.
 
 import type { Arena } from "../../ffi/arena.ts";
 import { ATA_DATA } from "../wire/ata.ts";
@@ -18,6 +20,9 @@ export class FramePool {
   /** The whole arena; a frame starts at `start(frame)`. */
   readonly bytes: Uint8Array;
 
+  /** Time of the worker's turn in milliseconds. */
+  nowMs = 0;
+
   // The command in each frame.
   readonly exportOf: Uint16Array;
   readonly linkOf: Uint8Array;
@@ -25,6 +30,8 @@ export class FramePool {
   readonly sectors: Uint16Array;
   /** Byte offset in the backing file, and bytes still to transfer from `progress` on. */
   readonly offset: Float64Array;
+  /** Address that an answer's data are gathered from. */
+  readonly gatherAddress: Float64Array;
   readonly byteCount: Int32Array;
   /** Bytes already transferred of a command that the disk did in part; the range of a TRIM. */
   readonly progress: Int32Array;
@@ -55,6 +62,7 @@ export class FramePool {
     this.operation = new Uint8Array(count);
     this.sectors = new Uint16Array(count);
     this.offset = new Float64Array(count);
+    this.gatherAddress = new Float64Array(count);
     this.byteCount = new Int32Array(count);
     this.progress = new Int32Array(count);
     this.flags = new Uint8Array(count);
@@ -84,14 +92,14 @@ export class FramePool {
     return this.#first + frame * this.#stride;
   }
 
-  /** Address of a frame's first byte. */
-  address(frame: number): number {
-    return this.arena.address + this.#first + frame * this.#stride;
-  }
-
   /** Lets a ring keep the frames' pages pinned. */
   register(queue: { registerBuffer(arena: Arena, at: number, bytes: number): void }): void {
     queue.registerBuffer(this.arena, this.#first, this.count * this.#stride);
+  }
+
+  /** Address of a frame's first byte. */
+  address(frame: number): number {
+    return this.arena.address + this.#first + frame * this.#stride;
   }
 
   /** Takes a frame; −1 when there is none. The one given back last comes first, as it is warm. */
@@ -148,10 +156,10 @@ export class VectorTable {
     return this.#used + count <= this.#capacity;
   }
 
-  /** Adds an iovec. */
-  add(address: number, bytes: number): void {
+  /** Adds an iovec for memory at an offset of the arena. */
+  add(memoryAt: number, bytes: number): void {
     const at = this.#at + this.#used++ * IOVEC_BYTES;
-    this.#arena.setAddress(at, address);
+    this.#arena.setAddress(at, this.#arena.address + memoryAt);
     this.#arena.u32[(at >>> 2) + 2] = bytes;
     this.#arena.u32[(at >>> 2) + 3] = 0;
   }
@@ -159,6 +167,11 @@ export class VectorTable {
   /** Address of iovec `i`. */
   address(i: number): number {
     return this.#arena.address + this.#at + i * IOVEC_BYTES;
+  }
+
+  /** Pointer to iovec `i`. */
+  pointer(i: number): Deno.PointerValue {
+    return this.#pointers[i]!;
   }
 
   /** Pointer to the iovec at an address that `address` gave. */

@@ -39,8 +39,8 @@ export class TargetAnswers {
     link.enqueue(frame, length);
   }
 
-  /** Answers a read with data gathered from `address` as the frame is sent. */
-  answerGathered(ex: TargetExport, frame: number, address: number, bytes: number): void {
+  /** Answers a read with data gathered from `pool.gatherAddress` as the frame is sent. */
+  answerGathered(ex: TargetExport, frame: number, bytes: number): void {
     const pool = this.#pool;
     const link = this.#links[pool.linkOf[frame]!]!;
     ex.target.complete(
@@ -52,7 +52,7 @@ export class TargetAnswers {
       OUTCOME_DONE,
     );
     pool.flags[frame] = FLAG_GATHERED;
-    link.enqueueGathered(frame, ATA_DATA, address, bytes);
+    link.enqueueGathered(frame, ATA_DATA, bytes);
     this.#counters.addTo(ex.index, COUNT_READS, 1);
     this.#counters.addTo(ex.index, COUNT_GATHERED, 1);
     this.#counters.addTo(ex.index, COUNT_READ_BYTES, bytes);

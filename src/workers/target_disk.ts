@@ -43,8 +43,6 @@ const MERGE_BYTES_MAX = 512 * 1024;
 
 /** Disk work of one worker. */
 export class DiskWork {
-  /** Time of this turn, for what is remembered about the page cache. */
-  nowMs = 0;
   readonly #arena: Arena;
   readonly #pool: FramePool;
   readonly #bytes: Uint8Array;
@@ -111,9 +109,8 @@ export class DiskWork {
     const offset = pool.offset[frame]! + pool.progress[frame]!;
     const bytes = pool.byteCount[frame]! - pool.progress[frame]!;
     if (operation === OPERATION_READ && (pool.flags[frame]! & FLAG_ALONE) === 0) {
-      const address = ex.gather(offset, bytes, this.nowMs);
-      if (address !== 0) {
-        this.#answers.answerGathered(ex, frame, address, bytes);
+      if (ex.gather(pool, frame, bytes)) {
+        this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
     }
@@ -173,50 +170,48 @@ export class DiskWork {
     const operation = this.#mergeOperation;
     const offset = pool.offset[first]! + pool.progress[first]!;
     const buffered = (pool.flags[first]! & FLAG_BUFFERED) !== 0;
-    const fd = buffered ? ex.config.fd : ex.fdFor(offset, this.#mergeBytes);
+    const fd = buffered ? ex.config.fd : ex.fdFor(pool, first, this.#mergeBytes);
     if (operation !== OPERATION_WRITE && count === 1) {
       const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
       this.#queue.read(first, fd, address, this.#mergeBytes, offset);
       return;
     }
-    if (!this.#vectors.fits(count)) {
-      this.#queue.submit();
-      this.#vectors.clear();
-    }
+    while (!this.#vectors.fits(count)) this.submit();
     const vector = this.#vectors.used;
     for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
       const done = pool.progress[frame]!;
-      this.#vectors.add(pool.address(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
+      this.#vectors.add(pool.start(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
     }
-    const iovecs = this.#vectors.address(vector);
     if (operation !== OPERATION_WRITE) {
-      this.#queue.readVectors(first, fd, iovecs, count, offset);
-    } else if (fd === ex.config.fd && ex.writesInline(offset, this.#mergeBytes, this.nowMs)) {
-      this.#writeInline(ex, first, iovecs, count, offset);
+      this.#queue.readVectors(first, fd, this.#vectors.address(vector), count, offset);
+    } else if (fd === ex.config.fd && ex.writesInline(pool, first, this.#mergeBytes)) {
+      this.#writeInline(ex, first, vector, count);
     } else {
       ex.dirty = true;
       // A few writes are quicker made stable one by one; many share an fdatasync.
       const alone = (pool.flags[first]! & FLAG_STABLE) !== 0 && count === 1 &&
         ex.writesLastTurn <= SYNC_INLINE_MAX && ex.writesThisTurn <= SYNC_INLINE_MAX;
       if (alone) pool.flags[first] = pool.flags[first]! | FLAG_ALREADY_STABLE;
-      this.#queue.write(first, fd, iovecs, count, offset, alone);
+      this.#queue.write(first, fd, this.#vectors.address(vector), count, offset, alone);
     }
   }
 
-  #writeInline(
-    ex: TargetExport,
-    first: number,
-    iovecs: number,
-    count: number,
-    offset: number,
-  ): void {
+  #writeInline(ex: TargetExport, first: number, vector: number, count: number): void {
     ex.dirty = true;
-    this.#arena.setAddress(this.#offsetAt, offset);
-    const wide = this.#arena.i64[this.#offsetAt >>> 3]!;
+    const offset = this.#pool.offset[first]! + this.#pool.progress[first]!;
+    const high = Math.floor(offset / 0x100000000);
+    this.#arena.u32[this.#offsetAt >>> 2] = offset - high * 0x100000000;
+    this.#arena.u32[(this.#offsetAt >>> 2) + 1] = high;
     // Only a neighbour can suffer from a slow disk; alone, the clock is not worth reading.
     const watched = this.#exports.length > 1;
     const startedMs = watched ? this.#clock.nowMs() : 0;
-    const result = writeAt(ex.config.fd, this.#vectors.pointerAt(iovecs), count, wide);
+    const result = writeAt(
+      ex.config.fd,
+      this.#vectors.pointer(vector),
+      count,
+      this.#arena.i64,
+      this.#offsetAt >>> 3,
+    );
     if (watched) ex.noteInlineWrite(startedMs, this.#clock.nowMs());
     this.#complete(ex, first, result);
     if (this.#queue.inFlight === 0) this.#vectors.clear();
@@ -225,7 +220,8 @@ export class DiskWork {
   /** Gives queued work to the kernel. */
   submit(): void {
     this.#queue.submit();
-    this.#vectors.clear();
+    // What the kernel has not taken yet still points at its iovecs.
+    if (this.#queue.queued === 0) this.#vectors.clear();
   }
 
   /** Takes what the disk has finished; returns how many operations. */
@@ -308,7 +304,10 @@ export class DiskWork {
     } else if (operation === OPERATION_TRIM) {
       this.#counters.addTo(ex.index, COUNT_TRIMS, 1);
     }
-    if ((pool.flags[frame]! & (FLAG_STABLE | FLAG_ALREADY_STABLE)) === FLAG_STABLE) {
+    // The cache may have been switched off while the disk worked.
+    const changes = operation === OPERATION_WRITE || operation === OPERATION_TRIM;
+    const stable = changes && (ex.drive.stableWrites || (pool.flags[frame]! & FLAG_STABLE) !== 0);
+    if (stable && (pool.flags[frame]! & FLAG_ALREADY_STABLE) === 0) {
       ex.waitingForSync.push(frame);
     } else {
       this.#answers.answer(ex, frame, OUTCOME_DONE);

@@ -13,6 +13,7 @@ import {
   ChunkMemory,
   SegmentChoice,
 } from "../core/residency.ts";
+import type { FramePool } from "./frame_pool.ts";
 import { FIRMWARE_VERSION, Target } from "../core/target.ts";
 
 /** Bytes of a mapped segment. */
@@ -137,40 +138,35 @@ export class TargetExport {
   }
 
   /** The descriptor for a transfer: O_DIRECT where it is wanted and the range is aligned. */
-  fdFor(offset: number, bytes: number): number {
+  fdFor(pool: FramePool, frame: number, bytes: number): number {
     const { directFd, directAlignment, fd } = this.config;
-    if (directFd < 0 || offset % directAlignment !== 0 || bytes % directAlignment !== 0) return fd;
-    return directFd;
+    if (directFd < 0) return fd;
+    const offset = pool.offset[frame]! + pool.progress[frame]!;
+    return offset % directAlignment !== 0 || bytes % directAlignment !== 0 ? fd : directFd;
   }
 
-  /** Address where a range of the file can be gathered from memory at once; 0 when it cannot. */
-  gather(offset: number, bytes: number, nowMs: number): number {
+  /**
+   * Whether the data of a command can be gathered from memory at once; if so, their address is in
+   * `pool.gatherAddress`.
+   */
+  gather(pool: FramePool, frame: number, bytes: number): boolean {
+    const offset = pool.offset[frame]! + pool.progress[frame]!;
     const place = this.#mappedPlace(offset, bytes);
-    if (place < 0) return 0;
-    const first = Math.floor(offset / CHUNK_BYTES);
-    const last = Math.floor((offset + bytes - 1) / CHUNK_BYTES);
-    if (!this.#chunkResident(first, place, nowMs)) return 0;
-    if (last !== first && !this.#chunkResident(last, place, nowMs)) return 0;
-    return this.#segments!.address(place) + (offset % SEGMENT_BYTES);
+    if (place < 0 || !this.#resident(offset, bytes, place, pool.nowMs)) return false;
+    pool.gatherAddress[frame] = this.#segments!.address(place) + (offset % SEGMENT_BYTES);
+    return true;
   }
 
   /**
    * Whether a buffered write can be carried out in place without waiting for the disk: whole
    * pages never need reading first, and the others only when they are not in memory.
    */
-  writesInline(offset: number, bytes: number, nowMs: number): boolean {
-    if (this.config.directFd >= 0 || nowMs < this.#asynchronousUntil) return false;
+  writesInline(pool: FramePool, frame: number, bytes: number): boolean {
+    if (this.config.directFd >= 0 || pool.nowMs < this.#asynchronousUntil) return false;
+    const offset = pool.offset[frame]! + pool.progress[frame]!;
     if (offset % 4096 === 0 && bytes % 4096 === 0) return true;
     const place = this.#mappedPlace(offset, bytes);
-    if (place < 0) return true;
-    const first = Math.floor(offset / CHUNK_BYTES);
-    const last = Math.floor((offset + bytes - 1) / CHUNK_BYTES);
-    if (
-      this.#chunkResident(first, place, nowMs) &&
-      (last === first || this.#chunkResident(last, place, nowMs))
-    ) {
-      return true;
-    }
+    if (place < 0 || this.#resident(offset, bytes, place, pool.nowMs)) return true;
     const within = offset % SEGMENT_BYTES;
     const page = within - within % 4096;
     return this.#segments!.resident(place, page, within + bytes - page);
@@ -179,6 +175,12 @@ export class TargetExport {
   /** Notes how long an inline write took: a disk that hangs must not hang its neighbours twice. */
   noteInlineWrite(startedMs: number, endedMs: number): void {
     if (endedMs - startedMs > SLOW_WRITE_MS) this.#asynchronousUntil = endedMs + SLOW_FOR_MS;
+  }
+
+  /** Remembers how many writes a turn of the loop had. */
+  endTurn(): void {
+    this.writesLastTurn = this.writesThisTurn;
+    this.writesThisTurn = 0;
   }
 
   /**
@@ -224,6 +226,14 @@ export class TargetExport {
     const taken = this.#choice.offer(segment);
     if (taken >= 0) this.#segments.map(taken, segment);
     return taken;
+  }
+
+  /** Whether the chunks that a range begins and ends in are known to be in memory. */
+  #resident(offset: number, bytes: number, place: number, nowMs: number): boolean {
+    const first = Math.floor(offset / CHUNK_BYTES);
+    const last = Math.floor((offset + bytes - 1) / CHUNK_BYTES);
+    return this.#chunkResident(first, place, nowMs) &&
+      (last === first || this.#chunkResident(last, place, nowMs));
   }
 
   #chunkResident(chunk: number, place: number, nowMs: number): boolean {

@@ -146,15 +146,11 @@ export class TargetLink {
     this.#sendingFrames[this.#sendEnd++] = frame;
   }
 
-  /** Puts an answer in line whose data lie elsewhere. */
-  enqueueGathered(frame: number, headerBytes: number, address: number, bytes: number): void {
-    this.#sending.setTwo(
-      this.#sendEnd,
-      this.#pool.address(frame),
-      headerBytes,
-      address,
-      bytes,
-    );
+  /** Puts an answer in line whose data lie at `pool.gatherAddress`. */
+  enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
+    const pool = this.#pool;
+    const address = pool.gatherAddress[frame]!;
+    this.#sending.setTwo(this.#sendEnd, pool.address(frame), headerBytes, address, bytes);
     this.#sendingFrames[this.#sendEnd++] = frame;
   }
 

@@ -47,7 +47,8 @@ export class GroupCommit {
 
   /** Starts an fdatasync where answers wait for one; all that wait share it. */
   start(): void {
-    for (const ex of this.#exports) {
+    for (let i = 0; i < this.#exports.length; i++) {
+      const ex = this.#exports[i]!;
       if (ex.syncUnderWay || ex.waitingForSync.size === 0) continue;
       const waiting = ex.waitingForSync;
       ex.waitingForSync = ex.syncing;
@@ -93,7 +94,8 @@ export class GroupCommit {
 
   /** Whether answers wait for an fdatasync that has not been started. */
   get wanted(): boolean {
-    for (const ex of this.#exports) {
+    for (let i = 0; i < this.#exports.length; i++) {
+      const ex = this.#exports[i]!;
       if (!ex.syncUnderWay && ex.waitingForSync.size > 0) return true;
     }
     return false;

@@ -83,7 +83,8 @@ export function runTarget(config: TargetJobConfig, post: (message: TargetMessage
   new TargetWorker(config, post).run();
 }
 
-class TargetWorker {
+/** A target thread's parts; `run` is its life, `turn` and `stop` are for who leads it step by step. */
+export class TargetWorker {
   readonly #config: TargetJobConfig;
   readonly #post: (message: TargetMessage) => void;
   readonly #control: Int32Array;
@@ -189,7 +190,13 @@ class TargetWorker {
         this.#keepHouse(nowMs);
       }
     }
-    this.#stop();
+    this.stop();
+  }
+
+  /** Does what can be done without waiting; see `TargetLoop.turn`. */
+  turn(): number {
+    for (const link of this.#links) link.readable = true;
+    return this.#loop.turn(true);
   }
 
   /** With --poll: looks again and again for a while; true when something came. */
@@ -197,8 +204,7 @@ class TargetWorker {
     if (this.#config.pollUs === 0) return false;
     const untilMs = this.#clock.nowMs() + this.#config.pollUs / 1000;
     do {
-      for (const link of this.#links) link.readable = true;
-      if (this.#loop.turn(true) > 0) return true;
+      if (this.turn() > 0) return true;
     } while (this.#clock.nowMs() < untilMs);
     return false;
   }
@@ -261,7 +267,7 @@ class TargetWorker {
   }
 
   /** Answers what has arrived, waits for the disks, syncs, closes. */
-  #stop(): void {
+  stop(): void {
     const startMs = this.#clock.nowMs();
     for (const link of this.#links) link.readable = true;
     while (this.#clock.nowMs() < startMs + STOP_RECEIVE_MS && this.#loop.turn(true) > 0);

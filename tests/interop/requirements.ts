@@ -73,7 +73,7 @@ const root: Requirement = {
 export function interopTest(
   name: string,
   needs: readonly (Tool | Requirement)[],
-  body: () => Promise<void>,
+  body: () => void | Promise<void>,
 ): void {
   const requirements = [root, tool("ip"), ...needs.map((n) => typeof n === "string" ? tool(n) : n)];
   const missing = requirements.filter((requirement) => !requirement.present())

@@ -1,0 +1,170 @@
+// A target thread and an initiator's socket in one thread, on the loopback interface of a namespace
+// of their own: the real loop, ring, socket and file, led step by step.
+
+import { Arena } from "../../ffi/arena.ts";
+import { openFile } from "../../ffi/files.ts";
+import { MessageTable } from "../../ffi/message_table.ts";
+import { listInterfaces } from "../../ffi/netlink.ts";
+import { PacketSocket } from "../../ffi/packet_socket.ts";
+import { openEvent } from "../../ffi/poll.ts";
+import { COMMAND_ATA, readTag, writeAoeHeader } from "./loopback_frames.ts";
+import { ATA_DATA, ATA_FLAG_LBA48, SECTOR_BYTES, writeAtaRequest } from "../../src/wire/ata.ts";
+import { ETHERTYPE_AOE } from "../../src/wire/ethernet.ts";
+import { initiatorFilter } from "../../src/wire/filter.ts";
+import { TargetCounters } from "../../src/workers/target_counters.ts";
+import type { ExportConfig } from "../../src/workers/target_export.ts";
+import { TargetWorker } from "../../src/workers/target_worker.ts";
+import type { TargetMessage } from "../../src/workers/target_worker.ts";
+
+const FRAMES = 64;
+const FRAME_BYTES = 12288;
+
+/** How the target is made. */
+export interface LoopbackOptions {
+  readonly uring: boolean;
+  readonly direct?: boolean;
+  readonly sync?: boolean;
+  readonly mapBytes?: number;
+}
+
+/** One ATA command to send. */
+export interface Request {
+  readonly command: number;
+  readonly feature?: number;
+  readonly sector: number;
+  readonly sectors: number;
+  readonly data?: Uint8Array;
+}
+
+/** One answer. */
+export interface Answer {
+  readonly tag: number;
+  readonly status: number;
+  readonly error: number;
+  readonly data: Uint8Array;
+}
+
+/** A target for one file, and a socket that speaks to it. Inside `inOwnNetwork` only. */
+export class LoopbackTarget {
+  readonly counters: TargetCounters;
+  readonly messages: TargetMessage[] = [];
+  readonly #worker: TargetWorker;
+  readonly #socket: PacketSocket;
+  readonly #arena = new Arena(2 * FRAMES * FRAME_BYTES + 65536);
+  readonly #sending = new MessageTable(this.#arena, FRAMES, 1);
+  readonly #receiving = new MessageTable(this.#arena, FRAMES, 1);
+  readonly #sent = this.#arena.allocate(FRAMES * FRAME_BYTES);
+  readonly #received = this.#arena.allocate(FRAMES * FRAME_BYTES);
+
+  constructor(path: string, options: LoopbackOptions) {
+    const counters = TargetCounters.allocate(1);
+    this.counters = new TargetCounters(counters);
+    this.#worker = new TargetWorker({
+      interfaces: ["lo"],
+      exports: [exportOf(path, options)],
+      buffers: 64,
+      macs: [],
+      uring: options.uring,
+      pollUs: 0,
+      mapBytes: options.mapBytes ?? 64 * 2 ** 20,
+      controlEvent: openEvent(),
+      control: new SharedArrayBuffer(4),
+      counters,
+    }, (message) => this.messages.push(message));
+    const lo = listInterfaces().find((link) => link.loopback)!.index;
+    this.#socket = new PacketSocket(lo, {
+      etherType: ETHERTYPE_AOE,
+      filter: initiatorFilter(),
+      bufferBytes: 8 << 20,
+    });
+    for (let i = 0; i < FRAMES; i++) {
+      const address = this.#arena.address + this.#received + i * FRAME_BYTES;
+      this.#receiving.setOne(i, address, FRAME_BYTES);
+    }
+  }
+
+  /** Puts request `i` of a batch into its frame. */
+  prepare(i: number, tag: number, request: Request): void {
+    const at = this.#sent + i * FRAME_BYTES;
+    const view = this.#arena.bytes;
+    view.fill(0, at, at + 60);
+    writeAoeHeader(view, at, COMMAND_ATA, tag);
+    writeAtaRequest(view, at, {
+      flags: ATA_FLAG_LBA48,
+      feature: request.feature ?? 0,
+      count: request.sectors,
+      command: request.command,
+      lba: request.sector,
+    });
+    if (request.data !== undefined) view.set(request.data, at + ATA_DATA);
+    const bytes = Math.max(60, ATA_DATA + (request.data?.length ?? 0));
+    this.#sending.setOne(i, this.#arena.address + at, bytes);
+  }
+
+  /** Sends the first `count` prepared requests in one batch. */
+  send(count: number): void {
+    if (this.#socket.send(this.#sending, 0, count) !== count) throw new Error("Not all was sent");
+  }
+
+  /** Lets the target do what it can; the number of things done. */
+  turn(): number {
+    return this.#worker.turn();
+  }
+
+  /** Takes answers that have arrived, without looking at them; how many. */
+  skip(): number {
+    return this.#socket.receive(this.#receiving, FRAMES);
+  }
+
+  /** Takes answers that have arrived. */
+  receive(): Answer[] {
+    const count = this.#socket.receive(this.#receiving, FRAMES);
+    return Array.from({ length: count }, (_, i) => {
+      const at = this.#received + i * FRAME_BYTES;
+      const view = this.#arena.bytes;
+      return {
+        tag: readTag(view, at),
+        status: view[at + 27]!,
+        error: view[at + 25]!,
+        data: view.slice(at + ATA_DATA, at + this.#receiving.length(i)),
+      };
+    });
+  }
+
+  /** Sends a batch and turns until every request of it is answered; answers by tag. */
+  exchange(requests: readonly Request[]): Map<number, Answer> {
+    requests.forEach((request, i) => this.prepare(i, i, request));
+    this.send(requests.length);
+    const answers = new Map<number, Answer>();
+    for (let turns = 0; answers.size < requests.length; turns++) {
+      if (turns > 1e6) throw new Error(`${requests.length - answers.size} requests have no answer`);
+      this.turn();
+      for (const answer of this.receive()) answers.set(answer.tag, answer);
+    }
+    return answers;
+  }
+
+  close(): void {
+    this.#worker.stop();
+    this.#socket.close();
+  }
+}
+
+function exportOf(path: string, options: LoopbackOptions): ExportConfig {
+  return {
+    shelf: 1,
+    slot: 1,
+    path,
+    fd: openFile(path, { readOnly: false }),
+    directFd: options.direct === true ? openFile(path, { readOnly: false, direct: true }) : -1,
+    directAlignment: SECTOR_BYTES,
+    offsetBytes: 0,
+    lengthBytes: undefined,
+    readOnly: false,
+    sync: options.sync === true,
+    trim: true,
+    physicalSectorBytes: 4096,
+    rotational: false,
+    serial: "loopback",
+  };
+}
