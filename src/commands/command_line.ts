@@ -6,6 +6,7 @@ import { formatMessage, message } from "@optique/core/message";
 import { map } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
+import { checkParser, runCheck } from "./check.ts";
 import { configParser, runConfig } from "./config.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
@@ -37,6 +38,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   stat: bind(statParser, runStat),
   identify: bind(identifyParser, runIdentify),
   ping: bind(pingParser, runPing),
+  check: bind(checkParser, runCheck),
   config: bind(configParser, runConfig),
   mask: bind(maskParser, runMask),
   reserve: bind(reserveParser, runReserve),

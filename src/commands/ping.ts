@@ -117,7 +117,12 @@ function printSummary(name: string, paths: readonly PingSummary[]): void {
 
 function jsonOf(address: string, event: PingEvent): Record<string, unknown> {
   const { ms, refusal, ...rest } = event;
-  return { address, ...rest, ms: ms ?? null, ...refusal === undefined ? {} : { refusal } };
+  return {
+    address,
+    ...rest,
+    ms: ms === undefined ? null : Number(ms.toFixed(3)),
+    ...refusal === undefined ? {} : { refusal },
+  };
 }
 
 function jsonSummary(address: string, summary: PingSummary): Record<string, unknown> {

@@ -3,7 +3,7 @@
 /** How many are remembered for median and percentile: the latest, so that a ping may run for ever. */
 const REMEMBERED_MAX = 100_000;
 
-/** What round trips come to, in milliseconds. */
+/** What round trips come to, in milliseconds with three places. */
 export interface RoundTripSummary {
   readonly count: number;
   readonly minMs: number;
@@ -32,10 +32,10 @@ export class RoundTrips {
     const sorted = Float64Array.from(this.#latest).sort();
     return {
       count: this.#count,
-      minMs: this.#minMs,
-      medianMs: percentile(sorted, 0.5),
-      p99Ms: percentile(sorted, 0.99),
-      maxMs: this.#maxMs,
+      minMs: toMicroseconds(this.#minMs),
+      medianMs: toMicroseconds(percentile(sorted, 0.5)),
+      p99Ms: toMicroseconds(percentile(sorted, 0.99)),
+      maxMs: toMicroseconds(this.#maxMs),
     };
   }
 }
@@ -43,4 +43,9 @@ export class RoundTrips {
 /** The smallest value that so large a part of all does not exceed (nearest rank). */
 function percentile(sorted: Float64Array, part: number): number {
   return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)]!;
+}
+
+/** The clock tells no more. */
+function toMicroseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
 }
