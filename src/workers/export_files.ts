@@ -110,6 +110,7 @@ export function openExport(
           : Math.max(SECTOR_BYTES, status.physicalBlockBytes),
         rotational: queue !== undefined && readNumber(`${queue}/rotational`) === 1,
         serial: serialOf(address, path),
+        incarnation: incarnation(),
       },
     };
   } catch (error) {
@@ -215,8 +216,8 @@ function readNumber(path: string): number {
 }
 
 /**
- * A serial number that no other export has and that outlives restarts: the address, and a hash
- * (FNV-1a) of the machine and the file's place on it.
+ * A serial number that no other export has and that outlives restarts: the address, and a hash of
+ * the machine and the file's place on it.
  */
 function serialOf(address: Address, path: string): string {
   let machine = Deno.hostname();
@@ -225,12 +226,30 @@ function serialOf(address: Address, path: string): string {
   } catch {
     // The host's name must do.
   }
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(`${machine}\0${Deno.realPathSync(path)}`)) {
-    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  }
+  const hash = hashOf(`${machine}\0${Deno.realPathSync(path)}`);
   const text = formatAddress(address.shelf, address.slot);
   return `${text}-${hash.toString(16).padStart(8, "0")}`;
+}
+
+/**
+ * A number that changes when the page cache may have been lost: with the kernel's boot
+ * (wire/incarnation.ts). Killing this process loses nothing that was answered.
+ */
+function incarnation(): number | undefined {
+  try {
+    return hashOf(Deno.readTextFileSync("/proc/sys/kernel/random/boot_id")) || 1;
+  } catch {
+    return undefined;
+  }
+}
+
+/** FNV-1a, 32 bits. */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(text)) {
+    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  }
+  return hash;
 }
 
 function warningsAbout(path: string, status: FileStatus, options: ExportFileOptions): string[] {

@@ -44,6 +44,8 @@ export interface ExportConfig {
   readonly physicalSectorBytes: number;
   readonly rotational: boolean;
   readonly serial: string;
+  /** See wire/incarnation.ts. */
+  readonly incarnation: number | undefined;
 }
 
 /** Bytes of a file that an export shows, in whole sectors. */
@@ -115,6 +117,7 @@ export class TargetExport {
       physicalSectorBytes: config.physicalSectorBytes,
       rotational: config.rotational,
       serial: config.serial,
+      incarnation: config.incarnation,
       firmware: FIRMWARE_VERSION.toString(16).padStart(4, "0"),
       model: "aoe target",
     });

@@ -166,5 +166,6 @@ function exportOf(path: string, options: LoopbackOptions): ExportConfig {
     physicalSectorBytes: 4096,
     rotational: false,
     serial: "loopback",
+    incarnation: 1,
   };
 }
