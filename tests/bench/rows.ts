@@ -164,8 +164,7 @@ export const rows: readonly Row[] = [
   {
     ...cachedRow,
     name: "exports",
-    title: "Four exports at once, page cache; aoe with two workers, four vblades",
-    peers: ["aoe", "vblade"],
+    title: "Four exports at once, page cache; aoe with two workers, four of the others",
     disks: 4,
     pinned: false,
     serve: { workers: 2 },
