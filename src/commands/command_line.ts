@@ -8,6 +8,8 @@ import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
 import { checkParser, runCheck } from "./check.ts";
 import { configParser, runConfig } from "./config.ts";
+import { runCopy } from "./copy.ts";
+import { copyParser } from "./copy_arguments.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
@@ -42,6 +44,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   config: bind(configParser, runConfig),
   mask: bind(maskParser, runMask),
   reserve: bind(reserveParser, runReserve),
+  copy: bind(copyParser, runCopy),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),
 };
 

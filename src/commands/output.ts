@@ -154,3 +154,29 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string
   }
   return true;
 }
+
+/** One line on stderr that is written again and again; nothing at all when that is no terminal. */
+export class ProgressLine {
+  readonly #shown: boolean;
+  #length = 0;
+
+  /** @param wanted Whether it is to be shown. */
+  constructor(wanted: boolean) {
+    this.#shown = wanted && Deno.stderr.isTerminal();
+  }
+
+  /** Puts a text in the place of the last one. */
+  show(text: string): void {
+    if (!this.#shown) return;
+    const line = text.slice(0, outputWidth() - 1);
+    writeAll(Deno.stderr, `\r${line.padEnd(this.#length)}`);
+    this.#length = line.length;
+  }
+
+  /** Takes the line away, before something else is written. */
+  clear(): void {
+    if (this.#length === 0) return;
+    writeAll(Deno.stderr, `\r${" ".repeat(this.#length)}\r`);
+    this.#length = 0;
+  }
+}

@@ -18,6 +18,7 @@ type Job = (config: any, post: (message: any) => void) => void | Promise<void>;
  */
 const JOBS = {
   target: async () => (await import("./target_worker.ts")).runTarget,
+  initiator: async () => (await import("./initiator_worker.ts")).runInitiator,
 } as const satisfies Record<string, () => Promise<Job>>;
 
 /** What a worker can be started for. */

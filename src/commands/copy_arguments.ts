@@ -1,0 +1,139 @@
+// The command line of `aoe copy`; copy.ts is what it does.
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, message, text } from "@optique/core/message";
+import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
+import { argument, command, option } from "@optique/core/primitives";
+import { choice, float } from "@optique/core/valueparser";
+import type { Address } from "../wire/aoe.ts";
+import { parseAddress } from "../wire/aoe.ts";
+import { interfaceName, jsonFlag, path, seconds, sectorsOrBytes, shortUsage } from "./arguments.ts";
+
+const TIMEOUT_MS_DEFAULT = 3000;
+const DEAD_AFTER_MS_DEFAULT = 180_000;
+
+/** One end: a disk on the network, standard input or output, or a path. */
+export type CopyEndName =
+  | { readonly kind: "address"; readonly address: Address }
+  | { readonly kind: "standard" }
+  | { readonly kind: "path"; readonly path: string };
+
+/** What `aoe copy` was asked to do. */
+export interface CopyOptions {
+  readonly source: CopyEndName;
+  readonly destination: CopyEndName;
+  readonly interfaces: readonly string[];
+  readonly offsetSectors: number;
+  readonly seekSectors: number;
+  readonly lengthBytes: number | undefined;
+  readonly resume: boolean;
+  readonly verify: boolean;
+  readonly sparse: boolean;
+  readonly checksum: "crc32" | "sha256" | "none";
+  readonly uring: boolean;
+  readonly timeoutMs: number;
+  readonly deadAfterMs: number;
+  /** Retransmit after exactly so long; undefined: as the network has it. */
+  readonly retransmitMs: number | undefined;
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+/** `aoe copy SRC DST` */
+export const copyParser = command(
+  "copy",
+  map(
+    object({
+      source: argument(path("SRC"), {
+        description: message`What to copy: SHELF.SLOT, a path, or - for standard input.`,
+      }),
+      destination: argument(path("DST"), {
+        description: message`Where to: SHELF.SLOT, a path, or - for standard output.`,
+      }),
+      interfaces: multiple(
+        option("-i", "--interface", interfaceName(), {
+          description:
+            message`Interface to find the disk on, again for each; all of them share the work. Without it: all Ethernet interfaces that are up.`,
+        }),
+      ),
+      offsetSectors: withDefault(
+        option("--offset", sectorsOrBytes(), {
+          description:
+            message`Begin here in SRC: sectors of 512 bytes, or bytes with K, M, G or T.`,
+        }),
+        0,
+      ),
+      seekSectors: withDefault(
+        option("--seek", sectorsOrBytes(), {
+          description: message`Begin here in DST, in the same units; a file keeps what it has.`,
+        }),
+        0,
+      ),
+      lengthBytes: optional(
+        option("--length", sectorsOrBytes({ min: 1 }), {
+          description: message`Copy only so much, in the same units.`,
+        }),
+      ),
+      resume: option("--resume", {
+        description: message`Go on where the same copy was interrupted.`,
+      }),
+      verify: option("--verify", { description: message`Read DST back, and compare.` }),
+      noSparse: option("--no-sparse", {
+        description:
+          message`Write zeros. Without it runs of zeros are discarded on disks that promise to read zeros then, and left out of files.`,
+      }),
+      checksum: withDefault(
+        option("--checksum", choice(["crc32", "sha256", "none"]), {
+          description:
+            message`What to sum the bytes up with: sha256 is what sha256sum prints and costs a core at 1 GB/s, crc32 is that of gzip and costs nothing (default crc32).`,
+        }),
+        "crc32" as const,
+      ),
+      timeoutMs: withDefault(
+        option("--timeout", seconds({ max: 3600 }), {
+          description: message`How long to look for a disk (default 3).`,
+        }),
+        TIMEOUT_MS_DEFAULT,
+      ),
+      deadAfterMs: withDefault(
+        option("--dead-after", seconds({ max: 86_400 * 365 }), {
+          description: message`Give up a disk that is silent for so long (default 180).`,
+        }),
+        DEAD_AFTER_MS_DEFAULT,
+      ),
+      retransmitMs: optional(
+        option("--retransmit-ms", float({ min: 0.1, max: 60_000, metavar: "MS" }), {
+          description: message`Send again after just so long, however long answers take.`,
+          hidden: true,
+        }),
+      ),
+      noUring: option("--no-uring", { description: message`Do without io_uring.` }),
+      json: jsonFlag(),
+      quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
+    }),
+    ({ source, destination, lengthBytes, noSparse, noUring, ...rest }): CopyOptions => ({
+      ...rest,
+      source: endName(source),
+      destination: endName(destination),
+      lengthBytes: lengthBytes === undefined ? undefined : lengthBytes * 512,
+      sparse: !noSparse,
+      uring: !noUring,
+    }),
+  ),
+  {
+    brief: message`Copy a disk to or from a file, a device or a pipe.`,
+    description:
+      message`Copies between a disk on the network and a file, a block device, a pipe, or another disk. At the end everything is on stable storage. SHELF.SLOT is an address, as in e1.1; write ./e1.1 for a file of that name. The last sector of a disk is filled up with zeros.${lineBreak()}${lineBreak()}After Ctrl-C, or when the disk is lost, it says how far it came, and --resume goes on there: what is known about it is kept beside a file (as DST.aoe-copy), for any other DST in ${
+        text("~/.local/state/aoe")
+      }.${lineBreak()}${lineBreak()}Exit codes: 0 copied, 1 a local file failed, 2 called wrongly, 3 no answer, 4 the disk refused or failed, 5 what was read back differs, 130 interrupted.`,
+    usageLine: shortUsage,
+    footer:
+      message`Examples:${lineBreak()}  aoe copy e1.1 backup.img --verify${lineBreak()}  aoe copy disk.img e1.1 -i eth0 -i eth1${lineBreak()}  aoe copy e1.1 - | zstd > disk.zst`,
+  },
+);
+
+function endName(text: string): CopyEndName {
+  if (text === "-") return { kind: "standard" };
+  const address = parseAddress(text);
+  return address === undefined ? { kind: "path", path: text } : { kind: "address", address };
+}

@@ -1,0 +1,23 @@
+// The initiator's thread: makes the loop and the driver that was asked for, and runs them.
+
+import { CopyDriver } from "./copy_driver.ts";
+import type { CopyConfig, CopyMessage } from "./copy_driver.ts";
+import { InitiatorLoop } from "./initiator_loop.ts";
+import type { InitiatorLoopConfig } from "./initiator_loop.ts";
+
+/** What the thread is started with. */
+export interface InitiatorJobConfig extends InitiatorLoopConfig {
+  readonly use: CopyConfig;
+}
+
+/** What it tells. */
+export type InitiatorMessage = CopyMessage;
+
+/** The job: returns when the driver has nothing more to do. */
+export function runInitiator(
+  config: InitiatorJobConfig,
+  post: (message: InitiatorMessage) => void,
+): void {
+  const loop = new InitiatorLoop(config, CopyDriver.bytes);
+  loop.run(new CopyDriver(loop, config.use, post));
+}
