@@ -30,7 +30,7 @@ const POLL_US_MAX = 1_000_000;
  * Mapped pages of an image count as resident memory of this process, though the page cache holds
  * them anyway: so much keeps it under 150 MB in all.
  */
-const MAP_BYTES_DEFAULT = 64 * 2 ** 20;
+const MAP_BYTES_DEFAULT = 48 * 2 ** 20;
 
 const EXAMPLE = commandLine("aoe serve eth0 1.1 disk.img");
 
@@ -134,7 +134,7 @@ export const serveParser = command(
       mapBytes: withDefault(
         option("--map", byteSize(), {
           description:
-            message`Page cache to keep mapped, for reads of images that hot (default 64M).`,
+            message`Page cache to keep mapped, for reads of images that hot (default 48M).`,
         }),
         MAP_BYTES_DEFAULT,
       ),

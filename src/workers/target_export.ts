@@ -18,10 +18,6 @@ import { FIRMWARE_VERSION, Target } from "../core/target.ts";
 
 /** Bytes of a mapped segment. */
 const SEGMENT_BYTES = 16 * 2 ** 20;
-/** An inline write that took longer than this makes the export's writes asynchronous … */
-const SLOW_WRITE_MS = 50;
-/** … for so long. */
-const SLOW_FOR_MS = 5000;
 
 /** What a worker is told of an export. The descriptors are the main thread's, and stay open. */
 export interface ExportConfig {
@@ -96,7 +92,6 @@ export class TargetExport {
   readonly #choice: SegmentChoice;
   readonly #chunks = new ChunkMemory();
   #fileBytes = 0;
-  #asynchronousUntil = 0;
 
   /**
    * @param options `frames`: of the pool; `segments`: how many may be mapped; 0 for none.
@@ -165,7 +160,7 @@ export class TargetExport {
    * pages never need reading first, and the others only when they are not in memory.
    */
   writesInline(pool: FramePool, frame: number, bytes: number): boolean {
-    if (this.config.directFd >= 0 || pool.nowMs < this.#asynchronousUntil) return false;
+    if (this.config.directFd >= 0) return false;
     const offset = pool.offset[frame]! + pool.progress[frame]!;
     if (offset % 4096 === 0 && bytes % 4096 === 0) return true;
     const place = this.#mappedPlace(offset, bytes);
@@ -173,11 +168,6 @@ export class TargetExport {
     const within = offset % SEGMENT_BYTES;
     const page = within - within % 4096;
     return this.#segments!.resident(place, page, within + bytes - page);
-  }
-
-  /** Notes how long an inline write took: a disk that hangs must not hang its neighbours twice. */
-  noteInlineWrite(startedMs: number, endedMs: number): void {
-    if (endedMs - startedMs > SLOW_WRITE_MS) this.#asynchronousUntil = endedMs + SLOW_FOR_MS;
   }
 
   /** Remembers how many writes a turn of the loop had. */
@@ -205,7 +195,8 @@ export class TargetExport {
 
   /** A block device's size stands still in an open descriptor's inode on some kernels. */
   #currentBytes(): number {
-    const bytes = fileStatus(this.config.fd).bytes;
+    // What is known will do: asking a network file system that hangs would hang this worker.
+    const bytes = fileStatus(this.config.fd, { known: true }).bytes;
     if (bytes !== this.#fileBytes || !this.config.path.startsWith("/dev/")) return bytes;
     try {
       const fd = openFile(this.config.path, { readOnly: true });
