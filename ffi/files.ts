@@ -21,6 +21,7 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 /** Mode of fallocate(2) that makes a range read as zeros and gives its blocks back. */
 export const PUNCH_HOLE = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
 // linux/fs.h
+const RWF_DSYNC = 2;
 const BLKGETSIZE64 = 0x80081272;
 const BLKSSZGET = 0x1268;
 const BLKPBSZGET = 0x127b;
@@ -48,8 +49,8 @@ const libc = openLibc(
     ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
     // int fd, const struct iovec *iov, int iovcnt, off_t offset
     preadv: { parameters: ["i32", "pointer", "i32", "i64"], result: "i32" },
-    // int fd, const struct iovec *iov, int iovcnt, off_t offset
-    pwritev: { parameters: ["i32", "pointer", "i32", "i64"], result: "i32" },
+    // int fd, const struct iovec *iov, int iovcnt, off_t offset, int flags
+    pwritev2: { parameters: ["i32", "pointer", "i32", "i64", "i32"], result: "i32" },
     // int fd
     fdatasync: { parameters: ["i32"], result: "i32" },
     // int fd, int mode, off_t offset, off_t length
@@ -175,6 +176,7 @@ export function readAt(
 /**
  * Writes at an offset, as in `readAt`, from the memory that iovecs describe.
  *
+ * @param stable Return only once the data are on stable storage (RWF_DSYNC).
  * @returns Bytes written, or −errno.
  */
 export function writeAt(
@@ -183,8 +185,9 @@ export function writeAt(
   count: number,
   offsets: BigInt64Array,
   place: number,
+  stable: boolean,
 ): number {
-  return resultOf(libc.pwritev(fd, iovecs, count, offsets[place]!));
+  return resultOf(libc.pwritev2(fd, iovecs, count, offsets[place]!, stable ? RWF_DSYNC : 0));
 }
 
 /** Puts everything written onto stable storage; 0 or −errno. */

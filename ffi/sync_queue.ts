@@ -67,9 +67,8 @@ export class SyncQueue {
     offset: number,
     stable: boolean,
   ): void {
-    const written = writeAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, this.#place(offset));
-    const synced = stable && written >= 0 ? syncFile(fd) : 0;
-    this.#done(tag, synced < 0 ? synced : written);
+    const place = this.#place(offset);
+    this.#done(tag, writeAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, place, stable));
   }
 
   /** See `IoUring.sync`. */
@@ -98,6 +97,7 @@ export class SyncQueue {
   close(): void {}
 
   #done(tag: number, result: number): void {
+    if (this.inFlight === this.#tags.length) throw new RangeError("Completion queue is full");
     const at = (this.#first + this.inFlight) % this.#tags.length;
     this.#tags[at] = tag;
     this.#results[at] = result;

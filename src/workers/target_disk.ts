@@ -192,12 +192,22 @@ export class DiskWork {
       this.#writeInline(ex, first, vector, count);
     } else {
       ex.dirty = true;
-      // A few writes are quicker made stable one by one; many share an fdatasync.
-      const alone = (pool.flags[first]! & FLAG_STABLE) !== 0 && count === 1 &&
-        ex.writesLastTurn <= SYNC_INLINE_MAX && ex.writesThisTurn <= SYNC_INLINE_MAX;
-      if (alone) pool.flags[first] = pool.flags[first]! | FLAG_ALREADY_STABLE;
-      this.#queue.write(first, fd, this.#vectors.address(vector), count, offset, alone);
+      const address = this.#vectors.address(vector);
+      this.#queue.write(first, fd, address, count, offset, this.#makeStable(ex, first, count));
     }
+  }
+
+  /** Whether the disk itself is to make a write stable: a few are quicker so than by fdatasync. */
+  #makeStable(ex: TargetExport, first: number, count: number): boolean {
+    const flags = this.#pool.flags[first]!;
+    if (
+      (flags & FLAG_STABLE) === 0 || count > 1 || ex.writesLastTurn > SYNC_INLINE_MAX ||
+      ex.writesThisTurn > SYNC_INLINE_MAX
+    ) {
+      return false;
+    }
+    this.#pool.flags[first] = flags | FLAG_ALREADY_STABLE;
+    return true;
   }
 
   #writeInline(ex: TargetExport, first: number, vector: number, count: number): void {
@@ -212,6 +222,7 @@ export class DiskWork {
       count,
       this.#arena.i64,
       this.#offsetAt >>> 3,
+      this.#makeStable(ex, first, count),
     );
     this.#complete(ex, first, result);
     if (this.#queue.inFlight === 0) this.#vectors.clear();

@@ -61,7 +61,7 @@ Deno.test("files: written and read at offsets past 4 GiB, in pieces, and past th
     const offset = 2n ** 32n + 512n;
     const offsets = new BigInt64Array([offset, offset + 512n, offset + 1024n]);
     bytes.fill(1, 0, 512).fill(2, 512);
-    assertEquals(writeAt(fd, iovecs, 2, offsets, 0), 1024);
+    assertEquals(writeAt(fd, iovecs, 2, offsets, 0, false), 1024);
     assertEquals([syncFile(fd), fileStatus(fd).bytes], [0, Number(offset) + 1024]);
     bytes.fill(0);
     assertEquals(readAt(fd, iovecs, 2, offsets, 1), 512);
@@ -70,7 +70,7 @@ Deno.test("files: written and read at offsets past 4 GiB, in pieces, and past th
     closeFile(fd);
     const EBADF = 9;
     const readOnly = openFile(path, { readOnly: true });
-    assertEquals([writeAt(readOnly, iovecs, 1, offsets, 0), syncFile(-1)], [-EBADF, -EBADF]);
+    assertEquals([writeAt(readOnly, iovecs, 1, offsets, 0, false), syncFile(-1)], [-EBADF, -EBADF]);
     closeFile(readOnly);
   }));
 
