@@ -6,6 +6,10 @@ import { ETHERNET_HEADER_BYTES } from "../wire/ethernet.ts";
 
 /** The Linux driver keeps half of the buffers in flight at first, and with 1 none. */
 const BUFFERS_MIN = 2;
+/** Disks that one sentence names. */
+const ADDRESSES_NAMED_MAX = 3;
+/** Stands in a text for the addresses it is about, until all of them are known. */
+const ADDRESSES = "\0";
 
 /** One of our interfaces. */
 export interface CheckedInterface {
@@ -61,6 +65,7 @@ export interface Problem {
     | "contested-address"
     | "mtu-mismatch"
     | "frames-vanish"
+    | "no-reads"
     | "loss"
     | "burst-loss"
     | "doubled-frames"
@@ -73,24 +78,21 @@ export interface Problem {
 /** Sectors that one frame carries on a path, both ways. */
 export function usableSectors(path: CheckedPath): number {
   const { requestBytes = 0, readSectors = Infinity, sectors, mtu } = path;
-  return Math.max(
-    0,
-    Math.min(
-      sectors,
-      sectorsPerFrame(mtu),
-      readSectors,
-      Math.floor((requestBytes - ATA_HEADER_BYTES) / SECTOR_BYTES),
-    ),
-  );
+  return Math.min(sectors, sectorsPerFrame(mtu), readSectors, sectorsIn(requestBytes));
 }
 
 /** Bytes of the largest frame that passes on a path, both ways. */
 export function usableBytes(path: CheckedPath): number {
   const { requestBytes = 0, readSectors, sectors, mtu } = path;
-  // A read that was as large as both ends allow says nothing against larger frames.
-  return readSectors === undefined || readSectors >= Math.min(sectors, sectorsPerFrame(mtu))
+  const most = Math.min(sectors, sectorsPerFrame(mtu), sectorsIn(requestBytes));
+  // A read that was as large as it could be says nothing against larger frames.
+  return readSectors === undefined || readSectors >= most
     ? requestBytes
-    : Math.min(requestBytes, ATA_HEADER_BYTES + readSectors * SECTOR_BYTES);
+    : ATA_HEADER_BYTES + readSectors * SECTOR_BYTES;
+}
+
+function sectorsIn(frameBytes: number): number {
+  return Math.max(0, Math.floor((frameBytes - ATA_HEADER_BYTES) / SECTOR_BYTES));
 }
 
 /**
@@ -109,7 +111,8 @@ export function findProblems(
       kind: "contested-address",
       text: `${contest}. Give one of them another shelf or slot before either is written to`,
     })),
-    ...paths.flatMap((path) => [...sizeProblems(path), ...lossProblems(path)]),
+    ...Map.groupBy(paths, (path) => `${path.interface} ${path.mac}`).values()
+      .flatMap((together) => [...merge(together.flatMap(sizeProblems)), ...lossProblems(together)]),
   ];
 }
 
@@ -142,13 +145,26 @@ function interfaceProblems(link: CheckedInterface): Problem[] {
   return problems;
 }
 
-function sizeProblems(path: CheckedPath): Problem[] {
+/** A problem of one disk, in whose text the address is left out. */
+interface Complaint extends Problem {
+  readonly address: string;
+}
+
+/** The same complaint of many disks behind one MAC is one problem. */
+function merge(complaints: readonly Complaint[]): Problem[] {
+  return [...Map.groupBy(complaints, ({ text }) => text)].map(([text, same]) => ({
+    kind: same[0]!.kind,
+    text: text.replace(ADDRESSES, list(same.map(({ address }) => address))),
+  }));
+}
+
+function sizeProblems(path: CheckedPath): Complaint[] {
   const { address, mac, mtu, sectors, requestBytes, interface: name } = path;
-  const who = `${address} at ${mac}`;
-  const problems: Problem[] = [];
+  const who = `${ADDRESSES} at ${mac}`;
+  const problems: Complaint[] = [];
   if (path.buffers < BUFFERS_MIN) {
     problems.push({
-      kind: "few-buffers",
+      ...{ address, kind: "few-buffers" },
       text:
         `${who} takes ${path.buffers} request at a time. Linux's driver needs 2 at least, and ` +
         `16 to be fast: raise its buffer count`,
@@ -156,10 +172,17 @@ function sizeProblems(path: CheckedPath): Problem[] {
   }
   const here = sectorsPerFrame(mtu);
   const allowed = Math.min(here, sectors);
+  if (path.readSectors === 0) {
+    problems.push({
+      ...{ address, kind: "no-reads" },
+      text: `${who} answers, but no read, not even of one sector. Look at what the target logs`,
+    });
+    return problems;
+  }
   if (requestBytes !== undefined && usableSectors(path) < allowed) {
     const bytes = usableBytes(path);
     problems.push({
-      kind: "frames-vanish",
+      ...{ address, kind: "frames-vanish" },
       text: `Frames over ${bytes} bytes vanish between ${name} and ${who}, though both ends ` +
         `allow ${ATA_HEADER_BYTES + allowed * SECTOR_BYTES}. Raise the MTU of the switches in ` +
         `between, or lower that of both ends to ${mtuFor(bytes)}`,
@@ -168,14 +191,14 @@ function sizeProblems(path: CheckedPath): Problem[] {
   }
   if (sectors < here) {
     problems.push({
-      kind: "mtu-mismatch",
+      ...{ address, kind: "mtu-mismatch" },
       text: `${who} takes ${count(sectors, "sector")} a frame, though ${name} with its MTU of ` +
         `${mtu} carries ${here}. Raise the MTU of the target to ${mtu}`,
     });
   } else if (sectors > here) {
     const needed = sectors * SECTOR_BYTES + ATA_HEADER_BYTES;
     problems.push({
-      kind: "mtu-mismatch",
+      ...{ address, kind: "mtu-mismatch" },
       text: `${name} with its MTU of ${mtu} carries ${count(here, "sector")} a frame, though ` +
         `${who} takes ${sectors}. Raise the MTU here to ${needed} or more`,
     });
@@ -190,16 +213,18 @@ function mtuFor(frameBytes: number): number {
   return mtu >= 1500 && mtu <= 1508 ? 1500 : mtu;
 }
 
-function lossProblems(path: CheckedPath): Problem[] {
-  const { single, burst } = path;
-  const where = `between ${path.interface} and ${path.address} at ${path.mac}`;
+/** Losses of all disks behind one MAC, which share a way. */
+function lossProblems(paths: readonly CheckedPath[]): Problem[] {
+  const { interface: name, mac } = paths[0]!;
+  const single = sum(paths.map((path) => path.single));
+  const burst = sum(paths.map((path) => path.burst));
+  const where = `between ${name} and ${list(paths.map(({ address }) => address))} at ${mac}`;
   const problems: Problem[] = [];
   if (single.lost > 0) {
     problems.push({
       kind: "loss",
-      text:
-        `${single.lost} of ${single.sent} single requests were lost ${where}. Look at cables, ` +
-        `transceivers, duplex settings and the error counters of the switch`,
+      text: `${single.lost} of ${single.sent} single requests were lost ${where}. Look at ` +
+        `cables, transceivers, duplex settings and the error counters of the switch`,
     });
   } else if (burst.lost > 0) {
     problems.push({
@@ -208,15 +233,31 @@ function lossProblems(path: CheckedPath): Problem[] {
         `once. Turn on flow control, or lower the buffer count of the target`,
     });
   }
-  if (single.again > 0) {
+  const again = single.again + burst.again;
+  if (again > 0) {
     problems.push({
       kind: "doubled-frames",
-      text:
-        `${count(single.again, "answer")} came twice ${where}. Look for a loop in the network, ` +
-        `or a port that mirrors another`,
+      text: `${count(again, "answer")} came twice ${where}. Look for a loop in the network, or a ` +
+        `port that mirrors another`,
     });
   }
   return problems;
+}
+
+function sum(tallies: readonly Tally[]): Tally {
+  return tallies.reduce((a, b) => ({
+    sent: a.sent + b.sent,
+    lost: a.lost + b.lost,
+    again: a.again + b.again,
+  }));
+}
+
+/** `e1.1`, `e1.1 and e1.2`, or `e1.1, e1.2, e1.3 and 61 others`. */
+function list(addresses: readonly string[]): string {
+  const named = addresses.slice(0, ADDRESSES_NAMED_MAX);
+  const others = addresses.length - named.length;
+  const last = others > 0 ? count(others, "other") : named.pop()!;
+  return named.length === 0 ? last : `${named.join(", ")} and ${last}`;
 }
 
 function count(number: number, noun: string): string {

@@ -121,7 +121,11 @@ class Check {
       burst: tally,
       requestBytes: undefined,
       readSectors: undefined,
-      refusal: undefined,
+      refusal: path.identity === undefined
+        ? path.refusal ?? "IDENTIFY is not answered"
+        : path.identity.sectors === 0
+        ? "it has no sectors"
+        : undefined,
     }));
   }
 
