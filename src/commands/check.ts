@@ -87,7 +87,9 @@ function printReport({ interfaces, paths, problems }: CheckReport): void {
       `${address} at ${mac} does not let itself be read (${refusal}): what it sends is unchecked`,
     ]
   );
-  const unknown = interfaces.filter((link) => link.answered && link.flowControl === undefined);
+  const unknown = interfaces.filter((link) =>
+    link.answered && !link.loopback && link.flowControl === undefined
+  );
   const silence = unknown.length === 0
     ? []
     : [`Flow control is unknown: ${unknown.map(({ name }) => name).join(", ")} cannot tell`];

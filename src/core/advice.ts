@@ -15,6 +15,7 @@ const ADDRESSES = "\0";
 export interface CheckedInterface {
   readonly name: string;
   readonly mtu: number;
+  readonly loopback: boolean;
   /** The other end of the cable answers. */
   readonly running: boolean;
   /** Undefined when the driver does not say. */

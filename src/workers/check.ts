@@ -78,8 +78,8 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
     const paths = await new Check(inquirer, targets.flatMap((target) => target.paths), options)
       .run();
     const answered = new Set(paths.map((path) => path.interface));
-    const interfaces = links.map(({ name, mtu, running }) => ({
-      ...{ name, mtu, running, answered: answered.has(name) },
+    const interfaces = links.map(({ name, mtu, loopback, running }) => ({
+      ...{ name, mtu, loopback, running, answered: answered.has(name) },
       flowControl: readFlowControl(name),
       named: options.interfaces.includes(name),
     }));
