@@ -215,11 +215,12 @@ export class Initiator {
   }
 
   /**
-   * Whether a frame that was taken is still worth sending: for loops that keep frames for a while.
-   * A frame whose command has ended may be dropped; `handleSent` must be said all the same.
+   * Whether a frame that was taken is still worth sending. A loop that cannot send at once asks
+   * again before it tries again: the command may have ended, or the frame may count as lost (one
+   * that is too large for the interface never leaves). Then it is dropped, and `handleSent` said.
    */
   isWanted(tag: number): boolean {
-    return tag >= 0 || this.#state.commands.isCurrent(slotOfTag(tag), tag);
+    return tag >= 0 || this.#state.commands.isFlying(slotOfTag(tag), tag);
   }
 
   /** The loop has sent a frame, or dropped it: its places in memory are not read any more. */

@@ -221,6 +221,11 @@ export class CommandTable {
       (this.state[slot] === COMMAND_FLYING || this.state[slot] === COMMAND_READY);
   }
 
+  /** Whether a tag is one of a command in flight, which has not been found lost. */
+  isFlying(slot: number, tag: number): boolean {
+    return (tag & IDENTITY_MASK) === this.tag[slot] && this.state[slot] === COMMAND_FLYING;
+  }
+
   /**
    * An answer came to a command that is over, or never was.
    *

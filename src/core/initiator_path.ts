@@ -27,12 +27,17 @@ export const PATH_REFUSED = 2;
 export const SECTORS_SMALL = 2;
 
 const WINDOW_INITIAL = 16;
-const WINDOW_AFTER_TIMEOUT = 2;
+/**
+ * Smallest windows after a timeout and after a single loss. TCP goes down to one; here a window
+ * seldom is more than 64 frames, and what is lost at random must not leave a path idle.
+ */
+const WINDOW_AFTER_TIMEOUT = 4;
+const WINDOW_AFTER_LOSS = 8;
 /** Unanswered timeouts in a row that, with `pathLostMs` of silence, give a path up. */
 const TIMEOUTS_LOST = 3;
 /** Large frames lost with none answered between, and for how long, before small ones are used. */
-const LARGE_LOST_MAX = 3;
-const LARGE_SILENCE_MS = 100;
+const LARGE_LOST_MAX = 6;
+const LARGE_SILENCE_MS = 250;
 /** A loss without queueing (round trips near the smallest) is noise, not congestion. */
 const SHRINK_NOISE = 0.85;
 const SHRINK_CONGESTION = 0.5;
@@ -246,7 +251,7 @@ export class Path {
     this.#windowBefore = this.window;
     const queued = this.srttMs > 2 * this.rttMinMs;
     const shrink = queued ? SHRINK_CONGESTION : SHRINK_NOISE;
-    this.window = Math.max(WINDOW_AFTER_TIMEOUT, this.window * shrink);
+    this.window = Math.max(Math.min(WINDOW_AFTER_LOSS, this.window), this.window * shrink);
     this.window = Math.min(this.window, this.windowMax);
     this.#slowStartEnd = this.window;
   }

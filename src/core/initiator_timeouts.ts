@@ -56,12 +56,6 @@ function expire(state: InitiatorState, nowMs: number, path: Path): void {
     if (path.lostAtMs(sentMs) > nowMs) break;
     const passed = sentMs < path.answeredSentMs;
     commands.unlink(path.index, slot);
-    if (commands.held[slot] !== 0) {
-      // It has not even left.
-      commands.sentMs[slot] = nowMs;
-      commands.append(path.index, slot);
-      continue;
-    }
     if (commands.kind[slot] === KIND_LARGE_PROBE) {
       path.largeFailed(nowMs);
       end(state, nowMs, slot, NONE, RESULT_TIMEOUT);

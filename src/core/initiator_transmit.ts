@@ -68,7 +68,8 @@ export function transmitReady(state: InitiatorState, nowMs: number): boolean {
   const commands = state.commands;
   let slot = commands.head(commands.readyList);
   for (; slot !== NONE; slot = commands.next(slot)) {
-    // Its last frame has not left yet: another would take the header away from under it.
+    // Its last frame has not left yet, and another would take the header away from under it. The
+    // loop drops it: `isWanted` says so.
     if (commands.held[slot] !== 0) continue;
     const path = state.session.pick(commands.path[slot]!);
     if (path === undefined) return false;

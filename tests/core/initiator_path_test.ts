@@ -54,8 +54,8 @@ Deno.test("path: slow start to the buffer count, then one more a round trip", ()
   }
   assertEquals(path.window, 64);
   path.timedOut(20);
-  assertEquals(path.window, 2);
-  for (let i = 0; i < 30; i++) {
+  assertEquals(path.window, 4);
+  for (let i = 0; i < 28; i++) {
     path.flying = Math.floor(path.window) - 1;
     path.answered(30, 29, 2);
   }
@@ -67,16 +67,19 @@ Deno.test("path: slow start to the buffer count, then one more a round trip", ()
 
 Deno.test("path: a loss with a queue halves, one without takes a little, each once a round trip", () => {
   for (const [rtts, factor] of [[[1, 9, 9, 9, 9, 9, 9, 9, 9], 0.5], [[1, 1, 1], 0.85]] as const) {
-    const path = upPath(16);
+    const path = upPath(32);
+    path.window = 32;
     rtts.forEach((rtt, i) => path.answered(100 + i, 100 + i - rtt, 2));
     path.lostOne(200, 150, 2);
-    assertEquals(path.window, 16 * factor);
+    assertEquals(path.window, 32 * factor);
     path.lostOne(201, 199, 2);
-    assertEquals(path.window, 16 * factor, "it was sent before the decrease");
+    assertEquals(path.window, 32 * factor, "it was sent before the decrease");
     path.lostOne(300, 250, 2);
-    assert(path.window < 16 * factor);
+    assert(path.window < 32 * factor);
     path.needless();
-    assertEquals(path.window, 16 * factor, "taken back");
+    assertEquals(path.window, 32 * factor, "taken back");
+    for (let i = 4; i < 30; i++) path.lostOne(100 * i, 100 * i - 50, 2);
+    assertEquals(path.window, 8);
   }
 });
 
@@ -115,12 +118,12 @@ Deno.test("path: large frames that vanish are followed by small ones, then probe
   path.largeAnswered(10);
   assertEquals(path.sectors, 17);
   path.answered(20, 19, 17);
-  for (let i = 0; i < 9; i++) path.lostOne(60, 50 + i, 17);
+  for (let i = 0; i < 9; i++) path.lostOne(200, 50 + i, 17);
   assertEquals(path.sectors, 17, "a large frame was answered a moment ago");
-  path.lostInTimeout(200, 2);
+  path.lostInTimeout(300, 2);
   assertEquals(path.sectors, 17, "a small frame tells nothing of large ones");
-  path.lostInTimeout(200, 17);
-  assertEquals([path.sectors, path.largeProbeAtMs], [2, 300]);
+  path.lostInTimeout(300, 17);
+  assertEquals([path.sectors, path.largeProbeAtMs], [2, 400]);
   path.largeFailed(400);
   assertEquals(path.largeProbeAtMs, 400 + 300);
   path.largeAnswered(800);
