@@ -49,6 +49,8 @@ const libc = openLibc(
     ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
     // int fd, const struct iovec *iov, int iovcnt, off_t offset
     preadv: { parameters: ["i32", "pointer", "i32", "i64"], result: "i32" },
+    // int fd, const void *buf, size_t count, off_t offset
+    pwrite: { parameters: ["i32", "pointer", "u64", "i64"], result: "i32" },
     // int fd, const struct iovec *iov, int iovcnt, off_t offset, int flags
     pwritev2: { parameters: ["i32", "pointer", "i32", "i64", "i32"], result: "i32" },
     // int fd
@@ -188,6 +190,22 @@ export function writeAt(
   stable: boolean,
 ): number {
   return resultOf(libc.pwritev2(fd, iovecs, count, offsets[place]!, stable ? RWF_DSYNC : 0));
+}
+
+/**
+ * Writes one piece of memory at an offset, as in `readAt`.
+ *
+ * @param bytes A constant made beforehand: a BigInt made for each call would be garbage.
+ * @returns Bytes written, or −errno.
+ */
+export function writeBlock(
+  fd: number,
+  memory: Pointer,
+  bytes: bigint,
+  offsets: BigInt64Array,
+  place: number,
+): number {
+  return resultOf(libc.pwrite(fd, memory, bytes, offsets[place]!));
 }
 
 /** Puts everything written onto stable storage; 0 or −errno. */

@@ -42,6 +42,7 @@ export class FramePool {
 
   readonly #first: number;
   readonly #stride: number;
+  readonly #data: readonly Deno.PointerValue[];
   readonly #free: Int32Array;
   #freeCount: number;
 
@@ -57,6 +58,7 @@ export class FramePool {
     const alignedTo = Math.max(alignment, 4096);
     this.#first = arena.allocate(count * this.#stride + alignedTo, alignedTo) + alignedTo -
       ATA_DATA;
+    this.#data = Array.from({ length: count }, (_, i) => arena.pointer(this.start(i) + ATA_DATA));
     this.exportOf = new Uint16Array(count);
     this.linkOf = new Uint8Array(count);
     this.operation = new Uint8Array(count);
@@ -90,6 +92,11 @@ export class FramePool {
   /** Offset of a frame's first byte in `bytes`. */
   start(frame: number): number {
     return this.#first + frame * this.#stride;
+  }
+
+  /** Pointer to a frame's data. */
+  dataPointer(frame: number): Deno.PointerValue {
+    return this.#data[frame]!;
   }
 
   /** Lets a ring keep the frames' pages pinned. */

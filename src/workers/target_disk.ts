@@ -8,7 +8,7 @@
 
 import type { Arena } from "../../ffi/arena.ts";
 import { EAGAIN, EFBIG, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
-import { writeAt } from "../../ffi/files.ts";
+import { writeAt, writeBlock } from "../../ffi/files.ts";
 import type { IoUring } from "../../ffi/io_uring.ts";
 import type { SyncQueue } from "../../ffi/sync_queue.ts";
 import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../wire/ata.ts";
@@ -39,6 +39,12 @@ import type { GroupCommit } from "./target_sync.ts";
 /** Most commands merged into one operation, and most bytes. */
 const MERGE_COMMANDS_MAX = 64;
 const MERGE_BYTES_MAX = 512 * 1024;
+
+/** Bytes of so many sectors, for parameters of 64 bits. */
+const BYTES_OF_SECTORS = Array.from(
+  { length: 256 },
+  (_, sectors) => BigInt(sectors * SECTOR_BYTES),
+);
 
 /** Disk work of one worker. */
 export class DiskWork {
@@ -178,6 +184,13 @@ export class DiskWork {
       this.#queue.read(first, fd, address, this.#mergeBytes, offset);
       return;
     }
+    const stable = operation === OPERATION_WRITE && this.#makeStable(ex, first, count);
+    const inPlace = operation === OPERATION_WRITE && this.#alone && fd === ex.config.fd &&
+      ex.config.directFd < 0;
+    if (inPlace && count === 1 && !stable && pool.progress[first] === 0) {
+      this.#writeInPlace(ex, first);
+      return;
+    }
     while (!this.#vectors.fits(count)) this.submit();
     const vector = this.#vectors.used;
     for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
@@ -186,14 +199,11 @@ export class DiskWork {
     }
     if (operation !== OPERATION_WRITE) {
       this.#queue.readVectors(first, fd, this.#vectors.address(vector), count, offset);
-    } else if (
-      this.#alone && fd === ex.config.fd && ex.writesInline(pool, first, this.#mergeBytes)
-    ) {
-      this.#writeInline(ex, first, vector, count);
+    } else if (inPlace) {
+      this.#writeMergedInPlace(ex, first, vector, count, stable);
     } else {
       ex.dirty = true;
-      const address = this.#vectors.address(vector);
-      this.#queue.write(first, fd, address, count, offset, this.#makeStable(ex, first, count));
+      this.#queue.write(first, fd, this.#vectors.address(vector), count, offset, stable);
     }
   }
 
@@ -210,22 +220,39 @@ export class DiskWork {
     return true;
   }
 
-  #writeInline(ex: TargetExport, first: number, vector: number, count: number): void {
+  /** Writes one whole command through the page cache at once. */
+  #writeInPlace(ex: TargetExport, frame: number): void {
+    this.#storeOffset(frame);
+    const memory = this.#pool.dataPointer(frame);
+    const bytes = BYTES_OF_SECTORS[this.#pool.sectors[frame]!]!;
     ex.dirty = true;
-    const offset = this.#pool.offset[first]! + this.#pool.progress[first]!;
+    const place = this.#offsetAt >>> 3;
+    this.#complete(ex, frame, writeBlock(ex.config.fd, memory, bytes, this.#arena.i64, place));
+  }
+
+  /** The same for several that were merged, or one that goes on, or is to be stable. */
+  #writeMergedInPlace(
+    ex: TargetExport,
+    first: number,
+    vector: number,
+    count: number,
+    stable: boolean,
+  ): void {
+    this.#storeOffset(first);
+    ex.dirty = true;
+    const iovecs = this.#vectors.pointer(vector);
+    const place = this.#offsetAt >>> 3;
+    const result = writeAt(ex.config.fd, iovecs, count, this.#arena.i64, place, stable);
+    this.#complete(ex, first, result);
+    if (this.#queue.inFlight === 0) this.#vectors.clear();
+  }
+
+  /** Puts the file offset of a command where a BigInt can be read from. */
+  #storeOffset(frame: number): void {
+    const offset = this.#pool.offset[frame]! + this.#pool.progress[frame]!;
     const high = Math.floor(offset / 0x100000000);
     this.#arena.u32[this.#offsetAt >>> 2] = offset - high * 0x100000000;
     this.#arena.u32[(this.#offsetAt >>> 2) + 1] = high;
-    const result = writeAt(
-      ex.config.fd,
-      this.#vectors.pointer(vector),
-      count,
-      this.#arena.i64,
-      this.#offsetAt >>> 3,
-      this.#makeStable(ex, first, count),
-    );
-    this.#complete(ex, first, result);
-    if (this.#queue.inFlight === 0) this.#vectors.clear();
   }
 
   /** Gives queued work to the kernel. */

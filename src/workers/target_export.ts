@@ -155,21 +155,6 @@ export class TargetExport {
     return true;
   }
 
-  /**
-   * Whether a buffered write can be carried out in place without waiting for the disk: whole
-   * pages never need reading first, and the others only when they are not in memory.
-   */
-  writesInline(pool: FramePool, frame: number, bytes: number): boolean {
-    if (this.config.directFd >= 0) return false;
-    const offset = pool.offset[frame]! + pool.progress[frame]!;
-    if (offset % 4096 === 0 && bytes % 4096 === 0) return true;
-    const place = this.#mappedPlace(offset, bytes);
-    if (place < 0 || this.#resident(offset, bytes, place, pool.nowMs)) return true;
-    const within = offset % SEGMENT_BYTES;
-    const page = within - within % 4096;
-    return this.#segments!.resident(place, page, within + bytes - page);
-  }
-
   /** Remembers how many writes a turn of the loop had. */
   endTurn(): void {
     this.writesLastTurn = this.writesThisTurn;
