@@ -1,6 +1,12 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Identity, readIdentity, writeIdentity } from "../../src/wire/identify.ts";
+import {
+  type Identity,
+  readCapabilities,
+  readIdentifyWords,
+  readIdentity,
+  writeIdentity,
+} from "../../src/wire/identify.ts";
 import { framed, written } from "./encoding.ts";
 
 const DISK: Identity = {
@@ -185,4 +191,30 @@ Deno.test("identify: a disk without LBA48 has the size of words 60-61", () => {
   const { view, at } = framed(written(0, 512, (view, at) => writeIdentity(view, at, DISK)));
   for (const word of [83, 86]) view.fill(0, at + 2 * word, at + 2 * word + 2);
   assertEquals(readIdentity(view, at).sectors, 2 ** 28 - 1);
+});
+
+Deno.test("identify: capabilities of ours, of none, and of a disk that turns", () => {
+  const read = (words: readonly (readonly [number, number])[]) => {
+    const bytes = new Uint8Array(512);
+    const view = new DataView(bytes.buffer);
+    for (const [word, value] of words) view.setUint16(2 * word, value, true);
+    return readCapabilities(bytes, 0);
+  };
+  const none = {
+    ...{ lba48: false, flush: false, flushExt: false },
+    ...{ logicalSectorBytes: 512, turnsPerMinute: undefined },
+  };
+  const all = { ...none, lba48: true, flush: true, flushExt: true };
+  const { view, at } = framed(new Uint8Array(512));
+  writeIdentity(view, at, DISK);
+  assertEquals(readCapabilities(view, at), { ...all, turnsPerMinute: 0 });
+  assertEquals(read([]), none);
+  assertEquals(read([[83, 0x7400], [217, 7200]]), { ...all, turnsPerMinute: 7200 });
+  // Words that are marked as invalid say nothing; 0xffff turns are none.
+  assertEquals(read([[83, 0xffff], [217, 0xffff]]), none);
+  assertEquals(read([[86, 0x1000]]), { ...none, flush: true });
+  const long = read([[106, 0x5000], [117, 2048]]);
+  assertEquals(long.logicalSectorBytes, 4096);
+  assertEquals(readIdentifyWords(view, at).slice(0, 4), [0x40, 16383, 0, 16]);
+  assertEquals(readIdentifyWords(view, at).length, 256);
 });

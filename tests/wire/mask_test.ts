@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { writeMaskSection } from "../../src/wire/mask.ts";
-import { bytesOf, hexOf, written } from "./encoding.ts";
+import { readMaskResponse, writeMaskSection } from "../../src/wire/mask.ts";
+import { bytesOf, framed, hexOf, written } from "./encoding.ts";
 
 for (
   const [name, command, directive, macs, hex] of [
@@ -46,3 +46,24 @@ Deno.test("mask: 255 entries, the most that its count can say", () => {
   assertEquals(section[3], 255);
   assertEquals(section.slice(-6), macs.slice(-6));
 });
+
+for (
+  const [name, hex, expected] of [
+    ["an empty list", "00 00 00 00", { error: 0, failed: 0, macs: [] }],
+    [
+      "two entries, whatever their directives say",
+      "00 01 00 02 a5 01 02 11 22 33 44 55 00 00 02 66 77 88 99 aa 00 00",
+      { error: 0, failed: 0, macs: ["021122334455", "0266778899aa"] },
+    ],
+    ["an error, whose count is no length", "00 01 03 07", { error: 3, failed: 7, macs: [] }],
+    ["a list cut short", "00 00 00 02 00 00 02 11 22 33 44 55", undefined],
+    ["half a section", "00 00 00", undefined],
+  ] as const
+) {
+  Deno.test(`mask: reads ${name}`, () => {
+    const { view, at } = framed(bytesOf(`${"00".repeat(24)} ${hex}`));
+    const length = view.length - 2 * at;
+    const read = readMaskResponse(view, at, length);
+    assertEquals<unknown>(read && { ...read, macs: read.macs.map((mac) => mac.toHex()) }, expected);
+  });
+}

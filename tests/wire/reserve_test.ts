@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { writeReserveSection } from "../../src/wire/reserve.ts";
-import { bytesOf, hexOf, written } from "./encoding.ts";
+import { readReserveHolders, writeReserveSection } from "../../src/wire/reserve.ts";
+import { bytesOf, framed, hexOf, written } from "./encoding.ts";
 
 for (
   const [name, command, macs, hex] of [
@@ -32,3 +32,21 @@ Deno.test("reserve: 255 holders, the most that its count can say", () => {
   assertEquals(section[1], 255);
   assertEquals(section.slice(2), macs);
 });
+
+for (
+  const [name, hex, expected] of [
+    ["nobody", "00 00", []],
+    ["two holders, padding behind", "01 02 021122334455 026677889900 0000", [
+      "021122334455",
+      "026677889900",
+    ]],
+    ["a list cut short", "01 02 021122334455 0266", undefined],
+    ["half a section", "01", undefined],
+  ] as const
+) {
+  Deno.test(`reserve: reads ${name}`, () => {
+    const { view, at } = framed(bytesOf(`${"00".repeat(24)} ${hex}`));
+    const read = readReserveHolders(view, at, view.length - 2 * at);
+    assertEquals<unknown>(read?.map((mac) => mac.toHex()), expected);
+  });
+}
