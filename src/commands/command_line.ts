@@ -8,6 +8,7 @@ import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
 import { checkParser, runCheck } from "./check.ts";
 import { configParser, runConfig } from "./config.ts";
+import { benchParser, runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
@@ -45,6 +46,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   mask: bind(maskParser, runMask),
   reserve: bind(reserveParser, runReserve),
   copy: bind(copyParser, runCopy),
+  bench: bind(benchParser, runBench),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),
 };
 

@@ -112,7 +112,7 @@ export async function runCopy(options: CopyOptions): Promise<number> {
   }, (message) => {
     if (message.kind === "note") report.note(message.text);
     else if (message.kind === "copied") result = message;
-    else {
+    else if (message.kind === "ready") {
       serials = message.serials;
       if (before !== undefined && serials.join() !== before.serials.join()) {
         report.note("The disk is not the one that was copied before");
