@@ -1,5 +1,6 @@
 // A program of target_loop_test.ts: commands through the loop between two forced collections, so
-// that V8's --trace-gc tells what they allocated. Arguments: how many, read or write, direct.
+// that V8's --trace-gc tells what they allocated. Arguments: how many, read or write, direct. Its
+// last line on stdout: resident bytes before and after.
 
 import { ATA_READ_SECTORS_EXT, ATA_WRITE_SECTORS_EXT, SECTOR_BYTES } from "../../src/wire/ata.ts";
 import { inOwnNetwork } from "../ffi/own_network.ts";
@@ -27,8 +28,10 @@ try {
     }
     pump(target, WARM_UP);
     collect();
+    const before = Deno.memoryUsage().rss;
     pump(target, Number(commands));
     collect();
+    console.log(`resident ${before} ${Deno.memoryUsage().rss}`);
     target.close();
   });
 } finally {
