@@ -12,7 +12,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["src/commands/command_line.ts", "src/workers/pool.ts"],
   "src/wire/": ["src/wire/"],
   "src/core/": ["src/core/", "src/wire/"],
-  "src/workers/": ["src/workers/", "src/core/", "src/wire/", "ffi/"],
+  "src/workers/": ["src/workers/", "src/core/", "src/wire/", "ffi/", "node:crypto", "node:zlib"],
   "src/commands/": ["src/commands/", "src/workers/", "src/wire/", "@optique/core/", "deno.json"],
   "ffi/": ["ffi/"],
   ".std/": ["npm:deno-std@"],

@@ -132,6 +132,10 @@ export async function runCopy(options: CopyOptions): Promise<number> {
   if (result === undefined) throw new Failure("The copy ended without a result");
   if (changed) throw new Failure("Nothing was copied: the serial number differs", 2);
   const unfinished = result.stopped || result.failure !== undefined;
+  if (unfinished && result.bytes === 0 && destination.kind === "path") {
+    // An empty file that nobody asked for says nothing.
+    if (destinationEnd.disk === undefined && destinationEnd.made) Deno.removeSync(destination.path);
+  }
   const kept = unfinished && result.flushed && result.bytes > 0 &&
     result.failure?.kind !== "mismatch" && destination.kind !== "standard";
   if (kept) {

@@ -24,7 +24,7 @@ import {
 import { describeEvent } from "./initiator_events.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
-export const BENCH_CONNECTING = 0;
+const BENCH_CONNECTING = 0;
 export const BENCH_RUNNING = 1;
 export const BENCH_FLUSHING = 2;
 export const BENCH_VERIFYING = 3;

@@ -2,7 +2,6 @@
 // order; on the way its state is noted at every segment's end, so that reading back tells at once
 // where the first difference is.
 
-import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { crcOfZeros } from "../core/crc_of_zeros.ts";
@@ -89,10 +88,7 @@ export class Checksum {
 
   #add(bytes: Uint8Array): void {
     if (this.#name === "sha256") this.#hash.update(bytes);
-    else if (this.#name === "crc32") {
-      // A Buffer over the same memory: what the declared type of crc32 asks for.
-      this.#crc = crc32(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), this.#crc);
-    }
+    else if (this.#name === "crc32") this.#crc = crc32(bytes, this.#crc);
   }
 
   #addZeros(bytes: number): void {

@@ -24,7 +24,7 @@ import { COUNT_BYTES, COUNT_BYTES_TOTAL, COUNT_PHASE } from "./initiator_counter
 import { describeEvent } from "./initiator_events.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
-export const PHASE_CONNECTING = 0;
+const PHASE_CONNECTING = 0;
 export const PHASE_SUMMING = 1;
 export const PHASE_COPYING = 2;
 export const PHASE_FLUSHING = 3;
@@ -48,6 +48,8 @@ export type CopyEndConfig =
     readonly kind: "file" | "block device" | "stream";
     /** Undefined for a stream. */
     readonly bytes: number | undefined;
+    /** The file was not there before. */
+    readonly made?: true;
   };
 
 /** What to copy. */

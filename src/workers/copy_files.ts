@@ -39,7 +39,7 @@ export function openDestination(path: string): LocalEnd {
     return describe(openFile(path, { readOnly: false, exclusive: isBlockDevice(path) }), path);
   } catch (error) {
     if (!(error instanceof SystemError) || error.code !== ENOENT) throw error;
-    return describe(openFile(path, { readOnly: false, create: true }), path);
+    return { ...describe(openFile(path, { readOnly: false, create: true }), path), made: true };
   }
 }
 
