@@ -42,6 +42,8 @@ export interface CheckedPath {
   /** Payload bytes of our interface. */
   readonly mtu: number;
   readonly mac: string;
+  /** Different answers came from here: two disks behind one MAC. */
+  readonly contradictory: boolean;
   /** Requests and sectors that the target says it takes. */
   readonly buffers: number;
   readonly sectors: number;
@@ -234,7 +236,9 @@ function lossProblems(paths: readonly CheckedPath[]): Problem[] {
         `once. Turn on flow control, or lower the buffer count of the target`,
     });
   }
-  const again = single.again + burst.again;
+  // Two disks behind one MAC answer twice because they are two.
+  const again = paths.filter((path) => !path.contradictory)
+    .reduce((sum, path) => sum + path.single.again + path.burst.again, 0);
   if (again > 0) {
     problems.push({
       kind: "doubled-frames",

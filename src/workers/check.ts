@@ -270,6 +270,7 @@ class Check {
       address: formatAddress(path.address.shelf, path.address.slot),
       interface: this.#inquirer.interfaces[path.link]!.name,
       mac: formatMac(path.mac),
+      contradictory: path.contradictory,
       mtu,
       buffers: path.config.buffers,
       sectors: path.config.sectors,

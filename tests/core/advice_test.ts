@@ -17,7 +17,7 @@ const FINE = { sent: 100, lost: 0, again: 0 };
 const PATH: CheckedPath = {
   ...{ address: "e1.1", interface: "net0", mtu: 9000, mac: "52:54:00:00:00:01" },
   ...{ buffers: 16, sectors: 17, requestBytes: 9014, readSectors: 17, refusal: undefined },
-  ...{ single: FINE, burst: FINE },
+  ...{ single: FINE, burst: FINE, contradictory: false },
 };
 
 function kinds(paths: readonly CheckedPath[], card = CARD): string[] {
@@ -53,6 +53,9 @@ for (
     }, ["loss"]],
     ["bursts are lost", { burst: { sent: 64, lost: 3, again: 0 } }, ["burst-loss"]],
     ["answers come twice", { single: { sent: 100, lost: 0, again: 2 } }, ["doubled-frames"]],
+    ["two disks behind one MAC answer twice", {
+      ...{ single: { sent: 100, lost: 0, again: 100 }, contradictory: true },
+    }, []],
     ["one buffer", { buffers: 1 }, ["few-buffers"]],
   ] as const
 ) {
