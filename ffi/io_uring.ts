@@ -76,6 +76,10 @@ export class IoUring {
   inFlight = 0;
   /** Those of them not yet given to the kernel. */
   queued = 0;
+  /** Whether operations not yet given to the kernel still need the iovecs they were given. */
+  get needsVectors(): boolean {
+    return this.queued > 0;
+  }
   /** Number of the operation that `next` has found. */
   tag = 0;
   /** Its result: a count of bytes, 0, or −errno. */

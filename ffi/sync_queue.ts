@@ -14,6 +14,8 @@ export class SyncQueue {
   get queued(): number {
     return this.inFlight;
   }
+  /** Iovecs are used while work is queued, and not after. */
+  readonly needsVectors = false;
   tag = 0;
   result = 0;
 

@@ -259,7 +259,7 @@ export class DiskWork {
   submit(): void {
     this.#queue.submit();
     // What the kernel has not taken yet still points at its iovecs.
-    if (this.#queue.queued === 0) this.#vectors.clear();
+    if (!this.#queue.needsVectors) this.#vectors.clear();
   }
 
   /** Takes what the disk has finished; returns how many operations. */
