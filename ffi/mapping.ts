@@ -34,6 +34,7 @@ export class MappedSegments {
   readonly #pointers: Pointer[];
   readonly #addresses: Float64Array;
   readonly #vector = new Uint8Array(256);
+  #replaced: Pointer = null;
 
   /** @param segmentBytes Multiple of the page size. */
   constructor(fd: number, segmentBytes: number, places: number) {
@@ -49,13 +50,13 @@ export class MappedSegments {
   }
 
   /**
-   * Puts a segment into a place, in place of what was there. The part beyond the end of the file
-   * cannot be read; that is found out at reading.
+   * Puts a segment into a place, in place of what was there, which stays mapped until
+   * `unmapReplaced`. The part beyond the end of the file cannot be read; that is found out at reading.
    *
    * @throws {SystemError} ENODEV when the file cannot be mapped at all.
    */
   map(place: number, segment: number): void {
-    this.unmap(place);
+    this.unmapReplaced();
     const bytes = BigInt(this.#segmentBytes);
     const pointer = libc.mmap(
       null,
@@ -70,17 +71,24 @@ export class MappedSegments {
     }
     // A wrong guess about residency must cost one page of reading, not a read-ahead window.
     libc.madvise(pointer, bytes, MADV_RANDOM);
+    this.#replaced = this.#pointers[place]!;
     this.#pointers[place] = pointer;
     this.#addresses[place] = Number(Deno.UnsafePointer.value(pointer));
   }
 
-  /** Empties a place; what has been sent from it has been copied already. */
-  unmap(place: number): void {
-    const pointer = this.#pointers[place]!;
-    if (pointer === null) return;
-    libc.munmap(pointer, BigInt(this.#segmentBytes));
-    this.#pointers[place] = null;
-    this.#addresses[place] = 0;
+  /** Whether a segment that has lost its place is still mapped. */
+  get hasReplaced(): boolean {
+    return this.#replaced !== null;
+  }
+
+  /**
+   * Unmaps the segment that has lost its place. Nothing may wait to be sent from it: the next one
+   * mapped would stand at its address. What has been sent has been copied already.
+   */
+  unmapReplaced(): void {
+    if (this.#replaced === null) return;
+    libc.munmap(this.#replaced, BigInt(this.#segmentBytes));
+    this.#replaced = null;
   }
 
   /**

@@ -52,6 +52,7 @@ export class TargetAnswers {
       OUTCOME_DONE,
     );
     pool.flags[frame] = FLAG_GATHERED;
+    ex.gathersUnsent++;
     link.enqueueGathered(frame, ATA_DATA, bytes);
     this.#counters.addTo(ex.index, COUNT_READS, 1);
     this.#counters.addTo(ex.index, COUNT_GATHERED, 1);

@@ -82,6 +82,8 @@ export class TargetExport {
   dirty = false;
   /** A command has finished for which others may be waiting. */
   promotable = false;
+  /** Gathered answers in line: segments that they point into must stay mapped. */
+  gathersUnsent = 0;
   /** Writes of the turn before: a lone one is made stable by the disk itself. */
   writesLastTurn = 0;
   writesThisTurn = 0;
@@ -155,10 +157,11 @@ export class TargetExport {
     return true;
   }
 
-  /** Remembers how many writes a turn of the loop had. */
+  /** Ends a turn of the loop: remembers its writes, and lets go of what nobody gathers from. */
   endTurn(): void {
     this.writesLastTurn = this.writesThisTurn;
     this.writesThisTurn = 0;
+    if (this.gathersUnsent === 0) this.#segments?.unmapReplaced();
   }
 
   /**
@@ -202,6 +205,7 @@ export class TargetExport {
     if (offset + bytes > (segment + 1) * SEGMENT_BYTES) return -1;
     const place = this.#choice.touch(segment);
     if (place >= 0) return place;
+    if (this.#segments.hasReplaced) return -1;
     const taken = this.#choice.offer(segment);
     if (taken >= 0) this.#segments.map(taken, segment);
     return taken;

@@ -155,6 +155,7 @@ export class TargetLoop {
     this.#sent++;
     if ((this.#pool.flags[frame]! & FLAG_GATHERED) !== 0) {
       const ex = this.#exports[this.#pool.exportOf[frame]!]!;
+      ex.gathersUnsent--;
       ex.order.finish(frame);
       ex.promotable = true;
     }
@@ -170,6 +171,7 @@ export class TargetLoop {
     }
     // Reading the ordinary way tells what is wrong with the page, and answers accordingly.
     const ex = this.#exports[this.#pool.exportOf[frame]!]!;
+    ex.gathersUnsent--;
     ex.target.revert(this.#bytes, this.#pool.start(frame));
     this.#pool.flags[frame] = FLAG_ALONE;
     this.#disk.run(ex, frame);

@@ -25,6 +25,12 @@ export interface LoopbackOptions {
   readonly direct?: boolean;
   readonly sync?: boolean;
   readonly mapBytes?: number;
+  /** The target's interface and the initiator's; both are `lo` unless told. */
+  readonly interfaces?: readonly [string, string];
+  /** What is different about the export. */
+  readonly export?: Partial<ExportConfig>;
+  /** More exports of the same thread. */
+  readonly neighbours?: readonly Partial<ExportConfig>[];
 }
 
 /** One ATA command to send. */
@@ -34,6 +40,8 @@ export interface Request {
   readonly sector: number;
   readonly sectors: number;
   readonly data?: Uint8Array;
+  /** Slot of shelf 1 that it is for, 1 unless told. */
+  readonly slot?: number;
 }
 
 /** One answer. */
@@ -57,11 +65,14 @@ export class LoopbackTarget {
   readonly #received = this.#arena.allocate(FRAMES * FRAME_BYTES);
 
   constructor(path: string, options: LoopbackOptions) {
-    const counters = TargetCounters.allocate(1);
+    const [served, used] = options.interfaces ?? ["lo", "lo"];
+    const own = exportOf(path, options);
+    const exports = [own, ...(options.neighbours ?? []).map((other) => ({ ...own, ...other }))];
+    const counters = TargetCounters.allocate(exports.length);
     this.counters = new TargetCounters(counters);
     this.#worker = new TargetWorker({
-      interfaces: ["lo"],
-      exports: [exportOf(path, options)],
+      interfaces: [served],
+      exports,
       buffers: 64,
       macs: [],
       uring: options.uring,
@@ -71,8 +82,8 @@ export class LoopbackTarget {
       control: new SharedArrayBuffer(4),
       counters,
     }, (message) => this.messages.push(message));
-    const lo = listInterfaces().find((link) => link.loopback)!.index;
-    this.#socket = new PacketSocket(lo, {
+    const index = listInterfaces().find((link) => link.name === used)!.index;
+    this.#socket = new PacketSocket(index, {
       etherType: ETHERTYPE_AOE,
       filter: initiatorFilter(),
       bufferBytes: 8 << 20,
@@ -88,7 +99,7 @@ export class LoopbackTarget {
     const at = this.#sent + i * FRAME_BYTES;
     const view = this.#arena.bytes;
     view.fill(0, at, at + 60);
-    writeAoeHeader(view, at, COMMAND_ATA, tag);
+    writeAoeHeader(view, at, COMMAND_ATA, tag, request.slot ?? 1);
     writeAtaRequest(view, at, {
       flags: ATA_FLAG_LBA48,
       feature: request.feature ?? 0,
@@ -155,7 +166,7 @@ function exportOf(path: string, options: LoopbackOptions): ExportConfig {
     shelf: 1,
     slot: 1,
     path,
-    fd: openFile(path, { readOnly: false }),
+    fd: options.export?.fd ?? openFile(path, { readOnly: false }),
     directFd: options.direct === true ? openFile(path, { readOnly: false, direct: true }) : -1,
     directAlignment: SECTOR_BYTES,
     offsetBytes: 0,
@@ -167,5 +178,6 @@ function exportOf(path: string, options: LoopbackOptions): ExportConfig {
     rotational: false,
     serial: "loopback",
     incarnation: 1,
+    ...options.export,
   };
 }
