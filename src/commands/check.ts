@@ -11,7 +11,7 @@ import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } 
 
 const TIMEOUT_MS_DEFAULT = 500;
 const COUNT_DEFAULT = 100;
-const COUNT_MAX = 100_000;
+const COUNT_MAX = 10_000;
 
 /** What `aoe check` was asked to do. */
 export interface CheckCommandOptions {

@@ -16,7 +16,7 @@ import {
   shortUsage,
   timeoutOption,
 } from "./arguments.ts";
-import { formatTable, printJson, printLine } from "./output.ts";
+import { formatTable, printJson, printLine, warn } from "./output.ts";
 
 const TIMEOUT_MS_DEFAULT = 1000;
 const INTERVAL_MS_DEFAULT = 1000;
@@ -81,13 +81,14 @@ export async function runPing(options: PingCommandOptions): Promise<number> {
   signals.forEach((name) => Deno.addSignalListener(name, interrupt));
   try {
     const name = formatAddress(options.address.shelf, options.address.slot);
-    const paths = await ping(
+    const { paths, silent } = await ping(
       options,
       interruption.signal,
       (event) => options.json ? printJson(jsonOf(name, event)) : printLine(formatEvent(event)),
     );
     if (options.json) paths.forEach((path) => printJson(jsonSummary(name, path)));
     else printSummary(name, paths);
+    for (const iface of silent) warn(`${name} does not answer on ${iface}`);
     return paths.some((path) => path.roundTrips !== undefined) ? 0 : 1;
   } finally {
     signals.forEach((name) => Deno.removeSignalListener(name, interrupt));

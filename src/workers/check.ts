@@ -139,46 +139,48 @@ class Check {
 
   async #sendSingly(): Promise<void> {
     const { count, timeoutMs } = this.#options;
-    const doubles = new Map(this.#subjects.map((subject) => [subject, 0]));
-    const owners = new Map<Question, Subject>();
-    const missing = new Set<Question>();
+    // One question a path, sent again and again: answers are told apart by their tags.
+    const questions = this.#subjects.map(({ path }) =>
+      configQuestion(path, CONFIG_READ, NO_STRING)
+    );
+    const tallies = questions.map(() => ({ answered: 0, again: 0 }));
+    let answered = 0;
     let slowestMs = 0;
     const take = ({ question, roundTripMs, again }: Answer) => {
-      const owner = owners.get(question);
-      if (owner === undefined) return;
-      if (again) doubles.set(owner, doubles.get(owner)! + 1);
-      if (!missing.delete(question)) return;
+      const i = questions.indexOf(question);
+      const tally = tallies[i];
+      if (tally === undefined) return;
+      if (again) {
+        tally.again++;
+        return;
+      }
+      answered++;
+      tally.answered++;
       slowestMs = Math.max(slowestMs, roundTripMs);
-      owner.roundTrips.add(roundTripMs);
+      this.#subjects[i]!.roundTrips.add(roundTripMs);
     };
     for (let round = 1; round <= count; round++) {
-      const lostSoFar = missing.size;
-      for (const subject of this.#subjects) {
-        const question = configQuestion(subject.path, CONFIG_READ, NO_STRING);
-        owners.set(question, subject);
-        missing.add(question);
-        this.#inquirer.send(question);
-      }
+      const enough = answered + questions.length;
+      for (const question of questions) this.#inquirer.send(question);
       // What comes late is not lost: there is no need to wait long for what probably is.
       const patienceMs = slowestMs === 0 ? PATIENCE_MS : Math.max(PATIENCE_MS / 10, 4 * slowestMs);
-      await this.#listen(missing, lostSoFar, Math.min(PATIENCE_MS, patienceMs), take);
+      await this.#listen(Math.min(PATIENCE_MS, patienceMs), take, () => answered >= enough);
     }
-    await this.#listen(missing, 0, timeoutMs, take);
-    for (const subject of this.#subjects) {
-      const lost = [...missing].filter((question) => owners.get(question) === subject).length;
-      subject.single = { sent: count, lost, again: doubles.get(subject)! };
-    }
+    await this.#listen(timeoutMs, take, () => answered === count * questions.length);
+    this.#subjects.forEach((subject, i) => {
+      const { answered, again } = tallies[i]!;
+      subject.single = { sent: count, lost: count - answered, again };
+    });
   }
 
-  /** Takes answers until no more than `enough` are missing, or the time is over. */
+  /** Takes answers until there are enough, or the time is over. */
   async #listen(
-    missing: ReadonlySet<Question>,
-    enough: number,
     timeoutMs: number,
     take: (answer: Answer) => void,
+    isEnough: () => boolean,
   ): Promise<void> {
     const end = performance.now() + timeoutMs;
-    while (missing.size > enough && performance.now() < end) await this.#inquirer.listen(end, take);
+    while (!isEnough() && performance.now() < end) await this.#inquirer.listen(end, take);
   }
 
   async #searchRequestBytes(): Promise<void> {
@@ -259,9 +261,9 @@ class Check {
         missing.add(question);
         this.#inquirer.send(question);
       }
-      await this.#listen(missing, lostSoFar, PATIENCE_MS, take);
+      await this.#listen(PATIENCE_MS, take, () => missing.size <= lostSoFar);
     }
-    await this.#listen(missing, 0, this.#options.timeoutMs, take);
+    await this.#listen(this.#options.timeoutMs, take, () => missing.size === 0);
     subject.burst = { sent: BURSTS * size, lost: missing.size, again };
   }
 

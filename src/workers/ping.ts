@@ -62,6 +62,13 @@ export interface PingSummary extends PingPath {
   readonly roundTrips: RoundTripSummary | undefined;
 }
 
+/** What came of a ping. */
+export interface PingResult {
+  readonly paths: readonly PingSummary[];
+  /** Interfaces that were asked for by name, and on which nobody was found. */
+  readonly silent: readonly string[];
+}
+
 interface Path extends PingPath {
   readonly place: Place;
   readonly roundTrips: RoundTrips;
@@ -82,21 +89,22 @@ interface Sent {
  * Pings every path to a target until so many requests are sent and settled, or it is interrupted.
  *
  * @param onEvent Takes each answer, and each lack of one; false ends the ping.
- * @returns One summary a path.
  * @throws {Deno.errors.TimedOut} One sentence: nobody answers for the address.
  */
 export async function ping(
   options: PingOptions,
   signal: AbortSignal,
   onEvent: (event: PingEvent) => boolean,
-): Promise<PingSummary[]> {
+): Promise<PingResult> {
   const inquirer = new Inquirer(findInterfaces(options.interfaces));
   try {
     const { paths } = await findTarget(inquirer, options.address, {
       timeoutMs: options.timeoutMs,
       everywhere: true,
     });
-    return await new Ping(inquirer, paths, options, onEvent).run(signal);
+    const summaries = await new Ping(inquirer, paths, options, onEvent).run(signal);
+    const found = new Set(summaries.map((path) => path.interface));
+    return { paths: summaries, silent: options.interfaces.filter((name) => !found.has(name)) };
   } finally {
     inquirer.close();
   }

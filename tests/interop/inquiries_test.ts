@@ -205,6 +205,9 @@ interopTest("ping: every path, a summary, and Ctrl-C", ["vblade"], async () => {
   });
   assert(0 < minMs && minMs <= medianMs && medianMs <= p99Ms && p99Ms <= maxMs);
 
+  const half = await aoe(initiator, "ping", "2.1", "-c", "1", "-i", "net0", "-i", "net1");
+  assertEquals([half.code, half.stderr], [0, "aoe: warning: e2.1 does not answer on net1\n"]);
+
   const endless = initiator.start([
     ...[await aoeExecutable(), "ping", "2.1", "--interval", "0.05", "--timeout", "0.3"],
   ]);
