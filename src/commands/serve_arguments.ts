@@ -133,8 +133,7 @@ export const serveParser = command(
       ),
       mapBytes: withDefault(
         option("--map", byteSize(), {
-          description:
-            message`Page cache to keep mapped, for reads of images that hot (default 48M).`,
+          description: message`How much of hot images to keep mapped, a thread (default 48M).`,
         }),
         MAP_BYTES_DEFAULT,
       ),
@@ -145,7 +144,7 @@ export const serveParser = command(
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
       verbose: multiple(
-        flag("-v", "--verbose", { description: message`Say more; twice for every command.` }),
+        flag("-v", "--verbose", { description: message`Say more.` }),
       ),
     }),
     ({ exports, noUring, quiet, verbose, ...rest }): ServeOptions => ({

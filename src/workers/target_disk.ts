@@ -156,7 +156,7 @@ export class DiskWork {
       const sectors = trimSectors(this.#bytes, range);
       if (sectors === 0) continue;
       const offset = ex.config.offsetBytes + trimSector(this.#bytes, range) * SECTOR_BYTES;
-      ex.dirty = true;
+      ex.unsyncedBytes += sectors * SECTOR_BYTES;
       this.#queue.punch(frame, ex.config.fd, offset, sectors * SECTOR_BYTES);
       return;
     }
@@ -202,7 +202,7 @@ export class DiskWork {
     } else if (inPlace) {
       this.#writeMergedInPlace(ex, first, vector, count, stable);
     } else {
-      ex.dirty = true;
+      ex.unsyncedBytes += this.#mergeBytes;
       this.#queue.write(first, fd, this.#vectors.address(vector), count, offset, stable);
     }
   }
@@ -225,7 +225,7 @@ export class DiskWork {
     this.#storeOffset(frame);
     const memory = this.#pool.dataPointer(frame);
     const bytes = BYTES_OF_SECTORS[this.#pool.sectors[frame]!]!;
-    ex.dirty = true;
+    ex.unsyncedBytes += this.#mergeBytes;
     const place = this.#offsetAt >>> 3;
     this.#complete(ex, frame, writeBlock(ex.config.fd, memory, bytes, this.#arena.i64, place));
   }
@@ -239,7 +239,7 @@ export class DiskWork {
     stable: boolean,
   ): void {
     this.#storeOffset(first);
-    ex.dirty = true;
+    ex.unsyncedBytes += this.#mergeBytes;
     const iovecs = this.#vectors.pointer(vector);
     const place = this.#offsetAt >>> 3;
     const result = writeAt(ex.config.fd, iovecs, count, this.#arena.i64, place, stable);

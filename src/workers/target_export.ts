@@ -78,8 +78,8 @@ export class TargetExport {
    * be a lie. Every answer that promises stable storage fails from now on.
    */
   syncFailed = false;
-  /** Written since the last fdatasync. */
-  dirty = false;
+  /** Bytes written, or discarded, since the last fdatasync began. */
+  unsyncedBytes = 0;
   /** A command has finished for which others may be waiting. */
   promotable = false;
   /** Gathered answers in line: segments that they point into must stay mapped. */

@@ -17,6 +17,8 @@ import type { DiskErrorListener, TargetExport } from "./target_export.ts";
 export const SYNC_TAG = 0x10000;
 /** So many answers or fewer wait for an fdatasync in place: quicker than through the ring. */
 export const SYNC_INLINE_MAX = 2;
+/** … and no more than this to be written out: nobody is answered meanwhile. */
+const SYNC_INLINE_BYTES_MAX = 1024 * 1024;
 
 /** The fdatasyncs of one worker's exports, one under way for each at most. */
 export class GroupCommit {
@@ -54,13 +56,15 @@ export class GroupCommit {
       ex.waitingForSync = ex.syncing;
       ex.syncing = waiting;
       ex.syncUnderWay = true;
+      const bytes = ex.unsyncedBytes;
+      ex.unsyncedBytes = 0;
       this.#counters.addTo(ex.index, COUNT_SYNCS, 1);
       if (ex.syncFailed) {
         this.finish(ex, -EIO);
       } else if (
         // Nobody else's command waits meanwhile.
         waiting.size <= SYNC_INLINE_MAX && this.#exports.length === 1 &&
-        this.#queue.inFlight === 0
+        this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX
       ) {
         this.finish(ex, syncFile(ex.config.fd));
       } else {
@@ -79,7 +83,6 @@ export class GroupCommit {
       ex.syncFailed = true;
       this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
     }
-    if (result >= 0 && ex.waitingForSync.size === 0) ex.dirty = false;
     ex.syncUnderWay = false;
     const outcome = result < 0 ? OUTCOME_FAILED : OUTCOME_DONE;
     for (let i = 0; i < ex.syncing.size; i++) {
@@ -104,10 +107,10 @@ export class GroupCommit {
   /** Puts what has been written onto stable storage, at the end. */
   finishAll(): void {
     for (const ex of this.#exports) {
-      if (!ex.dirty || ex.config.readOnly) continue;
+      if (ex.unsyncedBytes === 0 || ex.config.readOnly) continue;
       const result = syncFile(ex.config.fd);
       if (result < 0) this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
-      ex.dirty = false;
+      ex.unsyncedBytes = 0;
     }
   }
 }
