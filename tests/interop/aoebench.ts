@@ -3,7 +3,7 @@
 
 import type { Requirement } from "./requirements.ts";
 import { findProgram, isFile, tool } from "./requirements.ts";
-import { runChecked, type RunningProcess } from "./process.ts";
+import { runChecked, type RunningProcess, sleep } from "./process.ts";
 import type { Namespace } from "./testbed.ts";
 
 const repository = new URL("../..", import.meta.url).pathname;
@@ -106,10 +106,12 @@ export async function bench(
 ): Promise<BenchResult> {
   // It asks twenty times for IDENTIFY and takes one frame after each. On lo that may be nothing but
   // its own twenty frames, which are there at once: then it gives up before the answer can come.
-  for (let attempt = 0; attempt < 20; attempt++) {
+  const deadline = performance.now() + 15_000;
+  while (performance.now() < deadline) {
     const process = await startBench(namespace, at, options);
     await process.ended;
     if (!process.text.includes("no identify answer")) return await benchResult(process);
+    await sleep(50);
   }
   throw new Error(`${at.address} never answers IDENTIFY`);
 }
