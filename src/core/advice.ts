@@ -168,9 +168,8 @@ function sizeProblems(path: CheckedPath): Complaint[] {
   if (path.buffers < BUFFERS_MIN) {
     problems.push({
       ...{ address, kind: "few-buffers" },
-      text:
-        `${who} takes ${path.buffers} request at a time. Linux's driver needs 2 at least, and ` +
-        `16 to be fast: raise its buffer count`,
+      text: `With ${count(path.buffers, "buffer")}, ${who} cannot serve Linux's driver, which ` +
+        `needs ${BUFFERS_MIN}, and 16 to be fast. Raise the buffer count`,
     });
   }
   const here = sectorsPerFrame(mtu);
@@ -178,7 +177,8 @@ function sizeProblems(path: CheckedPath): Complaint[] {
   if (path.readSectors === 0) {
     problems.push({
       ...{ address, kind: "no-reads" },
-      text: `${who} answers, but no read, not even of one sector. Look at what the target logs`,
+      text: `Reads of ${who} are not answered, not even of one sector, though other questions ` +
+        `are. Look at what the target logs`,
     });
     return problems;
   }
@@ -195,15 +195,15 @@ function sizeProblems(path: CheckedPath): Complaint[] {
   if (sectors < here) {
     problems.push({
       ...{ address, kind: "mtu-mismatch" },
-      text: `${who} takes ${count(sectors, "sector")} a frame, though ${name} with its MTU of ` +
-        `${mtu} carries ${here}. Raise the MTU of the target to ${mtu}`,
+      text: `A frame to ${who} carries ${count(sectors, "sector")}, though ${name} with its MTU ` +
+        `of ${mtu} has room for ${here}. Raise the MTU of the target to ${mtu}`,
     });
   } else if (sectors > here) {
     const needed = sectors * SECTOR_BYTES + ATA_HEADER_BYTES;
     problems.push({
       ...{ address, kind: "mtu-mismatch" },
-      text: `${name} with its MTU of ${mtu} carries ${count(here, "sector")} a frame, though ` +
-        `${who} takes ${sectors}. Raise the MTU here to ${needed} or more`,
+      text: `${name} with its MTU of ${mtu} has room for ${count(here, "sector")}, though a ` +
+        `frame to ${who} may carry ${sectors}. Raise the MTU here to ${needed} or more`,
     });
   }
   return problems;

@@ -71,7 +71,7 @@ export interface Answer {
   readonly question: Question;
   /** An AoE error, 0 for none. */
   readonly error: number;
-  /** The whole frame. */
+  /** The whole frame, where it was received: what is to last must be copied at once. */
   readonly frame: Uint8Array;
   /** From the sending of the copy that is answered. */
   readonly roundTripMs: number;
@@ -151,7 +151,7 @@ export class Questions {
       question,
       // An error without a number is still an error.
       error: failed ? view[at + AOE_ERROR]! || -1 : 0,
-      frame: view.slice(at, at + length),
+      frame: view.subarray(at, at + length),
       roundTripMs: nowMs - sentMs,
       again: answered,
     };

@@ -379,7 +379,7 @@ function identifyContent(frame: Uint8Array): Uint8Array | string | undefined {
   if (frame.length < ATA_HEADER_BYTES) return undefined;
   const refusal = ataRefusal(frame);
   if (refusal !== undefined) return refusal;
-  const data = frame.subarray(ATA_DATA, ATA_DATA + IDENTIFY_BYTES);
+  const data = frame.slice(ATA_DATA, ATA_DATA + IDENTIFY_BYTES);
   return data.length < IDENTIFY_BYTES ? undefined : data;
 }
 

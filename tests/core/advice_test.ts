@@ -80,7 +80,7 @@ Deno.test("advice: what is the same for many disks behind one MAC is said once",
   const slots = Array.from({ length: 64 }, (_, i) => ({ address: `e1.${i}`, sectors: 2 }));
   assertStringIncludes(
     text(...slots),
-    "e1.0, e1.1, e1.2 and 61 others at 52:54:00:00:00:01 takes 2",
+    "e1.0, e1.1, e1.2 and 61 others at 52:54:00:00:00:01 carries 2 ",
   );
   assertEquals(text(...slots).split("\n").length, 1);
   const lossy = { single: { sent: 100, lost: 1, again: 0 } };

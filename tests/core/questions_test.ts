@@ -80,7 +80,9 @@ Deno.test("questions: an answer, its time, its error, and its double", () => {
   const frame = answer(question, questions);
   assertEquals(readUint32Be(frame, AOE_TAG), 0xffff_ffff);
   const first = questions.receive(frame, 0, frame.length, 1, 1000.25)!;
-  assertEquals(first, { question, error: 0, frame, roundTripMs: 0.25, again: false });
+  assertEquals(first, {
+    ...{ question, error: 0, frame, roundTripMs: 0.25, again: false },
+  });
   assertEquals(questions.receive(frame, 0, frame.length, 1, 1001)?.again, true);
 
   // The next tag begins from 0 again; its answer is that of the same question.
