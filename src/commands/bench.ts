@@ -177,9 +177,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
     disks: [options.address],
     settings: {
       deadAfterMs: options.deadAfterMs,
-      ...(retransmitMs === undefined
-        ? {}
-        : { rtoInitialMs: retransmitMs, rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
+      ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
     },
     use: {
       kind: "bench",

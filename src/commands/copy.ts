@@ -89,9 +89,7 @@ export async function runCopy(options: CopyOptions): Promise<number> {
     disks,
     settings: {
       deadAfterMs: options.deadAfterMs,
-      ...(retransmitMs === undefined
-        ? {}
-        : { rtoInitialMs: retransmitMs, rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
+      ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
     },
     use: {
       kind: "copy",

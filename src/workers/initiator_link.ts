@@ -12,7 +12,8 @@ import { initiatorFilter } from "../wire/filter.ts";
 
 /** Most frames taken in one crossing. */
 const RECEIVE_BATCH = 64;
-const ENOBUFS = 105;
+/** The kernel takes nothing for so long: what waits is dropped, and may go by another path. */
+const BLOCKED_MS_MAX = 100;
 /** Distance of received frames: a multiple of this, and never of a page. */
 const FRAME_ALIGNMENT = 64;
 /** Answers to a full window of jumbo frames, as the kernel charges them, several times over. */
@@ -52,6 +53,7 @@ export class InitiatorLink {
   readonly #owners: (FrameOwner | undefined)[];
   #first = 0;
   #count = 0;
+  #blockedSinceMs = Infinity;
   #index = 0;
   #socket: PacketSocket | undefined;
 
@@ -167,7 +169,10 @@ export class InitiatorLink {
     this.#owners[at] = owner;
   }
 
-  /** Sends what waits, as far as the kernel takes it. */
+  /**
+   * Sends what waits, as far as the kernel takes it. A frame that it refuses is lost as it might be
+   * on the wire; so is one that it drops for want of a carrier, which it tells as ENOBUFS.
+   */
   flush(nowMs: number): void {
     this.blocked = false;
     while (this.#count > 0) {
@@ -180,10 +185,13 @@ export class InitiatorLink {
       const sent = this.#socket === undefined
         ? -1
         : this.#socket.send(this.#sending, this.#first, run);
-      if (sent === -EAGAIN || sent === -ENOBUFS) {
-        this.blocked = true;
-        return;
-      }
+      if (sent === -EAGAIN) {
+        this.#blockedSinceMs = Math.min(this.#blockedSinceMs, nowMs);
+        if (nowMs - this.#blockedSinceMs < BLOCKED_MS_MAX) {
+          this.blocked = true;
+          return;
+        }
+      } else this.#blockedSinceMs = Infinity;
       if (sent <= 0) this.sendFailures++;
       this.#done(nowMs, Math.max(1, sent));
     }
