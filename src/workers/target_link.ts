@@ -41,8 +41,10 @@ export class TargetLink {
   readonly #sendingFrames: Int32Array;
   #index = 0;
   #socket: PacketSocket | undefined;
+  // The line of answers goes round the table, which has a place for every frame there is: frames
+  // sent from its head come back at its end while the rest still waits.
   #sendFirst = 0;
-  #sendEnd = 0;
+  #sendCount = 0;
 
   /**
    * @param filter BPF program that passes what this worker serves.
@@ -78,25 +80,26 @@ export class TargetLink {
 
   /** Answers not yet sent. */
   get pending(): number {
-    return this.#sendEnd - this.#sendFirst;
+    return this.#sendCount;
   }
 
   /**
    * Takes over the state of the interface, opening a socket on one that is new.
    *
    * @returns Whether peers should hear of it: it came up, or its MTU changed.
-   * @throws {SystemError} Without CAP_NET_RAW.
+   * @throws {SystemError} Without CAP_NET_RAW; ENODEV when the interface is gone already.
    */
   update(link: NetworkInterface | undefined): boolean {
     if (link === undefined) {
-      this.#socket?.close();
-      this.#socket = undefined;
+      this.close();
       this.#index = 0;
       this.running = false;
+      // What waits in line is given up at the next turn.
+      this.blocked = false;
       return false;
     }
     if (this.#socket === undefined || link.index !== this.#index) {
-      this.#socket?.close();
+      this.close();
       this.#socket = new PacketSocket(link.index, {
         etherType: ETHERTYPE_AOE,
         filter: this.#filter,
@@ -142,16 +145,15 @@ export class TargetLink {
 
   /** Puts an answer in line that lies in its frame as a whole. */
   enqueue(frame: number, bytes: number): void {
-    this.#sending.setOne(this.#sendEnd, this.#pool.address(frame), bytes);
-    this.#sendingFrames[this.#sendEnd++] = frame;
+    this.#sending.setOne(this.#nextInLine(frame), this.#pool.address(frame), bytes);
   }
 
   /** Puts an answer in line whose data lie at `pool.gatherAddress`. */
   enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
     const pool = this.#pool;
     const address = pool.gatherAddress[frame]!;
-    this.#sending.setTwo(this.#sendEnd, pool.address(frame), headerBytes, address, bytes);
-    this.#sendingFrames[this.#sendEnd++] = frame;
+    const place = this.#nextInLine(frame);
+    this.#sending.setTwo(place, pool.address(frame), headerBytes, address, bytes);
   }
 
   /**
@@ -161,23 +163,22 @@ export class TargetLink {
    */
   flush(outcome: SendOutcome): void {
     this.blocked = false;
-    while (this.#sendFirst < this.#sendEnd) {
+    while (this.#sendCount > 0) {
+      const count = Math.min(this.#sendCount, this.#pool.count - this.#sendFirst);
       const sent = this.#socket === undefined
         ? -1
-        : this.#socket.send(this.#sending, this.#sendFirst, this.#sendEnd - this.#sendFirst);
+        : this.#socket.send(this.#sending, this.#sendFirst, count);
       if (sent === -EAGAIN || sent === -ENOBUFS) {
         this.blocked = true;
         return;
       }
       if (sent <= 0) {
-        outcome.sendFailed(this.#sendingFrames[this.#sendFirst++]!);
+        outcome.sendFailed(this.#leaveLine());
         continue;
       }
-      const end = this.#sendFirst + sent;
-      while (this.#sendFirst < end) outcome.sent(this.#sendingFrames[this.#sendFirst++]!);
+      for (let i = 0; i < sent; i++) outcome.sent(this.#leaveLine());
     }
     this.#sendFirst = 0;
-    this.#sendEnd = 0;
   }
 
   /** See `PacketSocket.takeDrops`. */
@@ -188,6 +189,22 @@ export class TargetLink {
   close(): void {
     this.#socket?.close();
     this.#socket = undefined;
+  }
+
+  /** Puts a frame at the end of the line; its place in the table. */
+  #nextInLine(frame: number): number {
+    const end = this.#sendFirst + this.#sendCount++;
+    const place = end < this.#pool.count ? end : end - this.#pool.count;
+    this.#sendingFrames[place] = frame;
+    return place;
+  }
+
+  /** Takes the first frame out of the line. */
+  #leaveLine(): number {
+    const frame = this.#sendingFrames[this.#sendFirst++]!;
+    if (this.#sendFirst === this.#pool.count) this.#sendFirst = 0;
+    this.#sendCount--;
+    return frame;
   }
 
   /** Lends frames to the places whose frame was taken; the number of places ready, from 0 on. */
