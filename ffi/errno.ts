@@ -9,6 +9,7 @@ export const EPERM = 1;
 export const EINTR = 4;
 export const EIO = 5;
 export const EAGAIN = 11;
+export const ENODEV = 19;
 export const EINVAL = 22;
 export const EFBIG = 27;
 export const ENOSYS = 38;

@@ -2,9 +2,10 @@
 // then answers what has been received, and leaves nothing unsynced.
 
 import { Arena } from "../../ffi/arena.ts";
-import { errnoText } from "../../ffi/errno.ts";
+import { ENODEV, errnoText, SystemError } from "../../ffi/errno.ts";
 import { IoUring } from "../../ffi/io_uring.ts";
 import { LinkMonitor, listInterfaces } from "../../ffi/netlink.ts";
+import type { NetworkInterface } from "../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
 import { SyncQueue } from "../../ffi/sync_queue.ts";
 import {
@@ -29,6 +30,8 @@ const MTU_MIN = 9000;
 const FRAMES_MIN = 256;
 const FRAMES_MAX = 1024;
 const FRAME_MEMORY_MAX = 32 * 2 ** 20;
+/** How often, at least, a thread that never sleeps looks at interfaces and blocked sockets. */
+const LOOK_MS = 10;
 /** How often sizes, counters of the kernel and withheld messages are looked at. */
 const HOUSEKEEPING_MS = 1000;
 /** How long a disk may take over the last commands before they are given up. */
@@ -179,18 +182,29 @@ export class TargetWorker {
   run(): void {
     for (const link of this.#links) this.#loop.announce(link);
     this.#post({ kind: "serving", withoutUring: this.#withoutUring });
-    let housekeepingMs = this.#clock.nowMs() + HOUSEKEEPING_MS;
+    let nowMs = this.#clock.nowMs();
+    let housekeepingMs = nowMs + HOUSEKEEPING_MS;
+    let lookMs = nowMs + LOOK_MS;
     while (Atomics.load(this.#control, 0) === 0) {
-      if (this.#loop.turn(true) === 0 && !this.#spin()) {
-        this.#wait(Math.max(0, housekeepingMs - this.#clock.nowMs()));
+      const idle = this.#loop.turn(true) === 0 && !this.#spin();
+      nowMs = this.#clock.nowMs();
+      if (idle || nowMs >= lookMs) {
+        if (idle) this.#counters.add(COUNT_WAITS, 1);
+        this.look(idle ? Math.max(0, housekeepingMs - nowMs) : 0);
+        nowMs = this.#clock.nowMs();
+        lookMs = nowMs + LOOK_MS;
       }
-      const nowMs = this.#clock.nowMs();
       if (nowMs >= housekeepingMs) {
         housekeepingMs = nowMs + HOUSEKEEPING_MS;
         this.#keepHouse(nowMs);
       }
     }
     this.stop();
+  }
+
+  /** See `TargetLoop.busy`. */
+  get busy(): boolean {
+    return this.#loop.busy;
   }
 
   /** Does what can be done without waiting; see `TargetLoop.turn`. */
@@ -209,14 +223,18 @@ export class TargetWorker {
     return false;
   }
 
-  /** The one point where this thread sleeps. */
-  #wait(timeoutMs: number): void {
+  /**
+   * Looks what has come or become possible, sleeping for so long until there is something: the one
+   * point where this thread sleeps.
+   */
+  look(timeoutMs: number): void {
     for (const link of this.#links) {
-      const takes = link.blocked || link.starved ? 0 : POLLIN;
-      this.#poll.want(link.pollPlace, takes | (link.blocked ? POLLOUT : 0));
+      const wanted = link.blocked ? POLLOUT : link.starved ? 0 : POLLIN;
+      // An error is told of whether it is wanted or not, for as long as nobody receives.
+      this.#poll.replace(link.pollPlace, wanted === 0 ? -1 : link.fd);
+      this.#poll.want(link.pollPlace, wanted);
     }
     this.#poll.replace(this.#queuePlace, this.#queue.inFlight > 0 ? this.#queue.event : -1);
-    this.#counters.add(COUNT_WAITS, 1);
     if (this.#poll.wait(timeoutMs * 1000) === 0) return;
     for (const link of this.#links) {
       if (this.#poll.found(link.pollPlace) === 0) continue;
@@ -239,8 +257,7 @@ export class TargetWorker {
         // A renamed interface is no longer the one that was asked for.
         const now = change.link?.name === link.name ? change.link : undefined;
         const { running, mtu } = link;
-        const news = link.update(now);
-        this.#poll.replace(link.pollPlace, link.fd);
+        const news = this.#update(link, now);
         if (news) this.#loop.announce(link);
         if (news || running !== link.running || mtu !== link.mtu) {
           this.#post({
@@ -252,6 +269,20 @@ export class TargetWorker {
           });
         }
       }
+    }
+  }
+
+  /** See `TargetLink.update`; an interface that cannot be had is none. */
+  #update(link: TargetLink, now: NetworkInterface | undefined): boolean {
+    try {
+      return link.update(now);
+    } catch (error) {
+      link.update(undefined);
+      // Gone again before it was looked at: that change follows.
+      if (error instanceof SystemError && error.code === ENODEV) return false;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#post({ kind: "error", text: `${link.name} is not served: ${reason}` });
+      return false;
     }
   }
 
@@ -272,7 +303,7 @@ export class TargetWorker {
     for (const link of this.#links) link.readable = true;
     while (this.#clock.nowMs() < startMs + STOP_RECEIVE_MS && this.#loop.turn(true) > 0);
     while (this.#loop.busy && this.#clock.nowMs() < startMs + STOP_MS_MAX) {
-      if (this.#loop.turn(false) === 0) this.#wait(100);
+      if (this.#loop.turn(false) === 0) this.look(100);
     }
     const abandoned = this.#queue.inFlight;
     if (abandoned === 0) this.#loop.syncAll();

@@ -1,11 +1,9 @@
-// Frames of the loopback tests: from nobody to nobody, for shelf 1, as on `lo` every MAC is zero.
+// Frames of the loopback tests, for shelf 1.
 
 import { AOE_TAG, writeAoeHeader as writeHeader } from "../../src/wire/aoe.ts";
 import { readUint32Be } from "../../src/wire/endian.ts";
 
 export { COMMAND_ATA } from "../../src/wire/aoe.ts";
-
-const NOBODY = new Uint8Array(6);
 
 /** Writes the header of a request for a slot of shelf 1. */
 export function writeAoeHeader(
@@ -13,9 +11,10 @@ export function writeAoeHeader(
   at: number,
   command: number,
   tag: number,
-  slot: number,
+  ends: { readonly target: Uint8Array; readonly initiator: Uint8Array; readonly slot: number },
 ): void {
-  writeHeader(view, at, NOBODY, NOBODY, { flags: 0, shelf: 1, slot, command, tag });
+  const { target, initiator, slot } = ends;
+  writeHeader(view, at, target, initiator, { flags: 0, shelf: 1, slot, command, tag });
 }
 
 /** Tag of a frame. */

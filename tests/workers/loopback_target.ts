@@ -58,6 +58,7 @@ export class LoopbackTarget {
   readonly messages: TargetMessage[] = [];
   readonly #worker: TargetWorker;
   readonly #socket: PacketSocket;
+  readonly #macs: { readonly target: Uint8Array; readonly initiator: Uint8Array };
   readonly #arena = new Arena(2 * FRAMES * FRAME_BYTES + 65536);
   readonly #sending = new MessageTable(this.#arena, FRAMES, 1);
   readonly #receiving = new MessageTable(this.#arena, FRAMES, 1);
@@ -82,8 +83,11 @@ export class LoopbackTarget {
       control: new SharedArrayBuffer(4),
       counters,
     }, (message) => this.messages.push(message));
-    const index = listInterfaces().find((link) => link.name === used)!.index;
-    this.#socket = new PacketSocket(index, {
+    const [target, initiator] = [served, used].map((name) =>
+      listInterfaces().find((link) => link.name === name)!
+    );
+    this.#macs = { target: target!.mac, initiator: initiator!.mac };
+    this.#socket = new PacketSocket(initiator!.index, {
       etherType: ETHERTYPE_AOE,
       filter: initiatorFilter(),
       bufferBytes: 8 << 20,
@@ -99,7 +103,7 @@ export class LoopbackTarget {
     const at = this.#sent + i * FRAME_BYTES;
     const view = this.#arena.bytes;
     view.fill(0, at, at + 60);
-    writeAoeHeader(view, at, COMMAND_ATA, tag, request.slot ?? 1);
+    writeAoeHeader(view, at, COMMAND_ATA, tag, { ...this.#macs, slot: request.slot ?? 1 });
     writeAtaRequest(view, at, {
       flags: ATA_FLAG_LBA48,
       feature: request.feature ?? 0,
@@ -120,6 +124,16 @@ export class LoopbackTarget {
   /** Lets the target do what it can; the number of things done. */
   turn(): number {
     return this.#worker.turn();
+  }
+
+  /** Whether the target has commands at the disk or answers in line. */
+  get busy(): boolean {
+    return this.#worker.busy;
+  }
+
+  /** Lets the target see what becomes of its interfaces, for so long at most. */
+  look(timeoutMs: number): void {
+    this.#worker.look(timeoutMs);
   }
 
   /** Takes answers that have arrived, without looking at them; how many. */
@@ -150,6 +164,7 @@ export class LoopbackTarget {
     for (let turns = 0; answers.size < requests.length; turns++) {
       if (turns > 1e6) throw new Error(`${requests.length - answers.size} requests have no answer`);
       this.turn();
+      this.look(0);
       for (const answer of this.receive()) answers.set(answer.tag, answer);
     }
     return answers;

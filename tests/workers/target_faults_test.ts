@@ -4,7 +4,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { ATA_READ_SECTORS_EXT, ATA_WRITE_SECTORS_EXT, SECTOR_BYTES } from "../../src/wire/ata.ts";
 import { COUNT_GATHERED } from "../../src/workers/target_counters.ts";
-import { inOwnNetwork } from "../ffi/own_network.ts";
+import { inOwnNetwork, ip } from "../ffi/own_network.ts";
 import { interopTest } from "../interop/requirements.ts";
 import { type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
 
@@ -20,6 +20,10 @@ function withTarget(
   try {
     Deno.truncateSync(path, bytes);
     inOwnNetwork(() => {
+      options.interfaces?.forEach((name, i, names) => {
+        if (i === 0) ip(`link add ${name} mtu 9000 type veth peer name ${names[1]} mtu 9000`);
+      });
+      options.interfaces?.forEach((name) => ip(`link set ${name} up`));
       const target = new LoopbackTarget(path, options);
       try {
         body(target, path);
@@ -30,6 +34,12 @@ function withTarget(
   } finally {
     Deno.removeSync(path);
   }
+}
+
+/** Runs a program in the namespace of this thread, arguments separated by spaces. */
+function run(program: string, words: string): void {
+  const { success, stderr } = new Deno.Command(program, { args: words.split(" ") }).outputSync();
+  if (!success) throw new Error(`${program} ${words}: ${new TextDecoder().decode(stderr)}`);
 }
 
 function read(sector: number, sectors: number): Request {
@@ -68,5 +78,68 @@ interopTest("faults: a segment that loses its place is sent as it was", [], () =
       }
     }
     assert(target.counters.valueOf(0, COUNT_GATHERED) > 4000, "the second was never mapped");
+  });
+});
+
+interopTest("faults: a wire slower than the disk loses no frame and mixes none up", [], () => {
+  const interfaces = ["served", "used"] as const;
+  withTarget(4 * 2 ** 20, { uring: true, interfaces }, (target, path) => {
+    const image = new Uint8Array(4 * 2 ** 20);
+    for (let sector = 0; sector < image.length / SECTOR_BYTES; sector++) {
+      image.fill(sector % 251, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
+    }
+    Deno.writeFileSync(path, image);
+    run("tc", "qdisc add dev served root tbf rate 400mbit burst 32kb limit 64kb");
+    // Faster than answers leave: every answer that comes must still be its request's.
+    const requests = Array.from({ length: 64 }, (_, i) => read(i * 100, 16));
+    let answered = 0;
+    const check = () => {
+      for (const { tag, status, data } of target.receive()) {
+        answered++;
+        assertEquals([status, data.length, data[0]], [OK, 8192, tag * 100 % 251], `read ${tag}`);
+      }
+    };
+    requests.forEach((request, i) => target.prepare(i, i, request));
+    for (let round = 0; round < 200; round++) {
+      target.send(64);
+      target.turn();
+      target.look(0);
+      check();
+    }
+    for (let idle = 0; idle < 50; check()) {
+      target.look(1);
+      idle = target.turn() > 0 ? 0 : idle + 1;
+    }
+    assert(answered > 300, `${answered} answers`);
+    const all = target.exchange(requests.slice(0, 8));
+    assertEquals(all.size, 8);
+  });
+});
+
+interopTest("faults: an interface that goes while it is blocked, and comes back", [], () => {
+  const interfaces = ["served", "used"] as const;
+  withTarget(4 * 2 ** 20, { uring: true, interfaces }, (target, path) => {
+    Deno.writeFileSync(path, new Uint8Array(4 * 2 ** 20).fill(3));
+    run("tc", "qdisc add dev served root tbf rate 8kbit burst 10kb limit 20kb");
+    Array.from({ length: 64 }, (_, i) => read(i * 100, 16)).forEach((request, i) =>
+      target.prepare(i, i, request)
+    );
+    target.send(64);
+    target.turn();
+    ip("link del served");
+    for (let turns = 0; target.turn() > 0 || turns < 10; turns++) target.look(1);
+    assertEquals(target.busy, false, "answers still wait for an interface that is gone");
+    // Made and gone again before anybody looks; then it stays.
+    ip("link add served mtu 9000 type veth peer name used mtu 9000");
+    ip("link del served");
+    target.look(1);
+    ip("link add served mtu 9000 type veth peer name used mtu 9000");
+    for (const name of interfaces) ip(`link set ${name} up`);
+    target.look(1);
+    target.turn();
+    const links = target.messages.flatMap((message) =>
+      message.kind === "link" ? [message.state] : []
+    );
+    assertEquals([links[0], links.at(-1)], ["down", "up"]);
   });
 });
