@@ -114,6 +114,8 @@ export class Inquirer {
     read: (answer: Answer) => T | undefined,
   ): Promise<Map<Question, T>> {
     const results = new Map<Question, T>();
+    // Former questions may be answered still, late or twice.
+    const wanted = new Set(questions);
     const start = performance.now();
     for (let nextMs = start; results.size < questions.length;) {
       const now = performance.now();
@@ -123,7 +125,7 @@ export class Inquirer {
         for (const question of questions) if (!results.has(question)) this.send(question);
       }
       await this.listen(Math.min(nextMs, start + timeoutMs), (answer) => {
-        if (results.has(answer.question)) return;
+        if (!wanted.has(answer.question) || results.has(answer.question)) return;
         const result = read(answer);
         if (result !== undefined) results.set(answer.question, result);
       });
