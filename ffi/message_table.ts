@@ -65,6 +65,18 @@ export class MessageTable {
     this.#setVector(i * this.#vectors + 1, nextAddress, nextBytes);
   }
 
+  /** Moves messages `first` to before `end` to the beginning of the table. */
+  move(first: number, end: number): void {
+    const u32 = this.#arena.u32;
+    const bytes = this.#vectors * IOVEC_BYTES;
+    const vectors = this.#iovecs;
+    this.#arena.bytes.copyWithin(vectors, vectors + first * bytes, vectors + end * bytes);
+    for (let i = first; i < end; i++) {
+      const to = (this.#headers + (i - first) * MMSGHDR_BYTES + MSG_IOVLEN) >>> 2;
+      u32[to] = u32[(this.#headers + i * MMSGHDR_BYTES + MSG_IOVLEN) >>> 2]!;
+    }
+  }
+
   /** Bytes that were received into, or sent from, message `i`. */
   length(i: number): number {
     return this.#arena.u32[(this.#headers + i * MMSGHDR_BYTES + MSG_LEN) >>> 2]!;

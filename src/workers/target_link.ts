@@ -41,10 +41,8 @@ export class TargetLink {
   readonly #sendingFrames: Int32Array;
   #index = 0;
   #socket: PacketSocket | undefined;
-  // The line of answers goes round the table, which has a place for every frame there is: frames
-  // sent from its head come back at its end while the rest still waits.
   #sendFirst = 0;
-  #sendCount = 0;
+  #sendEnd = 0;
 
   /**
    * @param filter BPF program that passes what this worker serves.
@@ -80,7 +78,7 @@ export class TargetLink {
 
   /** Answers not yet sent. */
   get pending(): number {
-    return this.#sendCount;
+    return this.#sendEnd - this.#sendFirst;
   }
 
   /**
@@ -145,15 +143,16 @@ export class TargetLink {
 
   /** Puts an answer in line that lies in its frame as a whole. */
   enqueue(frame: number, bytes: number): void {
-    this.#sending.setOne(this.#nextInLine(frame), this.#pool.address(frame), bytes);
+    this.#sending.setOne(this.#sendEnd, this.#pool.address(frame), bytes);
+    this.#sendingFrames[this.#sendEnd++] = frame;
   }
 
   /** Puts an answer in line whose data lie at `pool.gatherAddress`. */
   enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
     const pool = this.#pool;
     const address = pool.gatherAddress[frame]!;
-    const place = this.#nextInLine(frame);
-    this.#sending.setTwo(place, pool.address(frame), headerBytes, address, bytes);
+    this.#sending.setTwo(this.#sendEnd, pool.address(frame), headerBytes, address, bytes);
+    this.#sendingFrames[this.#sendEnd++] = frame;
   }
 
   /**
@@ -163,22 +162,24 @@ export class TargetLink {
    */
   flush(outcome: SendOutcome): void {
     this.blocked = false;
-    while (this.#sendCount > 0) {
-      const count = Math.min(this.#sendCount, this.#pool.count - this.#sendFirst);
+    while (this.#sendFirst < this.#sendEnd) {
       const sent = this.#socket === undefined
         ? -1
-        : this.#socket.send(this.#sending, this.#sendFirst, count);
+        : this.#socket.send(this.#sending, this.#sendFirst, this.#sendEnd - this.#sendFirst);
       if (sent === -EAGAIN || sent === -ENOBUFS) {
         this.blocked = true;
+        this.#closeRanks();
         return;
       }
       if (sent <= 0) {
-        outcome.sendFailed(this.#leaveLine());
+        outcome.sendFailed(this.#sendingFrames[this.#sendFirst++]!);
         continue;
       }
-      for (let i = 0; i < sent; i++) outcome.sent(this.#leaveLine());
+      const end = this.#sendFirst + sent;
+      while (this.#sendFirst < end) outcome.sent(this.#sendingFrames[this.#sendFirst++]!);
     }
     this.#sendFirst = 0;
+    this.#sendEnd = 0;
   }
 
   /** See `PacketSocket.takeDrops`. */
@@ -191,20 +192,15 @@ export class TargetLink {
     this.#socket = undefined;
   }
 
-  /** Puts a frame at the end of the line; its place in the table. */
-  #nextInLine(frame: number): number {
-    const end = this.#sendFirst + this.#sendCount++;
-    const place = end < this.#pool.count ? end : end - this.#pool.count;
-    this.#sendingFrames[place] = frame;
-    return place;
-  }
-
-  /** Takes the first frame out of the line. */
-  #leaveLine(): number {
-    const frame = this.#sendingFrames[this.#sendFirst++]!;
-    if (this.#sendFirst === this.#pool.count) this.#sendFirst = 0;
-    this.#sendCount--;
-    return frame;
+  /**
+   * Moves the answers that are left to the head of the table. It has a place for every frame, but
+   * those sent are soon in line again.
+   */
+  #closeRanks(): void {
+    this.#sending.move(this.#sendFirst, this.#sendEnd);
+    this.#sendingFrames.copyWithin(0, this.#sendFirst, this.#sendEnd);
+    this.#sendEnd -= this.#sendFirst;
+    this.#sendFirst = 0;
   }
 
   /** Lends frames to the places whose frame was taken; the number of places ready, from 0 on. */
