@@ -34,6 +34,8 @@ export interface ExportConfig {
   readonly offsetBytes: number;
   /** Bytes exported at most; the rest of the file follows its growth otherwise. */
   readonly lengthBytes: number | undefined;
+  /** On a file system that blocks even when it was asked not to. */
+  readonly remote: boolean;
   readonly readOnly: boolean;
   readonly sync: boolean;
   readonly trim: boolean;
@@ -90,7 +92,7 @@ export class TargetExport {
   /** Sectors that one overlap decision covers: 1, or a page where buffered and direct mix. */
   readonly grain: number;
 
-  readonly #segments: MappedSegments | undefined;
+  #segments: MappedSegments | undefined;
   readonly #choice: SegmentChoice;
   readonly #chunks = new ChunkMemory();
   #fileBytes = 0;
@@ -184,7 +186,12 @@ export class TargetExport {
   /** A block device's size stands still in an open descriptor's inode on some kernels. */
   #currentBytes(): number {
     // What is known will do: asking a network file system that hangs would hang this worker.
-    const bytes = fileStatus(this.config.fd, { known: true }).bytes;
+    let bytes = this.#fileBytes;
+    try {
+      bytes = fileStatus(this.config.fd, { known: true }).bytes;
+    } catch {
+      // A stale file or a device that was pulled out: reads and writes will tell.
+    }
     if (bytes !== this.#fileBytes || !this.config.path.startsWith("/dev/")) return bytes;
     try {
       const fd = openFile(this.config.path, { readOnly: true });
@@ -207,7 +214,15 @@ export class TargetExport {
     if (place >= 0) return place;
     if (this.#segments.hasReplaced) return -1;
     const taken = this.#choice.offer(segment);
-    if (taken >= 0) this.#segments.map(taken, segment);
+    if (taken < 0) return -1;
+    try {
+      this.#segments.map(taken, segment);
+    } catch {
+      // Not every file system maps files (FUSE with direct_io), nor for ever: reads go on without.
+      // What is in line to be sent stays mapped.
+      this.#segments = undefined;
+      return -1;
+    }
     return taken;
   }
 

@@ -176,7 +176,8 @@ export class LoopbackTarget {
   }
 }
 
-function exportOf(path: string, options: LoopbackOptions): ExportConfig {
+/** An export of a file as e1.1. */
+export function exportOf(path: string, options: LoopbackOptions): ExportConfig {
   return {
     shelf: 1,
     slot: 1,

@@ -2,11 +2,13 @@
 // that is slower than the disk, a disk that hangs, interfaces and files that go.
 
 import { assert, assertEquals } from "@std/assert";
+import { closeFile, openFile } from "../../ffi/files.ts";
 import { ATA_READ_SECTORS_EXT, ATA_WRITE_SECTORS_EXT, SECTOR_BYTES } from "../../src/wire/ata.ts";
 import { COUNT_GATHERED } from "../../src/workers/target_counters.ts";
+import { TargetExport } from "../../src/workers/target_export.ts";
 import { inOwnNetwork, ip } from "../ffi/own_network.ts";
 import { interopTest } from "../interop/requirements.ts";
-import { type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
+import { exportOf, type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
 
 const OK = 0x40;
 
@@ -140,4 +142,28 @@ interopTest("faults: an interface that goes while it is blocked, and comes back"
     for (let looks = 0; looks < 50 && state() !== "up"; looks++) target.look(100);
     assertEquals(state(), "up");
   });
+});
+
+interopTest("faults: a file that cannot be mapped is read the ordinary way", [], () => {
+  // The kernel's attribute files have a size and contents, and no mmap (ENODEV).
+  const path = "/sys/kernel/mm/transparent_hugepage/enabled";
+  const fd = openFile(path, { readOnly: true });
+  withTarget(512, { uring: true, export: { path, fd, readOnly: true } }, (target) => {
+    for (let i = 0; i < 2; i++) {
+      const { status, error } = target.exchange([read(0, 2)]).get(0)!;
+      assertEquals([status, error], [0x41, 0x40]);
+    }
+  });
+  closeFile(fd);
+});
+
+Deno.test("faults: a file that will not tell its size keeps the one it had", () => {
+  const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
+  Deno.truncateSync(path, 8192);
+  const fd = openFile(path, { readOnly: true });
+  const options = { frames: 1, segments: 0, buffers: 16, macs: [] };
+  const ex = new TargetExport(0, exportOf(path, { uring: false, export: { fd } }), options);
+  closeFile(fd);
+  Deno.removeSync(path);
+  assertEquals([ex.refreshSize(), ex.drive.sectors], [false, 16]);
 });
