@@ -29,6 +29,18 @@ const BLKPBSZGET = 0x127b;
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_DIOALIGN = 0x2000;
 const STATX_BYTES = 256;
+const STATFS_BYTES = 120;
+/** FUSE, NFS, SMB (two), CIFS, 9p, Ceph, AFS. */
+const REMOTE_MAGICS: readonly number[] = [
+  0x65735546,
+  0x6969,
+  0x517b,
+  0xfe534d42,
+  0xff534d42,
+  0x01021997,
+  0x00c36400,
+  0x5346414f,
+];
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFBLK = 0o060000;
@@ -41,6 +53,8 @@ const libc = openLibc(
     close: { parameters: ["i32"], result: "i32" },
     // int dirfd, const char *path, int flags, unsigned int mask, struct statx *buf
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+    // int fd, struct statfs *buf
+    fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
     // int fd, int operation
     flock: { parameters: ["i32", "i32"], result: "i32" },
     // int fd, off_t length
@@ -129,6 +143,16 @@ export function fileStatus(fd: number, options: { readonly known?: boolean } = {
       ? [view.getUint32(128, true), view.getUint32(132, true)]
       : [view.getUint32(136, true), view.getUint32(140, true)],
   };
+}
+
+/**
+ * Whether a file lies on a file system that waits for a server even when it was asked not to
+ * block: FUSE and the network ones (linux/magic.h).
+ */
+export function isRemoteFile(fd: number): boolean {
+  const buffer = new Uint8Array(STATFS_BYTES);
+  if (libc.fstatfs(fd, buffer) < 0) return false;
+  return REMOTE_MAGICS.includes(new DataView(buffer.buffer).getUint32(0, true));
 }
 
 function blockDeviceBytes(fd: number): number {

@@ -36,6 +36,8 @@ const OP_FALLOCATE = 17;
 const OP_READ = 22;
 const FSYNC_DATASYNC = 1;
 const RWF_DSYNC = 2;
+const IOSQE_ASYNC = 1 << 4;
+const REGISTER_IOWQ_MAX_WORKERS = 19;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_POPULATE = 0x8001;
 
@@ -171,15 +173,35 @@ export class IoUring {
     this.#fixedTo = this.#fixedFrom + bytes;
   }
 
-  /** Queues a read of `bytes` at `offset` to `address`; its result is the count read. */
-  read(tag: number, fd: number, address: number, bytes: number, offset: number): void {
+  /**
+   * Queues a read of `bytes` at `offset` to `address`; its result is the count read.
+   *
+   * @param remote In a thread of the kernel's, since the file system would block here.
+   */
+  read(
+    tag: number,
+    fd: number,
+    address: number,
+    bytes: number,
+    offset: number,
+    remote = false,
+  ): void {
     const fixed = address >= this.#fixedFrom && address + bytes <= this.#fixedTo;
-    this.#queue(fixed ? OP_READ_FIXED : OP_READ, tag, fd, address, bytes, offset, 0);
+    const opcode = (fixed ? OP_READ_FIXED : OP_READ) | (remote ? IOSQE_ASYNC << 8 : 0);
+    this.#queue(opcode, tag, fd, address, bytes, offset, 0);
   }
 
   /** Queues a read at `offset` into `count` iovecs; see `write` for how long they must stay. */
-  readVectors(tag: number, fd: number, iovecs: number, count: number, offset: number): void {
-    this.#queue(OP_READV, tag, fd, iovecs, count, offset, 0);
+  readVectors(
+    tag: number,
+    fd: number,
+    iovecs: number,
+    count: number,
+    offset: number,
+    remote = false,
+  ): void {
+    const opcode = OP_READV | (remote ? IOSQE_ASYNC << 8 : 0);
+    this.#queue(opcode, tag, fd, iovecs, count, offset, 0);
   }
 
   /**
@@ -237,11 +259,22 @@ export class IoUring {
     return true;
   }
 
+  /**
+   * Lets so many operations on files block at a time. The kernel's own limit is four a core, which
+   * one hanging disk would use up.
+   */
+  allowBlocked(operations: number): void {
+    const limits = new Uint8Array(new Uint32Array([operations, 0]).buffer);
+    // Linux before 5.15 does not know it and keeps its own limit.
+    libc.register(SYS_IO_URING_REGISTER, this.#fd, REGISTER_IOWQ_MAX_WORKERS, limits, 2);
+  }
+
   close(): void {
     libc.close(this.#fd);
     libc.close(this.event);
   }
 
+  /** @param opcode In the low byte; the entry's flags above it. */
   #queue(
     opcode: number,
     tag: number,

@@ -49,14 +49,28 @@ export class SyncQueue {
   registerBuffer(_arena: Arena, _at: number, _bytes: number): void {}
 
   /** See `IoUring.read`. */
-  read(tag: number, fd: number, address: number, bytes: number, offset: number): void {
+  read(
+    tag: number,
+    fd: number,
+    address: number,
+    bytes: number,
+    offset: number,
+    _remote = false,
+  ): void {
     this.#arena.setAddress(this.#iovec, address);
     this.#arena.u32[(this.#iovec >>> 2) + 2] = bytes;
     this.#done(tag, readAt(fd, this.#iovecPointer, 1, this.#arena.i64, this.#place(offset)));
   }
 
   /** See `IoUring.readVectors`. */
-  readVectors(tag: number, fd: number, iovecs: number, count: number, offset: number): void {
+  readVectors(
+    tag: number,
+    fd: number,
+    iovecs: number,
+    count: number,
+    offset: number,
+    _remote = false,
+  ): void {
     this.#done(tag, readAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, this.#place(offset)));
   }
 
@@ -95,6 +109,9 @@ export class SyncQueue {
     this.inFlight--;
     return true;
   }
+
+  /** See `IoUring.allowBlocked`: here each operation blocks by itself. */
+  allowBlocked(_operations: number): void {}
 
   close(): void {}
 

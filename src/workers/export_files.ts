@@ -5,6 +5,7 @@ import { EOPNOTSUPP, errnoText, SystemError } from "../../ffi/errno.ts";
 import {
   closeFile,
   fileStatus,
+  isRemoteFile,
   lockFile,
   openFile,
   punchHole,
@@ -99,6 +100,7 @@ export function openExport(
         directAlignment: direct.alignment,
         offsetBytes,
         lengthBytes,
+        remote: isRemoteFile(fd),
         readOnly: options.readOnly,
         sync: options.sync,
         trim: !options.readOnly && canDiscard(fd, status, queue),

@@ -181,7 +181,7 @@ export class DiskWork {
     const fd = buffered ? ex.config.fd : ex.fdFor(pool, first, this.#mergeBytes);
     if (operation !== OPERATION_WRITE && count === 1) {
       const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
-      this.#queue.read(first, fd, address, this.#mergeBytes, offset);
+      this.#queue.read(first, fd, address, this.#mergeBytes, offset, ex.config.remote);
       return;
     }
     const stable = operation === OPERATION_WRITE && this.#makeStable(ex, first, count);
@@ -198,7 +198,8 @@ export class DiskWork {
       this.#vectors.add(pool.start(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
     }
     if (operation !== OPERATION_WRITE) {
-      this.#queue.readVectors(first, fd, this.#vectors.address(vector), count, offset);
+      const address = this.#vectors.address(vector);
+      this.#queue.readVectors(first, fd, address, count, offset, ex.config.remote);
     } else if (inPlace) {
       this.#writeMergedInPlace(ex, first, vector, count, stable);
     } else {

@@ -131,6 +131,7 @@ export class TargetWorker {
     this.#queue = opened.queue;
     this.#withoutUring = opened.withoutUring;
     if (direct) this.#pool.register(this.#queue);
+    this.#queue.allowBlocked(frames);
     this.#errors = new ErrorReporter(config.exports, post);
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
     this.#exports = config.exports.map((ex, index) =>

@@ -187,6 +187,7 @@ export function exportOf(path: string, options: LoopbackOptions): ExportConfig {
     directAlignment: SECTOR_BYTES,
     offsetBytes: 0,
     lengthBytes: undefined,
+    remote: false,
     readOnly: false,
     sync: options.sync === true,
     trim: true,
