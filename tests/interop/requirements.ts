@@ -22,7 +22,6 @@ const packages = {
   ip: "iproute2",
   losetup: "mount",
   mke2fs: "e2fsprogs",
-  modinfo: "kmod",
   "qemu-system-x86_64": "qemu-system-x86",
   setpriv: "util-linux",
   taskset: "util-linux",
