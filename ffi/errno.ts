@@ -12,8 +12,10 @@ export const EAGAIN = 11;
 export const ENODEV = 19;
 export const EINVAL = 22;
 export const EFBIG = 27;
+export const ENOSPC = 28;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
+export const EDQUOT = 122;
 
 const NAMES: readonly (readonly [number, string, string])[] = [
   [1, "EPERM", "operation not permitted"],

@@ -7,7 +7,17 @@
 // 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
 
 import type { Arena } from "../../ffi/arena.ts";
-import { EAGAIN, EFBIG, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
+import {
+  EAGAIN,
+  EDQUOT,
+  EFBIG,
+  EINTR,
+  EINVAL,
+  EIO,
+  ENOSPC,
+  ENOSYS,
+  EOPNOTSUPP,
+} from "../../ffi/errno.ts";
 import { writeAt, writeBlock } from "../../ffi/files.ts";
 import type { IoUring } from "../../ffi/io_uring.ts";
 import type { SyncQueue } from "../../ffi/sync_queue.ts";
@@ -329,6 +339,9 @@ export class DiskWork {
     ex.order.finish(frame);
     ex.promotable = true;
     const operation = pool.operation[frame]!;
+    const changes = operation === OPERATION_WRITE || operation === OPERATION_TRIM;
+    // An fdatasync that began while the disk worked does not cover it.
+    if (changes && ex.unsyncedBytes === 0) ex.unsyncedBytes = SECTOR_BYTES;
     if (code !== 0) {
       this.#fail(ex, frame, code);
       return;
@@ -344,7 +357,6 @@ export class DiskWork {
       this.#counters.addTo(ex.index, COUNT_TRIMS, 1);
     }
     // The cache may have been switched off while the disk worked.
-    const changes = operation === OPERATION_WRITE || operation === OPERATION_TRIM;
     const stable = changes && (ex.drive.stableWrites || (pool.flags[frame]! & FLAG_STABLE) !== 0);
     if (stable && (pool.flags[frame]! & FLAG_ALREADY_STABLE) === 0) {
       ex.waitingForSync.push(frame);
@@ -358,6 +370,13 @@ export class DiskWork {
     const operation = pool.operation[frame]!;
     const unsupported = operation === OPERATION_TRIM &&
       (code === EOPNOTSUPP || code === ENOSYS || code === EFBIG);
+    // An error of writing back is told once: FLUSH will not hear of what this one took along.
+    if (
+      (pool.flags[frame]! & FLAG_ALREADY_STABLE) !== 0 && ex.config.directFd < 0 &&
+      code !== ENOSPC && code !== EDQUOT
+    ) {
+      this.#commit.distrust(ex, code);
+    }
     const sector = (pool.offset[frame]! - ex.config.offsetBytes) / SECTOR_BYTES;
     this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
     this.#onDiskError(ex.index, operation, sector, code);

@@ -79,10 +79,7 @@ export class GroupCommit {
       this.#queue.sync(SYNC_TAG + ex.index, ex.config.fd);
       return;
     }
-    if (result < 0 && !ex.syncFailed) {
-      ex.syncFailed = true;
-      this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
-    }
+    if (result < 0) this.distrust(ex, -result);
     ex.syncUnderWay = false;
     const outcome = result < 0 ? OUTCOME_FAILED : OUTCOME_DONE;
     for (let i = 0; i < ex.syncing.size; i++) {
@@ -95,6 +92,13 @@ export class GroupCommit {
     ex.syncing.size = 0;
   }
 
+  /** Takes note that written data may be lost, of which no later fdatasync will tell. */
+  distrust(ex: TargetExport, code: number): void {
+    if (ex.syncFailed) return;
+    ex.syncFailed = true;
+    this.#onDiskError(ex.index, OPERATION_FLUSH, 0, code);
+  }
+
   /** Whether answers wait for an fdatasync that has not been started. */
   get wanted(): boolean {
     for (let i = 0; i < this.#exports.length; i++) {
@@ -104,9 +108,10 @@ export class GroupCommit {
     return false;
   }
 
-  /** Puts what has been written onto stable storage, at the end. */
+  /** Puts what has been written onto stable storage, at the end; not where a disk still hangs. */
   finishAll(): void {
     for (const ex of this.#exports) {
+      if (ex.syncUnderWay || ex.order.running > ex.gathersUnsent) continue;
       if (ex.unsyncedBytes === 0 || ex.config.readOnly) continue;
       const result = syncFile(ex.config.fd);
       if (result < 0) this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);

@@ -307,7 +307,7 @@ export class TargetWorker {
       if (this.#loop.turn(false) === 0) this.look(100);
     }
     const abandoned = this.#queue.inFlight;
-    if (abandoned === 0) this.#loop.syncAll();
+    this.#loop.syncAll();
     this.#keepHouse(Infinity);
     for (const link of this.#links) link.close();
     this.#monitor.close();

@@ -57,6 +57,7 @@ export class LoopbackTarget {
   readonly counters: TargetCounters;
   readonly messages: TargetMessage[] = [];
   readonly #worker: TargetWorker;
+  #stopped = false;
   readonly #socket: PacketSocket;
   readonly #macs: { readonly target: Uint8Array; readonly initiator: Uint8Array };
   readonly #arena = new Arena(2 * FRAMES * FRAME_BYTES + 65536);
@@ -170,8 +171,14 @@ export class LoopbackTarget {
     return answers;
   }
 
+  /** Stops the target, once. */
+  stop(): void {
+    if (!this.#stopped) this.#worker.stop();
+    this.#stopped = true;
+  }
+
   close(): void {
-    this.#worker.stop();
+    this.stop();
     this.#socket.close();
   }
 }

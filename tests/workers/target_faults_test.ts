@@ -3,9 +3,17 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { closeFile, openFile } from "../../ffi/files.ts";
-import { ATA_READ_SECTORS_EXT, ATA_WRITE_SECTORS_EXT, SECTOR_BYTES } from "../../src/wire/ata.ts";
+import {
+  ATA_FLUSH_CACHE_EXT,
+  ATA_READ_SECTORS_EXT,
+  ATA_WRITE_DMA_FUA_EXT,
+  ATA_WRITE_SECTORS_EXT,
+  SECTOR_BYTES,
+} from "../../src/wire/ata.ts";
 import { COUNT_GATHERED } from "../../src/workers/target_counters.ts";
+import type { TargetMessage } from "../../src/workers/target_worker.ts";
 import { TargetExport } from "../../src/workers/target_export.ts";
+import { GroupCommit } from "../../src/workers/target_sync.ts";
 import { inOwnNetwork, ip } from "../ffi/own_network.ts";
 import { interopTest } from "../interop/requirements.ts";
 import { exportOf, type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
@@ -167,3 +175,78 @@ Deno.test("faults: a file that will not tell its size keeps the one it had", () 
   Deno.removeSync(path);
   assertEquals([ex.refreshSize(), ex.drive.sectors], [false, 16]);
 });
+
+interopTest(
+  "faults: what the disk finishes behind an fdatasync is still synced at the end",
+  [],
+  () => {
+    const path = Deno.makeTempFileSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
+    Deno.truncateSync(path, 1 << 20);
+    const fd = openFile(path, { readOnly: false });
+    const directFd = openFile(path, { readOnly: false, direct: true });
+    const messages: TargetMessage[] = [];
+    withTarget(512, { uring: true, export: { path, fd, directFd } }, (target) => {
+      const flush = { command: ATA_FLUSH_CACHE_EXT, sector: 0, sectors: 0 };
+      target.exchange([write(0, 8, 1), flush, flush, flush]);
+      // The attempt to sync is what can be seen of it.
+      closeFile(fd);
+      target.stop();
+      messages.push(...target.messages);
+    });
+    closeFile(directFd);
+    Deno.removeSync(path);
+    const texts = messages.flatMap((message) => message.kind === "error" ? [message.text] : []);
+    assert(texts.some((text) => text.includes("Flushing")), texts.join());
+  },
+);
+
+Deno.test("faults: at the end a disk that hangs is left alone, and only that one", () => {
+  withCommit((commit, ex, other) => {
+    ex.unsyncedBytes = 512;
+    other.unsyncedBytes = 512;
+    ex.order.admit(0, true, 0, 1);
+    commit.finishAll();
+    assertEquals([ex.unsyncedBytes, other.unsyncedBytes], [512, 0]);
+  });
+});
+
+interopTest("faults: a stable write that fails takes the word of FLUSH with it", [], () => {
+  const path = Deno.makeTempFileSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
+  Deno.truncateSync(path, 1 << 20);
+  // Writes to it fail, and not for want of room.
+  const fd = openFile(path, { readOnly: true });
+  withTarget(512, { uring: true, export: { path, fd } }, (target) => {
+    const flush = { command: ATA_FLUSH_CACHE_EXT, sector: 0, sectors: 0 };
+    assertEquals(target.exchange([flush]).get(0)!.status, OK);
+    assertEquals(target.exchange([write(0, 2, 1)]).get(0)!.status, 0x61);
+    assertEquals(target.exchange([flush]).get(0)!.status, OK);
+    const stable = { ...write(0, 2, 1), command: ATA_WRITE_DMA_FUA_EXT };
+    assertEquals(target.exchange([stable]).get(0)!.status, 0x61);
+    assertEquals(target.exchange([flush]).get(0)!.status, 0x61);
+  });
+  closeFile(fd);
+  Deno.removeSync(path);
+});
+
+/** Two exports, and their group commit. */
+function withCommit(
+  body: (commit: GroupCommit, ex: TargetExport, other: TargetExport) => void,
+): void {
+  const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
+  const fd = openFile(path, { readOnly: false });
+  const options = { frames: 8, segments: 0, buffers: 16, macs: [] };
+  const config = exportOf(path, { uring: false, export: { fd } });
+  const exports = [0, 1].map((index) => new TargetExport(index, config, options));
+  const parts = {
+    pool: { operation: new Uint8Array(8) },
+    queue: { inFlight: 1, sync: () => {} },
+    exports,
+    answers: { answer: () => {} },
+    counters: { addTo: () => {} },
+    onDiskError: () => {},
+  };
+  const commit = new GroupCommit(parts as unknown as ConstructorParameters<typeof GroupCommit>[0]);
+  body(commit, exports[0]!, exports[1]!);
+  closeFile(fd);
+  Deno.removeSync(path);
+}
