@@ -10,7 +10,7 @@ import {
   PHASE_FLUSHING,
   PHASE_SUMMING,
   PHASE_VERIFYING,
-} from "../workers/copy_driver.ts";
+} from "../workers/copy_config.ts";
 import {
   COUNT_BYTES,
   COUNT_BYTES_TOTAL,

@@ -16,19 +16,23 @@ import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { discardsAreZero } from "../wire/identify.ts";
 import { Checksum, SEGMENT_BYTES } from "./copy_checksum.ts";
-import type { ChecksumName } from "./copy_checksum.ts";
+import {
+  type CopyConfig,
+  type CopyEndConfig,
+  type CopyMessage,
+  PHASE_CONNECTING,
+  PHASE_COPYING,
+  PHASE_FLUSHING,
+  PHASE_SUMMING,
+  PHASE_VERIFYING,
+} from "./copy_config.ts";
 import { type CopyEnd, type CopyFailure, type CopyOutcome, RemoteEnd } from "./copy_end.ts";
 import { FileEnd } from "./copy_file.ts";
-import { CopyPump, PUMP_TAGS } from "./copy_pump.ts";
+import { CHUNK_BYTES, CopyPump, PUMP_TAGS } from "./copy_pump.ts";
 import { COUNT_BYTES, COUNT_BYTES_TOTAL, COUNT_PHASE } from "./initiator_counters.ts";
 import { describeEvent } from "./initiator_events.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
-const PHASE_CONNECTING = 0;
-export const PHASE_SUMMING = 1;
-export const PHASE_COPYING = 2;
-export const PHASE_FLUSHING = 3;
-export const PHASE_VERIFYING = 4;
 const PHASE_OVER = 5;
 
 const FLUSH_TAG = PUMP_TAGS;
@@ -36,67 +40,10 @@ const IDENTIFY_TAG = PUMP_TAGS + 1;
 const TAGS = PUMP_TAGS + 2;
 /** After an interruption, operations in flight have so long to end, and so long the last flush. */
 const DRAIN_MS = 3000;
-
-/** A remote disk, by its index in the loop's config, or a local file. */
-export type CopyEndConfig =
-  | { readonly disk: number }
-  | {
-    readonly disk: undefined;
-    readonly fd: number;
-    /** For messages. */
-    readonly name: string;
-    readonly kind: "file" | "block device" | "stream";
-    /** Undefined for a stream. */
-    readonly bytes: number | undefined;
-    /** The file was not there before. */
-    readonly made?: true;
-  };
-
-/** What to copy. */
-export interface CopyConfig {
-  readonly kind: "copy";
-  readonly source: CopyEndConfig;
-  readonly destination: CopyEndConfig;
-  readonly sourceOffset: number;
-  readonly destinationOffset: number;
-  /** Undefined: all there is. */
-  readonly bytes: number | undefined;
-  /** So much has been copied before. */
-  readonly resumeAt: number;
-  /** The destination, a file, is to hold nothing else. */
-  readonly truncate: boolean;
-  readonly verify: boolean;
-  readonly sparse: boolean;
-  readonly checksum: ChecksumName;
-  readonly uring: boolean;
-  /** How long a remote end may take to show itself. */
-  readonly connectMs: number;
-}
-
-/** How a copy ended. */
-export interface CopyResult {
-  readonly kind: "copied";
-  readonly failure: CopyFailure | undefined;
-  readonly stopped: boolean;
-  /** Bytes that are there, those of earlier runs included. */
-  readonly bytes: number;
-  /** Whether they are on stable storage. */
-  readonly flushed: boolean;
-  readonly verified: boolean;
-  /** Bytes of this run that were zeros and not written. */
-  readonly zeroBytes: number;
-  /** Of the bytes from `checksumFrom` on, in hex; empty without one. */
-  readonly checksum: string;
-  readonly checksumFrom: number;
-  /** Of copying and flushing, without looking for the target and reading back. */
-  readonly seconds: number;
-}
-
-/** What the thread tells. */
-export type CopyMessage =
-  | { readonly kind: "ready"; readonly serials: readonly string[]; readonly bytes: number }
-  | { readonly kind: "note"; readonly text: string }
-  | CopyResult;
+/** The pump is told so often how much the network carries at once. */
+const PACE_EVERY_MS = 20;
+/** Chunks on their way beside those in the windows: some are at the local end. */
+const CHUNKS_BESIDE = 4;
 
 /** The driver. */
 export class CopyDriver implements InitiatorDriver, CopyOutcome {
@@ -124,6 +71,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #flushed = false;
   #verified = false;
   #mustVerify: boolean;
+  #paceAtMs = 0;
   #done = 0;
   #startedMs = 0;
   #endedMs = 0;
@@ -327,6 +275,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       if (this.#flushing && nowMs < this.#drainUntilMs) return;
       return this.#afterFlush(nowMs);
     }
+    if (nowMs >= this.#paceAtMs) this.#pace(nowMs);
     this.#pump.turn();
     const { resumeAt } = this.#config;
     const copying = this.#phase === PHASE_COPYING;
@@ -350,6 +299,16 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       return this.#flush(nowMs);
     }
     this.#verifyEnded(nowMs);
+  }
+
+  /** As many chunks as fill the windows twice. */
+  #pace(nowMs: number): void {
+    this.#paceAtMs = nowMs + PACE_EVERY_MS;
+    let bytes = 0;
+    for (const { paths } of this.#loop.initiators) {
+      for (const path of paths) bytes += path.window * path.sectors * SECTOR_BYTES;
+    }
+    this.#pump.activeMax = CHUNKS_BESIDE + Math.ceil(2 * bytes / CHUNK_BYTES);
   }
 
   #flush(nowMs: number): void {

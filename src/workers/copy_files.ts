@@ -2,7 +2,7 @@
 
 import { SystemError } from "../../ffi/errno.ts";
 import { fileStatus, openFile } from "../../ffi/files.ts";
-import type { CopyEndConfig } from "./copy_driver.ts";
+import type { CopyEndConfig } from "./copy_config.ts";
 
 const STDIN = 0;
 const STDOUT = 1;

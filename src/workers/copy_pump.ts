@@ -14,7 +14,7 @@ import { isEqual } from "../../ffi/file_data.ts";
 import type { Checksum } from "./copy_checksum.ts";
 import type { CopyEnd, CopyFailure, CopyOutcome } from "./copy_end.ts";
 
-const CHUNK_BYTES = 256 * 1024;
+export const CHUNK_BYTES = 256 * 1024;
 const CHUNKS = 64;
 /** Zeros are looked for in pieces of this (cp looks in 32 KiB, too). */
 const PIECE_BYTES = 32 * 1024;
@@ -54,11 +54,20 @@ export class CopyPump implements CopyOutcome {
   zeroBytes = 0;
   /** What went wrong first. */
   failure: CopyFailure | undefined;
+  /**
+   * Chunks that may be on their way at once. More than the network carries only tires the cache;
+   * chunks that wait for an older one do not count.
+   */
+  activeMax = CHUNKS;
 
   readonly #memoryAt: number;
   readonly #zeros: Deno.PointerValue;
   readonly #pieces: Deno.PointerValue[] = [];
   readonly #state = new Uint8Array(CHUNKS);
+  /** Where the bytes of a chunk are: buffers are used again at once, while the cache has them. */
+  readonly #buffer = new Int32Array(CHUNKS);
+  readonly #freeBuffers = Int32Array.from({ length: CHUNKS }, (_, i) => CHUNKS - 1 - i);
+  #freeBufferCount = CHUNKS;
   readonly #hole = new Uint8Array(CHUNKS);
   readonly #start = new Float64Array(CHUNKS);
   readonly #size = new Float64Array(CHUNKS);
@@ -72,6 +81,7 @@ export class CopyPump implements CopyOutcome {
   #nextStart = 0;
   #stopped = false;
   #inFlight = 0;
+  #active = 0;
   // Numbers of chunks, modulo CHUNKS their place: read next, written next (streams), summed up
   // next, done next.
   #toRead = 0;
@@ -135,7 +145,7 @@ export class CopyPump implements CopyOutcome {
     const chunk = Math.floor(tag / TAGS_PER_CHUNK);
     this.#inFlight--;
     if (tag % TAGS_PER_CHUNK === 0) this.#wasRead(transfer, chunk, bytes);
-    else if (--this.#pending[chunk]! === 0) this.#state[chunk] = WRITTEN;
+    else if (--this.#pending[chunk]! === 0) this.#written(chunk);
   }
 
   failed(tag: number, failure: CopyFailure): void {
@@ -152,7 +162,7 @@ export class CopyPump implements CopyOutcome {
 
   #mayRead({ source }: Transfer): boolean {
     if (this.#stopped || this.failure !== undefined || this.#nextStart >= this.#end) return false;
-    if (this.#toRead - this.#toFree === CHUNKS) return false;
+    if (this.#toRead - this.#toFree === CHUNKS || this.#active >= this.activeMax) return false;
     return !source.inOrder || this.#toRead === 0 ||
       this.#state[(this.#toRead - 1) % CHUNKS] !== READING;
   }
@@ -164,6 +174,7 @@ export class CopyPump implements CopyOutcome {
     const offset = sourceOffset + start;
     this.#start[chunk] = start;
     const rest = this.#end - start;
+    this.#active++;
     const holesPass = sink === undefined || (sparse && sink.zeroing !== "write" &&
       sink.zeroing !== "try-discard");
     const hole = holesPass ? source.holeAt(offset, Math.min(rest, HOLE_BYTES_MAX)) : 0;
@@ -173,7 +184,7 @@ export class CopyPump implements CopyOutcome {
       this.#size[chunk] = bytes;
       this.#nextStart = start + bytes;
       this.#state[chunk] = READ;
-      if (sink === undefined) this.#state[chunk] = WRITTEN;
+      if (sink === undefined) this.#written(chunk);
       else if (!sink.inOrder) this.#write(transfer, sink, chunk);
       return;
     }
@@ -183,7 +194,8 @@ export class CopyPump implements CopyOutcome {
     this.#nextStart = start + bytes;
     this.#state[chunk] = READING;
     this.#inFlight++;
-    source.read(chunk * TAGS_PER_CHUNK, offset, bytes, this.#memoryAt + chunk * CHUNK_BYTES);
+    this.#buffer[chunk] = this.#freeBuffers[--this.#freeBufferCount]!;
+    source.read(chunk * TAGS_PER_CHUNK, offset, bytes, this.#addressOf(chunk));
   }
 
   #wasRead(transfer: Transfer, chunk: number, bytes: number): void {
@@ -198,7 +210,7 @@ export class CopyPump implements CopyOutcome {
       this.#end = this.#start[chunk]! + bytes;
     }
     this.#state[chunk] = READ;
-    if (sink === undefined || bytes === 0) this.#state[chunk] = WRITTEN;
+    if (sink === undefined || bytes === 0) this.#written(chunk);
     else if (!sink.inOrder) this.#write(transfer, sink, chunk);
   }
 
@@ -242,20 +254,29 @@ export class CopyPump implements CopyOutcome {
       from = to;
     }
     // The count that was held while runs were still being found.
-    if (--this.#pending[chunk]! === 0) this.#state[chunk] = WRITTEN;
+    if (--this.#pending[chunk]! === 0) this.#written(chunk);
+  }
+
+  #written(chunk: number): void {
+    this.#state[chunk] = WRITTEN;
+    this.#active--;
+  }
+
+  #addressOf(chunk: number): number {
+    return this.#memoryAt + this.#buffer[chunk]! * CHUNK_BYTES;
   }
 
   #writeRun(sink: CopyEnd, tag: number): void {
     const chunk = Math.floor(tag / TAGS_PER_CHUNK);
     const from = this.#runFrom[tag]!;
     const offset = this.#transfer!.sinkOffset + this.#start[chunk]! + from;
-    const at = this.#memoryAt + chunk * CHUNK_BYTES + from;
+    const at = this.#addressOf(chunk) + from;
     if (this.#runZero[tag] === 1) sink.discard(tag, offset, this.#runBytes[tag]!);
     else sink.write(tag, offset, this.#runBytes[tag]!, at);
   }
 
   #isZero(chunk: number, from: number, bytes: number): boolean {
-    const piece = this.#pieces[chunk * PIECES + from / PIECE_BYTES]!;
+    const piece = this.#pieces[this.#buffer[chunk]! * PIECES + from / PIECE_BYTES]!;
     return isEqual(piece, this.#zeros, Math.min(PIECE_BYTES, bytes - from));
   }
 
@@ -264,12 +285,15 @@ export class CopyPump implements CopyOutcome {
       const chunk = this.#toSum % CHUNKS;
       if (this.#state[chunk]! < READ) break;
       if (this.#hole[chunk] === 1) checksum.updateZeros(this.#size[chunk]!);
-      else checksum.update(this.#memoryAt + chunk * CHUNK_BYTES, this.#size[chunk]!);
+      else checksum.update(this.#addressOf(chunk), this.#size[chunk]!);
     }
     for (; this.#toFree < this.#toSum; this.#toFree++) {
       const chunk = this.#toFree % CHUNKS;
       if (this.#state[chunk] !== WRITTEN) break;
       this.#state[chunk] = FREE;
+      if (this.#hole[chunk] === 0) {
+        this.#freeBuffers[this.#freeBufferCount++] = this.#buffer[chunk]!;
+      }
       this.position += this.#size[chunk]!;
     }
   }

@@ -3,7 +3,7 @@
 import { BenchDriver } from "./bench_driver.ts";
 import type { BenchConfig, BenchMessage } from "./bench_driver.ts";
 import { CopyDriver } from "./copy_driver.ts";
-import type { CopyConfig, CopyMessage } from "./copy_driver.ts";
+import type { CopyConfig, CopyMessage } from "./copy_config.ts";
 import { InitiatorLoop } from "./initiator_loop.ts";
 import type { InitiatorLoopConfig } from "./initiator_loop.ts";
 
