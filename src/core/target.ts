@@ -92,6 +92,7 @@ export const DROP_BROADCAST = -5;
 export const DROP_VERSION = -6;
 export const DROP_NO_MATCH = -7;
 export const DROP_OVER_MTU = -8;
+export const DROP_BUSY = -9;
 /** Names of the reasons, by the negated verdict. */
 export const DROP_NAMES = [
   "",
@@ -103,6 +104,7 @@ export const DROP_NAMES = [
   "of another version",
   "asking for another config string",
   "whose answer exceeds the MTU",
+  "beyond what a slow disk may hold",
 ] as const;
 
 /** Firmware version of query config; a peer only shows it. */

@@ -36,6 +36,7 @@ export class TargetAnswers {
       outcome,
     );
     pool.flags[frame] = 0;
+    ex.held--;
     link.enqueue(frame, length);
   }
 
@@ -52,6 +53,7 @@ export class TargetAnswers {
       OUTCOME_DONE,
     );
     pool.flags[frame] = FLAG_GATHERED;
+    ex.held--;
     ex.gathersUnsent++;
     link.enqueueGathered(frame, ATA_DATA, bytes);
     this.#counters.addTo(ex.index, COUNT_READS, 1);

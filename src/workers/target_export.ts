@@ -86,6 +86,13 @@ export class TargetExport {
   promotable = false;
   /** Gathered answers in line: segments that they point into must stay mapped. */
   gathersUnsent = 0;
+  /** Commands whose answer is not in line yet. */
+  held = 0;
+  /**
+   * Most of them. A disk that hangs collects retransmissions: without a bound it would take every
+   * frame of the worker, and its neighbours would starve.
+   */
+  readonly heldMax: number;
   /** Writes of the turn before: a lone one is made stable by the disk itself. */
   writesLastTurn = 0;
   writesThisTurn = 0;
@@ -103,7 +110,13 @@ export class TargetExport {
   constructor(
     index: number,
     config: ExportConfig,
-    options: { frames: number; segments: number; buffers: number; macs: readonly Uint8Array[] },
+    options: {
+      frames: number;
+      heldMax: number;
+      segments: number;
+      buffers: number;
+      macs: readonly Uint8Array[];
+    },
   ) {
     this.index = index;
     this.config = config;
@@ -127,6 +140,7 @@ export class TargetExport {
       buffers: options.buffers,
       allowed: options.macs,
     });
+    this.heldMax = options.heldMax;
     this.order = new OverlapOrder(options.frames);
     this.waitingForSync = new CommandQueue(options.frames);
     this.syncing = new CommandQueue(options.frames);

@@ -11,7 +11,7 @@ import { ETHERTYPE_AOE } from "../wire/ethernet.ts";
 import type { FramePool } from "./frame_pool.ts";
 
 /** Most frames taken in one crossing. */
-const RECEIVE_BATCH = 64;
+export const RECEIVE_BATCH = 64;
 const ENOBUFS = 105;
 
 /** One interface, as a target sees it. */

@@ -25,7 +25,7 @@ import {
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../wire/ethernet.ts";
 import { OPERATION_FLUSH, OPERATION_TRIM, OPERATION_WRITE } from "../core/drive.ts";
-import { DISK_WORK, DROP_OTHER_ADDRESS, DROP_SHORT } from "../core/target.ts";
+import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, DROP_SHORT } from "../core/target.ts";
 import { FLAG_ALONE, FLAG_GATHERED, FLAG_STABLE } from "./frame_pool.ts";
 import type { FramePool, VectorTable } from "./frame_pool.ts";
 import { TargetAnswers } from "./target_answers.ts";
@@ -173,6 +173,7 @@ export class TargetLoop {
     const ex = this.#exports[this.#pool.exportOf[frame]!]!;
     ex.gathersUnsent--;
     ex.target.revert(this.#bytes, this.#pool.start(frame));
+    ex.held++;
     this.#pool.flags[frame] = FLAG_ALONE;
     this.#disk.run(ex, frame);
     ex.promotable = true;
@@ -240,7 +241,8 @@ export class TargetLoop {
   #decide(ex: TargetExport, link: TargetLink, frame: number, length: number): void {
     const verdict = ex.target.receive(this.#bytes, this.#pool.start(frame), length, link);
     if (verdict === DISK_WORK) {
-      this.#start(ex, link, frame);
+      if (ex.held < ex.heldMax) this.#start(ex, link, frame);
+      else this.#drop(frame, DROP_BUSY);
     } else if (verdict > 0) {
       this.#pool.flags[frame] = 0;
       link.enqueue(frame, verdict);
@@ -258,6 +260,7 @@ export class TargetLoop {
     const pool = this.#pool;
     const drive = ex.drive;
     const operation = drive.operation;
+    ex.held++;
     pool.exportOf[frame] = ex.index;
     pool.linkOf[frame] = this.#links.indexOf(link);
     pool.operation[frame] = operation;

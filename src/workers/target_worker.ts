@@ -22,7 +22,7 @@ import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./target_counte
 import { explainSocketError } from "./interfaces.ts";
 import { segmentsWithin, TargetExport } from "./target_export.ts";
 import type { ExportConfig } from "./target_export.ts";
-import { TargetLink } from "./target_link.ts";
+import { RECEIVE_BATCH, TargetLink } from "./target_link.ts";
 import { TargetLoop } from "./target_loop.ts";
 
 /** Jumbo frames fit even where the MTU is raised while we serve. */
@@ -133,10 +133,14 @@ export class TargetWorker {
     if (direct) this.#pool.register(this.#queue);
     this.#queue.allowBlocked(frames);
     this.#errors = new ErrorReporter(config.exports, post);
+    const heldByEach = config.exports.length === 1 ? frames : Math.floor(
+      (frames - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
+    );
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
     this.#exports = config.exports.map((ex, index) =>
       new TargetExport(index, ex, {
         frames,
+        heldMax: heldByEach,
         segments,
         buffers: config.buffers,
         macs: config.macs,
@@ -318,10 +322,11 @@ export class TargetWorker {
 
 /** Frames of a worker: the batches being received, and two full windows for each export. */
 function frameCount(config: TargetJobConfig, mtuMax: number): number {
-  const wanted = 64 * config.interfaces.length + 2 * config.buffers * config.exports.length;
+  const wanted = RECEIVE_BATCH * config.interfaces.length +
+    2 * config.buffers * config.exports.length;
   const affordable = Math.floor(FRAME_MEMORY_MAX / mtuMax);
   return Math.max(
-    64 * config.interfaces.length + 64,
+    RECEIVE_BATCH * config.interfaces.length + 64,
     Math.min(FRAMES_MAX, affordable, Math.max(FRAMES_MIN, wanted)),
   );
 }
