@@ -1,10 +1,11 @@
 // Network interfaces through rtnetlink(7): the list of them, and word of each change. One mechanism
 // for names, indices, MACs, MTUs and states; it sees the network namespace of this process.
 
-import { check } from "./errno.ts";
+import { check, ENOBUFS, errno } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
+const AF_UNSPEC = 0;
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
 const NETLINK_ROUTE = 0;
@@ -69,18 +70,47 @@ export interface LinkChange {
 export class LinkMonitor {
   readonly fd: number;
   readonly #buffer = new Uint8Array(MESSAGE_BYTES_MAX);
+  /** Indices of the interfaces there are, as far as was told. */
+  readonly #known = new Set<number>();
 
   constructor() {
     this.fd = openNetlink(RTMGRP_LINK);
+    for (const { index } of listInterfaces()) this.#known.add(index);
   }
 
-  /** The changes since the last call, in order; never blocks. */
+  /**
+   * The changes since the last call, in order; never blocks. Where there were more than the kernel
+   * kept, the state of everything stands at the end.
+   */
   changes(): LinkChange[] {
     const changes: LinkChange[] = [];
+    let lost = false;
     for (;;) {
       const length = libc.recv(this.fd, this.#buffer, BigInt(this.#buffer.length), 0);
-      if (length <= 0) return changes;
-      readMessages(this.#buffer, length, (change) => changes.push(change));
+      if (length > 0) {
+        readMessages(this.#buffer, length, (change) => changes.push(change));
+      } else if (length < 0 && errno() === ENOBUFS) {
+        lost = true;
+      } else {
+        break;
+      }
+    }
+    this.#note(changes);
+    if (!lost) return changes;
+    const present = listInterfaces();
+    const gone = [...this.#known].filter((known) => !present.some(({ index }) => index === known));
+    const state = [
+      ...gone.map((index) => ({ index, link: undefined })),
+      ...present.map((link) => ({ index: link.index, link })),
+    ];
+    this.#note(state);
+    return [...changes, ...state];
+  }
+
+  #note(changes: readonly LinkChange[]): void {
+    for (const { index, link } of changes) {
+      if (link === undefined) this.#known.delete(index);
+      else this.#known.add(index);
     }
   }
 
@@ -147,7 +177,11 @@ function readMessages(
     if (type === NLMSG_DONE || type === NLMSG_ERROR || bytes < NLMSG_HEADER_BYTES) return true;
     if (type === RTM_NEWLINK || type === RTM_DELLINK) {
       const link = readLink(view, at + NLMSG_HEADER_BYTES, Math.min(at + bytes, length));
-      onChange({ index: link.index, link: type === RTM_NEWLINK ? link : undefined });
+      // A bridge tells of its ports in a family of its own, their leaving as if they were deleted;
+      // events of wireless cards come without the interface's state.
+      if (view.getUint8(at + NLMSG_HEADER_BYTES) === AF_UNSPEC && link.mtu > 0) {
+        onChange({ index: link.index, link: type === RTM_NEWLINK ? link : undefined });
+      }
     }
     at += (bytes + 3) & ~3;
   }

@@ -53,3 +53,45 @@ interopTest("netlink: changes are heard in order, the end of an interface too", 
   });
   return Promise.resolve();
 });
+
+interopTest("netlink: leaving a bridge is not the end of an interface", [], () => {
+  inOwnNetwork(() => {
+    ip("link add net0 type veth peer name net1");
+    ip("link add bridge0 type bridge");
+    const monitor = new LinkMonitor();
+    try {
+      const index = listInterfaces().find(({ name }) => name === "net0")!.index;
+      ip("link set net0 master bridge0");
+      ip("link set net0 nomaster");
+      const heard = monitor.changes().filter((change) => change.index === index);
+      assert(heard.length > 0);
+      assert(heard.every(({ link }) => link?.mtu === 1500), JSON.stringify(heard));
+    } finally {
+      monitor.close();
+    }
+  });
+  return Promise.resolve();
+});
+
+interopTest("netlink: changes too many to be kept are made up for", [], () => {
+  inOwnNetwork(() => {
+    ip("link add net0 type veth peer name net1");
+    const index = listInterfaces().find(({ name }) => name === "net0")!.index;
+    const monitor = new LinkMonitor();
+    try {
+      const batch = Deno.makeTempFileSync({ prefix: "aoe-netlink-" });
+      Deno.writeTextFileSync(batch, "link set net1 up\nlink set net1 down\n".repeat(500));
+      ip(`-batch ${batch}`);
+      Deno.removeSync(batch);
+      ip("link set net0 mtu 4000");
+      ip("link del net0");
+      const last = monitor.changes().filter((change) => change.index === index).at(-1);
+      assertEquals(last, { index, link: undefined });
+      ip("link add net2 type veth peer name net3");
+      assert(monitor.changes().some(({ link }) => link?.name === "net2"));
+    } finally {
+      monitor.close();
+    }
+  });
+  return Promise.resolve();
+});
