@@ -12,7 +12,6 @@ import type { FramePool } from "./frame_pool.ts";
 
 /** Most frames taken in one crossing. */
 export const RECEIVE_BATCH = 64;
-const ENOBUFS = 105;
 
 /** One interface, as a target sees it. */
 export class TargetLink {
@@ -166,7 +165,9 @@ export class TargetLink {
       const sent = this.#socket === undefined
         ? -1
         : this.#socket.send(this.#sending, this.#sendFirst, this.#sendEnd - this.#sendFirst);
-      if (sent === -EAGAIN || sent === -ENOBUFS) {
+      // Anything else concerns the first frame alone. ENOBUFS, too: the kernel has dropped it, as a
+      // veth does for ever with one that exceeds its peer's MTU.
+      if (sent === -EAGAIN) {
         this.blocked = true;
         this.#closeRanks();
         return;

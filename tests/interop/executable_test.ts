@@ -154,6 +154,33 @@ interopTest(
 );
 
 interopTest(
+  "serve: frames that the far end cannot take do not silence the rest",
+  sharedTool("aoebench"),
+  async () => {
+    await using testbed = await Testbed.create();
+    const { target, initiator } = await testbed.pair(9000);
+    const path = await testbed.image("disk.img", 16 * mebibyte);
+    await using serve = await startTarget(target, {
+      interfaces: "net0",
+      exports: [["1.1", path]],
+    });
+    await initiator.ip("link set net0 mtu 1500");
+    // The wire drops each answer of 16 sectors, for ever.
+    await using large = await startBench(initiator, first, {
+      ...{ mode: "read", sectors: 16, window: 4, seconds: 5, timeoutMs: 50 },
+    });
+    await sleep(700);
+    const small = await bench(initiator, first, {
+      ...{ mode: "read", sectors: 2, window: 4, seconds: 0.5, timeoutMs: 1_000 },
+    });
+    assertEquals([small.errors, small.mismatches], [0, 0], small.line);
+    assert(small.done > 0, small.line);
+    await large.stop("SIGKILL");
+    assertEquals((await serve.stop()).code, 0, serve.text);
+  },
+);
+
+interopTest(
   "serve: a changed MTU changes what a frame carries",
   sharedTool("aoebench"),
   async () => {
