@@ -89,8 +89,9 @@ export class TargetExport {
   /** Commands whose answer is not in line yet. */
   held = 0;
   /**
-   * Most of them. A disk that hangs collects retransmissions: without a bound it would take every
-   * frame of the worker, and its neighbours would starve.
+   * Most of them once fewer than half of the frames are free. A disk that hangs collects
+   * retransmissions: without a bound it would take every frame of the worker, and its neighbours
+   * would starve.
    */
   readonly heldMax: number;
   /** Writes of the turn before: a lone one is made stable by the disk itself. */

@@ -241,7 +241,9 @@ export class TargetLoop {
   #decide(ex: TargetExport, link: TargetLink, frame: number, length: number): void {
     const verdict = ex.target.receive(this.#bytes, this.#pool.start(frame), length, link);
     if (verdict === DISK_WORK) {
-      if (ex.held < ex.heldMax) this.#start(ex, link, frame);
+      // Its share is what an export is bound to where frames are scarce.
+      const scarce = this.#pool.free * 2 < this.#pool.count;
+      if (!scarce || ex.held < ex.heldMax) this.#start(ex, link, frame);
       else this.#drop(frame, DROP_BUSY);
     } else if (verdict > 0) {
       this.#pool.flags[frame] = 0;

@@ -1,7 +1,7 @@
 // The target's loop where something gives way: memory for iovecs, places for mapped segments, a wire
 // that is slower than the disk, a disk that hangs, interfaces and files that go.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { closeFile, openFile } from "../../ffi/files.ts";
 import {
   ATA_FLUSH_CACHE_EXT,
@@ -10,6 +10,7 @@ import {
   ATA_WRITE_SECTORS_EXT,
   SECTOR_BYTES,
 } from "../../src/wire/ata.ts";
+import { ExportRefusal, openExport } from "../../src/workers/export_files.ts";
 import { COUNT_GATHERED } from "../../src/workers/target_counters.ts";
 import type { TargetMessage } from "../../src/workers/target_worker.ts";
 import { TargetExport } from "../../src/workers/target_export.ts";
@@ -99,7 +100,7 @@ interopTest("faults: a wire slower than the disk loses no frame and mixes none u
       image.fill(sector % 251, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
     }
     Deno.writeFileSync(path, image);
-    run("tc", "qdisc add dev served root tbf rate 400mbit burst 32kb limit 64kb");
+    run("tc", "qdisc add dev served root tbf rate 800mbit burst 32kb limit 64mb");
     // Faster than answers leave: every answer that comes must still be its request's.
     const requests = Array.from({ length: 64 }, (_, i) => read(i * 100, 16));
     let answered = 0;
@@ -169,7 +170,7 @@ Deno.test("faults: a file that will not tell its size keeps the one it had", () 
   const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
   Deno.truncateSync(path, 8192);
   const fd = openFile(path, { readOnly: true });
-  const options = { frames: 1, segments: 0, buffers: 16, macs: [] };
+  const options = { frames: 1, heldMax: 1, segments: 0, buffers: 16, macs: [] };
   const ex = new TargetExport(0, exportOf(path, { uring: false, export: { fd } }), options);
   closeFile(fd);
   Deno.removeSync(path);
@@ -228,13 +229,65 @@ interopTest("faults: a stable write that fails takes the word of FLUSH with it",
   Deno.removeSync(path);
 });
 
+interopTest("faults: a disk that hangs leaves frames to its neighbour", [], () => {
+  const folder = Deno.makeTempDirSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
+  run("mkfifo", `${folder}/pipe`);
+  const writer = openFile(`${folder}/pipe`, { readOnly: false });
+  // Reading an empty pipe hangs until its writer closes it.
+  const directFd = openFile(`${folder}/pipe`, { readOnly: true });
+  const options = { uring: true, neighbours: [{ slot: 2, directFd }] };
+  withTarget(4 * 2 ** 20, options, (target) => {
+    const hanging = Array.from({ length: 64 }, (_, i) => ({ ...read(i * 16, 8), slot: 2 }));
+    for (let round = 0; round < 16; round++) {
+      hanging.forEach((request, i) => target.prepare(i, 1000 + i, request));
+      target.send(64);
+      for (let i = 0; i < 4; i++) target.turn();
+    }
+    for (let i = 0; i < 4; i++) {
+      const requests = Array.from(
+        { length: 16 },
+        (_, i) => i % 2 === 0 ? read(i * 9, 8) : write(i * 9, 8, 1),
+      );
+      for (const { status } of target.exchange(requests).values()) assertEquals(status, OK);
+    }
+    closeFile(writer);
+    const statuses = new Set(Array.from(target.exchange(hanging).values(), ({ status }) => status));
+    assertEquals([...statuses], [0x41]);
+  });
+  closeFile(directFd);
+  Deno.removeSync(folder, { recursive: true });
+});
+
+interopTest("faults: one of many disks may use its whole window while frames abound", [], () => {
+  const neighbours = Array.from({ length: 15 }, (_, i) => ({ slot: 2 + i }));
+  withTarget(4 * 2 ** 20, { uring: true, neighbours }, (target) => {
+    const requests = Array.from({ length: 64 }, (_, i) => ({ ...write(i * 99, 8, 1), slot: 3 }));
+    assertEquals(target.exchange(requests).size, 64);
+  });
+});
+
+Deno.test("faults: an image that cannot be made leaves nothing behind", () => {
+  const folder = Deno.makeTempDirSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
+  const options = {
+    ...{ direct: false, sync: false, readOnly: false, force: false },
+    ...{ offsetBytes: 0, lengthBytes: undefined, createBytes: 2 ** 62 },
+  };
+  assertThrows(
+    () => openExport({ shelf: 1, slot: 1 }, `${folder}/disk.img`, options),
+    ExportRefusal,
+    "Cannot make",
+  );
+  assertEquals([...Deno.readDirSync(folder)], []);
+  Deno.removeSync(folder);
+});
+
 /** Two exports, and their group commit. */
 function withCommit(
   body: (commit: GroupCommit, ex: TargetExport, other: TargetExport) => void,
 ): void {
   const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
   const fd = openFile(path, { readOnly: false });
-  const options = { frames: 8, segments: 0, buffers: 16, macs: [] };
+  const options = { frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
   const config = exportOf(path, { uring: false, export: { fd } });
   const exports = [0, 1].map((index) => new TargetExport(index, config, options));
   const parts = {
