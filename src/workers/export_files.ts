@@ -162,12 +162,18 @@ function openBacking(
 }
 
 function create(path: string, bytes: number): number {
+  let fd = -1;
   try {
-    const fd = openFile(path, { readOnly: false, create: true });
+    fd = openFile(path, { readOnly: false, create: true });
     truncateFile(fd, bytes);
     return fd;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
+    // An empty file left behind would be what the next attempt finds.
+    if (fd >= 0) {
+      closeFile(fd);
+      Deno.removeSync(path);
+    }
     throw new ExportRefusal(`Cannot make "${path}" of ${bytes} bytes: ${errnoText(error.code)}`);
   }
 }
