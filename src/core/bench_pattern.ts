@@ -24,7 +24,7 @@ export function writePattern(
   words[at] = MAGIC;
   words[at + 1] = generation;
   words[at + 2] = sector;
-  words[at + 3] = sector / 0x1_0000_0000;
+  words[at + 3] = highOf(sector);
   words[at + 4] = run;
   let x = seedOf(sector, generation, run);
   let sum = 0;
@@ -49,7 +49,8 @@ export function patternDifference(
   let x = seedOf(sector, generation, run);
   let sum = 0;
   let same = words[at] === MAGIC && words[at + 1] === (generation | 0) &&
-    words[at + 2] === (sector | 0) && words[at + 4] === (run | 0);
+    words[at + 2] === (sector | 0) && words[at + 3] === highOf(sector) &&
+    words[at + 4] === (run | 0);
   for (let i = HEADER_WORDS; i < WORDS; i++) {
     x ^= x << 13;
     x ^= x >>> 17;
@@ -67,7 +68,13 @@ export function patternDifference(
   return "a torn sector";
 }
 
+/** The upper 32 bits of a sector's number. */
+function highOf(sector: number): number {
+  return Math.floor(sector / 0x1_0000_0000);
+}
+
 function seedOf(sector: number, generation: number, run: number): number {
-  const mixed = Math.imul((sector | 0) ^ Math.imul(generation, 0x9e37_79b1), 0x85eb_ca6b) ^ run;
+  const place = (sector | 0) ^ Math.imul(highOf(sector), 0xc2b2_ae35);
+  const mixed = Math.imul(place ^ Math.imul(generation, 0x9e37_79b1), 0x85eb_ca6b) ^ run;
   return mixed === 0 ? 1 : mixed;
 }

@@ -10,8 +10,8 @@ import type { OutgoingFrame } from "../core/initiator_frames.ts";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_AOE } from "../wire/ethernet.ts";
 import { initiatorFilter } from "../wire/filter.ts";
 
-/** Most frames taken in one crossing. */
-const RECEIVE_BATCH = 64;
+/** Most frames taken in one crossing: few, so that the next requests leave before the last is read. */
+const RECEIVE_BATCH = 16;
 /** The kernel takes nothing for so long: what waits is dropped, and may go by another path. */
 const BLOCKED_MS_MAX = 100;
 /** Distance of received frames: a multiple of this, and never of a page. */
