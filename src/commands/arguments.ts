@@ -2,11 +2,11 @@
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
 import { type Message, message, text as plainText } from "@optique/core/message";
-import { multiple, withDefault } from "@optique/core/modifiers";
+import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
-import type { ValueParser } from "@optique/core/valueparser";
+import { float, type ValueParser } from "@optique/core/valueparser";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
 
@@ -138,6 +138,18 @@ export function seconds(
   });
 }
 
+/** A time in seconds, or `forever`. The value is in milliseconds. */
+function secondsOrForever(): ValueParser<"sync", number> {
+  const finite = seconds({ max: 86_400 * 365 });
+  return {
+    ...finite,
+    parse: (text) => text === "forever" ? { success: true, value: Infinity } : finite.parse(text),
+    *suggest(prefix) {
+      if ("forever".startsWith(prefix)) yield { kind: "literal", text: "forever" };
+    },
+  };
+}
+
 /** The path of a file or device, or the URL of what stands in for one. */
 export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", string> {
   return {
@@ -173,6 +185,33 @@ export function interfaceOptions() {
 /** The option `--timeout SECONDS`, in milliseconds. */
 export function timeoutOption(description: Message, defaultMs: number) {
   return withDefault(option("--timeout", seconds({ max: 3600 }), { description }), defaultMs);
+}
+
+/** What every command has that works on a disk for a while: where to find it, when to give up. */
+export function sessionOptions() {
+  return {
+    interfaces: multiple(
+      option("-i", "--interface", interfaceName(), {
+        description:
+          message`Interface to find the disk on, again for each; all of them share the work. Without it: all Ethernet interfaces that are up.`,
+      }),
+    ),
+    timeoutMs: timeoutOption(message`How long to look for a disk (default 3).`, 3000),
+    deadAfterMs: withDefault(
+      option("--dead-after", secondsOrForever(), {
+        description:
+          message`Give up a disk that is silent for so long; forever is possible (default 180).`,
+      }),
+      180_000,
+    ),
+    // For tests: whatever the network is like.
+    retransmitMs: optional(
+      option("--retransmit-ms", float({ min: 0.1, max: 60_000, metavar: "MS" }), {
+        description: message`Send again after just so long, however long answers take.`,
+        hidden: true,
+      }),
+    ),
+  };
 }
 
 /** The option `--json`, which every command has. */

@@ -3,9 +3,9 @@
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
-import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
+import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { choice, float } from "@optique/core/valueparser";
+import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import type { BenchResult } from "../workers/bench_driver.ts";
 import { InitiatorThread } from "../workers/initiator_thread.ts";
@@ -14,10 +14,10 @@ import {
   address,
   byteSize,
   integerBetween,
-  interfaceName,
   jsonFlag,
   seconds,
   sectorsOrBytes,
+  sessionOptions,
   shortUsage,
 } from "./arguments.ts";
 import { liveLine, reportJson, reportText } from "./bench_report.ts";
@@ -30,8 +30,6 @@ const IODEPTH_MAX = 1024;
 /** Of all requests in flight. */
 const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 const RUNTIME_MS_DEFAULT = 10_000;
-const TIMEOUT_MS_DEFAULT = 3000;
-const DEAD_AFTER_MS_DEFAULT = 180_000;
 const LIVE_EVERY_MS = 250;
 const EXIT_INTERRUPTED = 130;
 /** By kind of failure, as those of `aoe copy`. */
@@ -63,12 +61,6 @@ export const benchParser = command(
   map(
     object({
       address: argument(address(), { description: message`Which disk.` }),
-      interfaces: multiple(
-        option("-i", "--interface", interfaceName(), {
-          description:
-            message`Interface to find the disk on, again for each; all of them share the work. Without it: all Ethernet interfaces that are up.`,
-        }),
-      ),
       rw: withDefault(
         option(
           "--rw",
@@ -120,24 +112,7 @@ export const benchParser = command(
           description: message`How large it is, in the same units (default: to the end).`,
         }),
       ),
-      timeoutMs: withDefault(
-        option("--timeout", seconds({ max: 3600 }), {
-          description: message`How long to look for the disk (default 3).`,
-        }),
-        TIMEOUT_MS_DEFAULT,
-      ),
-      deadAfterMs: withDefault(
-        option("--dead-after", seconds({ max: 86_400 * 365 }), {
-          description: message`Give the disk up when it is silent for so long (default 180).`,
-        }),
-        DEAD_AFTER_MS_DEFAULT,
-      ),
-      retransmitMs: optional(
-        option("--retransmit-ms", float({ min: 0.1, max: 60_000, metavar: "MS" }), {
-          description: message`Send again after just so long, however long answers take.`,
-          hidden: true,
-        }),
-      ),
+      ...sessionOptions(),
       json: jsonFlag(),
     }),
     (options): BenchOptions => options,

@@ -265,8 +265,8 @@ class Reporter {
     const total = counters.value(COUNT_BYTES_TOTAL);
     const nowMs = performance.now();
     const rate = Math.max(0, (bytes - this.#bytes) / (nowMs - this.#ms) * 1000);
-    // Smoothed over about two seconds.
-    this.#rate = this.#rate === 0 ? rate : this.#rate + (rate - this.#rate) / 10;
+    // Smoothed over about a second.
+    this.#rate = this.#rate === 0 ? rate : this.#rate + (rate - this.#rate) / 4;
     this.#bytes = bytes;
     this.#ms = nowMs;
     const retransmitted = counters.value(COUNT_RETRANSMITTED);

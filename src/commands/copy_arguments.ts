@@ -2,15 +2,12 @@
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message, text } from "@optique/core/message";
-import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
+import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { choice, float } from "@optique/core/valueparser";
+import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import { parseAddress } from "../wire/aoe.ts";
-import { interfaceName, jsonFlag, path, seconds, sectorsOrBytes, shortUsage } from "./arguments.ts";
-
-const TIMEOUT_MS_DEFAULT = 3000;
-const DEAD_AFTER_MS_DEFAULT = 180_000;
+import { jsonFlag, path, sectorsOrBytes, sessionOptions, shortUsage } from "./arguments.ts";
 
 /** One end: a disk on the network, standard input or output, or a path. */
 export type CopyEndName =
@@ -50,12 +47,6 @@ export const copyParser = command(
       destination: argument(path("DST"), {
         description: message`Where to: SHELF.SLOT, a path, or - for standard output.`,
       }),
-      interfaces: multiple(
-        option("-i", "--interface", interfaceName(), {
-          description:
-            message`Interface to find the disk on, again for each; all of them share the work. Without it: all Ethernet interfaces that are up.`,
-        }),
-      ),
       offsetSectors: withDefault(
         option("--offset", sectorsOrBytes(), {
           description:
@@ -89,24 +80,7 @@ export const copyParser = command(
         }),
         "crc32" as const,
       ),
-      timeoutMs: withDefault(
-        option("--timeout", seconds({ max: 3600 }), {
-          description: message`How long to look for a disk (default 3).`,
-        }),
-        TIMEOUT_MS_DEFAULT,
-      ),
-      deadAfterMs: withDefault(
-        option("--dead-after", seconds({ max: 86_400 * 365 }), {
-          description: message`Give up a disk that is silent for so long (default 180).`,
-        }),
-        DEAD_AFTER_MS_DEFAULT,
-      ),
-      retransmitMs: optional(
-        option("--retransmit-ms", float({ min: 0.1, max: 60_000, metavar: "MS" }), {
-          description: message`Send again after just so long, however long answers take.`,
-          hidden: true,
-        }),
-      ),
+      ...sessionOptions(),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
