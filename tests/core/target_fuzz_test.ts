@@ -18,6 +18,7 @@ import {
 } from "../../src/core/drive.ts";
 import {
   DISK_WORK,
+  DROP_BUSY,
   DROP_NAMES,
   type Link,
   OUTCOME_DONE,
@@ -127,7 +128,9 @@ Deno.test("100,000 random and mutated frames do no harm", () => {
     OPERATION_FLUSH,
     OPERATION_TRIM,
   ]);
-  assertEquals([...seen.drops].sort(), DROP_NAMES.slice(1).sort());
+  // Whether a disk is too slow is not the target's to say, but the loop's.
+  const reasons = DROP_NAMES.filter((_, i) => i > 0 && i !== -DROP_BUSY);
+  assertEquals([...seen.drops].sort(), reasons.sort());
 });
 
 function targetOf(options: State): Target {
