@@ -161,6 +161,31 @@ interopTest("copy: Ctrl-C says how far it came, and --resume goes on there", [],
   assertMatch(nothing.stderr, /Nothing to resume/);
 });
 
+interopTest("copy: reading back finds what somebody else has changed", [], async () => {
+  await using testbed = await Testbed.create();
+  const { host, aoe, disk } = await prepare(testbed);
+  const source = testbed.path("source");
+  await Deno.writeFile(source, noise(24 * MIB, 8));
+  using file = await Deno.open(disk, { write: true });
+  let over = false;
+  const forger = (async () => {
+    while (!over) {
+      await file.seek(17 * MIB + 5, Deno.SeekMode.Start);
+      await file.write(new Uint8Array(2));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  })();
+  const outcome = await host.run([aoe, "copy", source, "e1.1", "--verify"]);
+  over = true;
+  await forger;
+  assertEquals(outcome.code, 5, outcome.stdout + outcome.stderr);
+  // Which segment of 16 MiB it is in.
+  assertMatch(
+    outcome.stderr,
+    /not equal to what was copied, first between byte 16777216 and 25165824/,
+  );
+});
+
 interopTest("copy: what goes wrong has an exit code and one sentence", [], async () => {
   await using testbed = await Testbed.create();
   const { host, aoe } = await prepare(testbed);
