@@ -48,6 +48,9 @@ export class SyncQueue {
   /** See `IoUring.registerBuffer`: there is nothing to register. */
   registerBuffer(_arena: Arena, _at: number, _bytes: number): void {}
 
+  /** See `IoUring.registerFiles`: there is nothing to register. */
+  registerFiles(_fds: readonly number[]): void {}
+
   /** See `IoUring.read`. */
   read(
     tag: number,

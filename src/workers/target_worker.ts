@@ -131,6 +131,9 @@ export class TargetWorker {
     this.#queue = opened.queue;
     this.#withoutUring = opened.withoutUring;
     if (direct) this.#pool.register(this.#queue);
+    this.#queue.registerFiles(
+      config.exports.flatMap(({ fd, directFd }) => directFd < 0 ? [fd] : [fd, directFd]),
+    );
     this.#queue.allowBlocked(frames);
     this.#errors = new ErrorReporter(config.exports, post);
     const heldByEach = config.exports.length === 1 ? frames : Math.floor(
