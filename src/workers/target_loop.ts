@@ -8,8 +8,8 @@
 // 5. Everything to be sent leaves in one sendmmsg; only then is a frame free, and a gathered read
 //    over, so that the next overlapping write may start.
 //
-// No step allocates for each frame or turn: no Promise, Map, BigInt, closure, view or iterator. One
-// exception: the 64-bit offset of a buffered write reaches pwritev only as a BigInt.
+// No step makes a Promise, Map, closure, view or iterator for a frame or a turn. What is left: V8 may
+// box an address or offset on its way to the ring, and pwrite takes its offset only as a BigInt.
 
 import type { Arena } from "../../ffi/arena.ts";
 import type { IoUring } from "../../ffi/io_uring.ts";
