@@ -274,8 +274,8 @@ export class Drive {
       writeCacheSupported: !this.#settings.sync && !this.#settings.readOnly,
       writeCacheOn: this.#writeCacheOn,
     });
-    const { incarnation } = this.#settings;
-    if (incarnation !== undefined) writeIncarnation(view, at + ATA_DATA, incarnation);
+    const { incarnation, readOnly } = this.#settings;
+    if (incarnation !== undefined) writeIncarnation(view, at + ATA_DATA, incarnation, readOnly);
     return ATA_DATA + IDENTIFY_BYTES;
   }
 

@@ -93,6 +93,11 @@ export class Initiator {
     return this.#state.session.identity === undefined ? undefined : this.#state.session.sectors;
   }
 
+  /** The target's incarnation (wire/incarnation.ts); 0 when it names none, or is not known. */
+  get incarnation(): number {
+    return this.#state.session.incarnation;
+  }
+
   /** All paths ever found, to be read only. */
   get paths(): readonly Path[] {
     return this.#state.session.paths;

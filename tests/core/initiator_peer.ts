@@ -146,7 +146,7 @@ export class InitiatorPeer {
     }
     if (command === ATA_IDENTIFY_DEVICE) {
       writeIdentity(frame, ATA_DATA, this.identity);
-      if (this.incarnation !== 0) writeIncarnation(frame, ATA_DATA, this.incarnation);
+      if (this.incarnation !== 0) writeIncarnation(frame, ATA_DATA, this.incarnation, false);
       return frame.subarray(0, ATA_DATA + SECTOR_BYTES);
     }
     if (command !== 0x24) return frame.subarray(0, 60);

@@ -165,7 +165,7 @@ export class TargetHost {
     if (verdict !== DISK_WORK) {
       // The target does not name its incarnation itself yet.
       if (bytes[19] === COMMAND_ATA && bytes[27] === ATA_IDENTIFY_DEVICE) {
-        writeIncarnation(frame, ATA_DATA, this.incarnation);
+        writeIncarnation(frame, ATA_DATA, this.incarnation, false);
       }
       this.#wires[port]!.toInitiator(frame.subarray(0, verdict));
       return;
