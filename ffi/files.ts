@@ -52,6 +52,8 @@ const libc = openLibc(
     open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
     // int fd
     close: { parameters: ["i32"], result: "i32" },
+    // int fd
+    dup: { parameters: ["i32"], result: "i32" },
     // int dirfd, const char *path, int flags, unsigned int mask, struct statx *buf
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
     // int fd, struct statfs *buf
@@ -121,6 +123,11 @@ export function openFile(path: string, options: OpenOptions): number {
 /** Closes a descriptor. */
 export function closeFile(fd: number): void {
   libc.close(fd);
+}
+
+/** A second descriptor of what one stands for, which programs started from here inherit. */
+export function duplicateForChild(fd: number): number {
+  return check(libc.dup(fd), "Duplicate a descriptor");
 }
 
 /**
