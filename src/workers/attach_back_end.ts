@@ -45,6 +45,9 @@ const BACK_ENDS = {
 /** Their names. */
 export type BackEndName = keyof typeof BACK_ENDS;
 
+/** The same as a list. */
+export const BACK_END_NAMES = Object.keys(BACK_ENDS) as readonly BackEndName[];
+
 /** A back end that could not be used, and why. */
 export interface SkippedBackEnd {
   readonly name: BackEndName;
@@ -60,7 +63,7 @@ export function chooseBackEnd(
   wanted: BackEndName | undefined,
 ): { readonly chosen: BackEndName | undefined; readonly skipped: readonly SkippedBackEnd[] } {
   const skipped: SkippedBackEnd[] = [];
-  for (const name of Object.keys(BACK_ENDS) as BackEndName[]) {
+  for (const name of BACK_END_NAMES) {
     if (wanted !== undefined && wanted !== name) continue;
     const reason = BACK_ENDS[name].probe();
     if (reason === undefined) return { chosen: name, skipped };

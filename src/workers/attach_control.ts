@@ -1,6 +1,8 @@
 // How other commands reach the daemon of an attached disk: a Unix socket for each in /run/aoe, of
 // root alone. One line of JSON asks, one answers.
 
+import { closeFile, lockFile, openFile } from "../../ffi/files.ts";
+
 const FOLDER = "/run/aoe";
 /** A daemon that does not answer a question for so long does not answer at all. */
 const ANSWER_MS_MAX = 60_000;
@@ -10,6 +12,21 @@ const LINE_BYTES_MAX = 65_536;
 export type ControlRequest =
   | { readonly ask: "status" }
   | { readonly ask: "detach"; readonly force: boolean };
+
+/**
+ * Takes a disk's name on this machine until the process ends, however it ends; false when another
+ * process has it.
+ */
+export function takeDiskName(name: string): boolean {
+  Deno.mkdirSync(FOLDER, { recursive: true, mode: 0o700 });
+  const path = `${FOLDER}/${name}.lock`;
+  // It stays: removing a locked file would let two processes lock two files of one name.
+  Deno.openSync(path, { create: true, write: true, mode: 0o600 }).close();
+  const fd = openFile(path, { readOnly: false });
+  if (lockFile(fd, false)) return true;
+  closeFile(fd);
+  return false;
+}
 
 /** The socket of a daemon. */
 export class ControlSocket {

@@ -17,6 +17,8 @@ export class LoopBackEnd implements BackEnd {
   #loop = -1;
   #number = -1;
   #resends = false;
+  /** The kernel has said which protocol it speaks. */
+  readonly #mounted = Promise.withResolvers<void>();
 
   private constructor(config: BlockConfig, fuse: number, resume: boolean) {
     this.use = { ...config, kind: "fuse", fd: fuse, resume };
@@ -53,9 +55,10 @@ export class LoopBackEnd implements BackEnd {
     return backEnd;
   }
 
-  start(disk: BlockDisk, label: string): StartedDevice {
+  async start(disk: BlockDisk, label: string): Promise<StartedDevice> {
     if (this.#loop < 0) {
       this.#file = mountFuseFile(this.use.fd, disk.readOnly);
+      await this.#mounted.promise;
       // Linux 6.1 and 6.12 take the size that the kernel knows from the last time it was asked.
       fileStatus(this.#file);
       const { number, fd } = configureLoop(this.#file, label, disk.readOnly);
@@ -66,7 +69,9 @@ export class LoopBackEnd implements BackEnd {
   }
 
   message(message: FuseMessage): void {
-    if (message.kind === "mounted") this.#resends = message.resends;
+    if (message.kind !== "mounted") return;
+    this.#resends = message.resends;
+    this.#mounted.resolve();
   }
 
   resize(): string | undefined {

@@ -69,9 +69,11 @@ export function nodePath(name: string): string {
   return `${FOLDER}/${name}`;
 }
 
-/** Removes a disk's nodes, those of a daemon that was killed, too. */
-export function removeNodes(name: string): void {
-  for (const node of nodesOf(name)) Deno.removeSync(nodePath(node));
+/** Removes a disk's nodes, those of a daemon that was killed, too; whether there were any. */
+export function removeNodes(name: string): boolean {
+  const nodes = nodesOf(name);
+  for (const node of nodes) Deno.removeSync(nodePath(node));
+  return nodes.length > 0;
 }
 
 function nodesOf(name: string): string[] {

@@ -108,6 +108,8 @@ export interface BlockPath {
 export type BlockMessage =
   | { readonly kind: "connected"; readonly disk: BlockDisk; readonly paths: readonly BlockPath[] }
   | { readonly kind: "note"; readonly text: string }
+  /** The thread may have to wait for its own disk when memory is short. */
+  | { readonly kind: "unguarded"; readonly text: string }
   /** The disk answers (again), or does not; by these paths. */
   | { readonly kind: "paths"; readonly up: boolean; readonly paths: readonly BlockPath[] }
   | { readonly kind: "resized"; readonly bytes: number }

@@ -11,6 +11,7 @@
 import { EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
 import { FuseChannel } from "../../ffi/fuse.ts";
 import { POLLIN } from "../../ffi/poll.ts";
+import { guardAgainstReclaim } from "../../ffi/reclaim.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import {
@@ -120,6 +121,8 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     );
     this.#words = loop.arena.u32;
     this.#place = loop.watch(config.fd, 0);
+    const problem = guardAgainstReclaim(loop.arena);
+    if (problem !== undefined) post({ kind: "unguarded", text: problem });
   }
 
   turn(nowMs: number): boolean {
