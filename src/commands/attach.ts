@@ -9,7 +9,7 @@ import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { nodePath } from "../workers/attach_node.ts";
 import { attachByKernel, kernelDevice, prepareKernelDriver } from "../workers/attach_kernel.ts";
-import type { AttachedStatus } from "../workers/attached_disk.ts";
+import type { AttachedStatus } from "../workers/attach_status.ts";
 import { findInterfaces } from "../workers/interfaces.ts";
 import { scan } from "../workers/scan.ts";
 import { attachParser, foregroundArguments } from "./attach_arguments.ts";

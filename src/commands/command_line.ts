@@ -24,6 +24,7 @@ import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
+import { runUnit, unitParser } from "./unit.ts";
 
 /** What the process exits with when the machine or the network refused. */
 const EXIT_FAILED = 1;
@@ -51,6 +52,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   copy: bind(copyParser, runCopy),
   attach: bind(attachParser, runAttach),
   detach: bind(detachParser, runDetach),
+  unit: bind(unitParser, runUnit),
   bench: bind(benchParser, runBench),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),
 };

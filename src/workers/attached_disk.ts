@@ -12,6 +12,7 @@ import { ControlSocket } from "./attach_control.ts";
 import type { ControlRequest } from "./attach_control.ts";
 import { Keeper } from "./attach_keeper.ts";
 import { DeviceNodes } from "./attach_node.ts";
+import type { AttachedStatus } from "./attach_status.ts";
 import { releaseReservation, takeReservation } from "./attach_reservation.ts";
 import type { BlockDisk, BlockPath } from "./block_requests.ts";
 import {
@@ -60,32 +61,6 @@ export interface AttachOptions {
   /** Arguments that start a new daemon in the place of this one. */
   readonly args: readonly string[];
   readonly log: (text: string, severity: "warning" | "info") => void;
-}
-
-/** What `aoe stat` shows of it. */
-export interface AttachedStatus {
-  readonly address: string;
-  readonly node: string;
-  readonly device: string;
-  readonly backEnd: BackEndName;
-  readonly skipped: readonly SkippedBackEnd[];
-  readonly pid: number;
-  readonly bytes: number;
-  readonly readOnly: boolean;
-  readonly state: "up" | "down";
-  readonly paths: readonly BlockPath[];
-  /** Whether another process goes on when this one is killed; or why not. */
-  readonly keeper: true | string;
-  readonly reserved: boolean;
-  /** Since the start of this daemon. */
-  readonly reads: number;
-  readonly writes: number;
-  readonly readBytes: number;
-  readonly writtenBytes: number;
-  readonly retransmitted: number;
-  readonly rttMs: number;
-  /** Monotonic milliseconds at which the numbers were read, for rates. */
-  readonly atMs: number;
 }
 
 /** A disk that is attached. */
