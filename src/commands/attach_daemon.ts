@@ -16,8 +16,14 @@ import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { Failure, printError, printJson, printLine, warn } from "./output.ts";
 
+const EXIT_INTERRUPTED = 130;
 /** In the environment of a daemon: nobody reads what it prints, once it is ready. */
 const DAEMON_VARIABLE = "AOE_DAEMON";
+
+/** A line that a daemon writes before it is ready, and the one that says that it is. */
+type DaemonMessage =
+  | { readonly warning: string; readonly status?: undefined }
+  | { readonly status: AttachedStatus };
 
 /**
  * Starts a daemon, and waits until its device can be used.
@@ -31,19 +37,27 @@ export async function startDaemon(args: readonly string[]): Promise<AttachedStat
     env: { [DAEMON_VARIABLE]: "1" },
     cwd: "/",
     stdin: "null",
+    // Nothing of ours: who waits for the end of our output must not wait for the daemon's.
     stdout: "piped",
-    stderr: "inherit",
+    stderr: "piped",
     detached: true,
   }).spawn();
   let text = "";
   const decoder = new TextDecoder();
   for await (const bytes of child.stdout) {
     text += decoder.decode(bytes, { stream: true });
-    const end = text.indexOf("\n");
-    if (end < 0) continue;
-    child.unref();
-    return JSON.parse(text.slice(0, end)) as AttachedStatus;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+      const told = JSON.parse(text.slice(0, end)) as DaemonMessage;
+      text = text.slice(end + 1);
+      if (told.status !== undefined) {
+        child.unref();
+        return told.status;
+      }
+      warn(told.warning);
+    }
   }
+  const failure = await new Response(child.stderr).text();
+  for (const line of failure.trimEnd().split("\n")) if (line !== "") printError(line);
   await child.status;
   return undefined;
 }
@@ -61,7 +75,8 @@ export async function serveDisk(
   const log = (text: string, severity: "warning" | "info") => {
     // What goes wrong before it is ready concerns who waits for it.
     const heard = severity === "warning" && !ready && resume === undefined;
-    if (daemon && !heard) writeSystemLog(text, severity);
+    if (daemon && heard) printJson({ warning: text } satisfies DaemonMessage);
+    else if (daemon) writeSystemLog(text, severity);
     else if (severity === "warning") warn(text);
     else printError(text);
   };
@@ -72,7 +87,8 @@ export async function serveDisk(
   if (resume === undefined && !options.reserve) {
     const holders = await foreignHolders(asking);
     if (holders.length > 0) {
-      warn(`${name} is reserved by ${holders.join(", ")}: reads and writes will be refused`);
+      const who = holders.join(", ");
+      log(`${name} is reserved by ${who}: reads and writes will be refused`, "warning");
     }
   }
   const { deadAfterMs, retransmitMs } = options;
@@ -94,9 +110,8 @@ export async function serveDisk(
   });
   ready = true;
   const { status } = disk;
-  if (daemon && resume === undefined) {
-    printJson(status);
-  } else if (options.json) printJson(status);
+  if (daemon && resume === undefined) printJson({ status } satisfies DaemonMessage);
+  else if (options.json) printJson(status);
   else if (!daemon) printLine(`${name} is ${status.node}, by ${backEnd} (${status.device})`);
   const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
   if (resume !== undefined) log(`${how}; its daemon was killed, and this one goes on`, "warning");
@@ -138,8 +153,10 @@ function onStopSignals(
   let told = 0;
   const listener = () => {
     told++;
-    if (told > 1 && disk.status.keeper === true) return end(130);
-    disk.detach(false).then(() => end(0), (error) => log((error as Error).message, "warning"));
+    disk.detach(false).then(() => end(0), (error) => {
+      log((error as Error).message, "warning");
+      if (told > 1 && disk.status.keeper === true) end(EXIT_INTERRUPTED);
+    });
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, listener);
 }
