@@ -2,24 +2,17 @@
 // then answers what has been received, and leaves nothing unsynced.
 
 import { Arena } from "../../ffi/arena.ts";
-import { ENODEV, errnoText, SystemError } from "../../ffi/errno.ts";
+import { ENODEV, SystemError } from "../../ffi/errno.ts";
 import { IoUring } from "../../ffi/io_uring.ts";
 import { LinkMonitor, listInterfaces } from "../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
 import { SyncQueue } from "../../ffi/sync_queue.ts";
-import {
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_TRIM,
-  OPERATION_VERIFY,
-  OPERATION_WRITE,
-} from "../core/drive.ts";
-import { formatAddress } from "../wire/aoe.ts";
 import { targetFilter } from "../wire/filter.ts";
 import { FramePool, VectorTable } from "./frame_pool.ts";
 import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./target_counters.ts";
 import { explainSocketError } from "./interfaces.ts";
+import { ErrorReporter } from "./target_errors.ts";
 import { segmentsWithin, TargetExport } from "./target_export.ts";
 import type { ExportConfig } from "./target_export.ts";
 import { RECEIVE_BATCH, TargetLink } from "./target_link.ts";
@@ -135,7 +128,7 @@ export class TargetWorker {
       config.exports.flatMap(({ fd, directFd }) => directFd < 0 ? [fd] : [fd, directFd]),
     );
     this.#queue.allowBlocked(frames);
-    this.#errors = new ErrorReporter(config.exports, post);
+    this.#errors = new ErrorReporter(config.exports, (text) => post({ kind: "error", text }));
     const heldByEach = config.exports.length === 1 ? frames : Math.floor(
       (frames - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
     );
@@ -351,59 +344,3 @@ function openQueue(
   const pointerOf = (address: number) => vectors.pointerAt(address);
   return { queue: new SyncQueue(arena, entries, pointerOf), withoutUring };
 }
-
-/** Tells of disk errors in words, of each export once a second at most. */
-class ErrorReporter {
-  readonly #exports: readonly ExportConfig[];
-  readonly #post: (message: TargetMessage) => void;
-  readonly #quietUntil: Float64Array;
-  readonly #withheld: Int32Array;
-
-  constructor(exports: readonly ExportConfig[], post: (message: TargetMessage) => void) {
-    this.#exports = exports;
-    this.#post = post;
-    this.#quietUntil = new Float64Array(exports.length);
-    this.#withheld = new Int32Array(exports.length);
-  }
-
-  report(index: number, operation: number, sector: number, code: number, nowMs: number): void {
-    if (nowMs < this.#quietUntil[index]!) {
-      this.#withheld[index] = this.#withheld[index]! + 1;
-      return;
-    }
-    this.#quietUntil[index] = nowMs + HOUSEKEEPING_MS;
-    const { shelf, slot, path } = this.#exports[index]!;
-    const place = operation === OPERATION_FLUSH || operation === OPERATION_TRIM
-      ? ""
-      : ` at sector ${sector}`;
-    const consequence = operation === OPERATION_FLUSH
-      ? "; flushes fail from now on, since written data may be lost"
-      : "";
-    this.#post({
-      kind: "error",
-      text: `${formatAddress(shelf, slot)}: ${OPERATION_NAMES[operation]} of "${path}"${place}: ` +
-        errnoText(code) + consequence,
-    });
-  }
-
-  /** Tells how many were withheld, once their time is over. */
-  flush(nowMs: number): void {
-    this.#exports.forEach(({ shelf, slot }, index) => {
-      const withheld = this.#withheld[index]!;
-      if (withheld === 0 || nowMs < this.#quietUntil[index]!) return;
-      this.#withheld[index] = 0;
-      this.#post({
-        kind: "error",
-        text: `${formatAddress(shelf, slot)}: ${withheld} more errors within a second`,
-      });
-    });
-  }
-}
-
-const OPERATION_NAMES: Readonly<Record<number, string>> = {
-  [OPERATION_READ]: "Reading",
-  [OPERATION_WRITE]: "Writing",
-  [OPERATION_VERIFY]: "Verifying",
-  [OPERATION_FLUSH]: "Flushing",
-  [OPERATION_TRIM]: "Discarding",
-};
