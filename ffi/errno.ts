@@ -16,6 +16,7 @@ export const ENOSPC = 28;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
 export const ENOBUFS = 105;
+export const EREMOTEIO = 121;
 export const EDQUOT = 122;
 
 const NAMES: readonly (readonly [number, string, string])[] = [
