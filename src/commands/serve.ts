@@ -58,10 +58,16 @@ export async function runServe(options: ServeOptions): Promise<number> {
 
 function openExports(options: ServeOptions): ExportFile[] {
   const seen = new Set<string>();
+  const sources = new Set<string>();
   return options.exports.map(({ address, path }) => {
     const text = formatAddress(address.shelf, address.slot);
     if (seen.has(text)) throw new Failure(`${text} is given twice: each export needs its own`);
     seen.add(text);
+    // Files are locked, and tell so themselves.
+    if (isNbdUri(path) && sources.has(path)) {
+      throw new Failure(`"${path}" is given twice: one export cannot be two disks`);
+    }
+    sources.add(path);
     try {
       const open = isNbdUri(path) ? openSource : openExport;
       const file = open(address, path, {
