@@ -212,7 +212,7 @@ interopTest(
     await _larger.stop("SIGKILL");
     await Deno.remove(socket);
     await using _last = await startNbdkit(target, socket, ["memory", "64M"]);
-    await eventually("it is back", () => serve.text.match(/is back/g)?.length === 2);
+    await eventually("it is back", () => serve.text.match(/is back after/g)?.length === 2);
     assertEquals(await identify(), after);
     const flushed = await copy(initiator, [small, "e1.1"]);
     assertEquals(flushed.code, 0, flushed.stderr);
