@@ -13,16 +13,21 @@
 
 import { readUint32Be } from "../wire/endian.ts";
 import {
-  isNbdSimpleReply,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
+  NBD_EIO,
+  NBD_ENOTSUP,
+  NBD_ESHUTDOWN,
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_WRITE_ZEROES,
-  writeNbdRequest,
+  NBD_SIMPLE_REPLY_MAGIC,
+  REPLY_COOKIE,
+  REPLY_ERROR,
+  writeRequest,
 } from "../wire/nbd.ts";
 
 /** `reply`: the answer is taken. */
@@ -32,13 +37,11 @@ export const REPLY_NONSENSE = -2;
 /** `reply`: the server is about to close the connection, and has not done it. */
 export const REPLY_SHUTDOWN = -3;
 
-// Linux's numbers are NBD's.
-const EIO = 5;
-const EOPNOTSUPP = 95;
-const ESHUTDOWN = 108;
-/** Answered writes may be lost. No server answers with it: it is none of NBD's. */
+/** Answered writes may be lost. NBD's errors are Linux's, but no server has this one. */
 const EREMOTEIO = 121;
 const ERRNO_MAX = 4095;
+/** A cookie is a generation and a number, in 53 bits. */
+const GENERATION_MASK = 0x1fffff;
 
 // What a request waits for.
 const IDLE = 0;
@@ -140,7 +143,7 @@ export class NbdRequests {
     this.#stable[number] = stable ? 1 : 0;
     this.inFlight++;
     if (command === NBD_CMD_WRITE_ZEROES && (this.#flags & NBD_FLAG_SEND_WRITE_ZEROES) === 0) {
-      this.#finish(number, -EOPNOTSUPP);
+      this.#finish(number, -NBD_ENOTSUP);
     } else {
       this.#append(number);
     }
@@ -183,13 +186,12 @@ export class NbdRequests {
     const flush = this.#command[number] === NBD_CMD_FLUSH;
     const fua = !flush && this.#stable[number] === 1 && (this.#flags & NBD_FLAG_SEND_FUA) !== 0;
     this.#withFua[number] = fua ? 1 : 0;
-    writeNbdRequest(
+    writeRequest(
       view,
       at,
-      fua ? NBD_CMD_FLAG_FUA : 0,
       this.#command[number]!,
-      this.#generation[number]!,
-      number,
+      fua ? NBD_CMD_FLAG_FUA : 0,
+      this.#generation[number]! * 0x100000000 + number,
       flush ? 0 : this.#offset[number]!,
       flush ? 0 : this.length[number]!,
     );
@@ -208,17 +210,17 @@ export class NbdRequests {
    * @returns The number of a read whose data follow, or a REPLY constant.
    */
   reply(view: Uint8Array, at: number): number {
-    if (!isNbdSimpleReply(view, at)) return REPLY_NONSENSE;
-    const number = readUint32Be(view, at + 12);
+    if (readUint32Be(view, at) !== NBD_SIMPLE_REPLY_MAGIC) return REPLY_NONSENSE;
+    const number = readUint32Be(view, at + REPLY_COOKIE + 4);
     if (
       number >= this.#state.length || this.#state[number] !== SENT ||
-      readUint32Be(view, at + 8) !== this.#generation[number]
+      readUint32Be(view, at + REPLY_COOKIE) !== this.#generation[number]
     ) {
       return REPLY_NONSENSE;
     }
-    const code = readUint32Be(view, at + 4);
-    if (code === ESHUTDOWN) return REPLY_SHUTDOWN;
-    const error = code > ERRNO_MAX ? EIO : code;
+    const code = readUint32Be(view, at + REPLY_ERROR);
+    if (code === NBD_ESHUTDOWN) return REPLY_SHUTDOWN;
+    const error = code > ERRNO_MAX ? NBD_EIO : code;
     switch (this.#command[number]) {
       case NBD_CMD_READ:
         if (error === 0) return number;
@@ -285,7 +287,7 @@ export class NbdRequests {
 
   #append(number: number): void {
     this.#state[number] = IN_LINE;
-    this.#generation[number] = this.#generation[number]! + 1;
+    this.#generation[number] = (this.#generation[number]! + 1) & GENERATION_MASK;
     this.#line.append(number);
   }
 

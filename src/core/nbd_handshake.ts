@@ -3,29 +3,36 @@
 // what was received goes into `receive`, what is to be sent stands in `out`. Structured replies are
 // not asked for: simple ones are all that reads of whole sectors need.
 
-import { readUint16Be, readUint32Be, writeUint16Be, writeUint32Be } from "../wire/endian.ts";
+import { readUint16Be, writeUint16Be, writeUint32Be } from "../wire/endian.ts";
 import {
+  NBD_CLIENT_FLAGS_BYTES,
+  NBD_EXPORT_NAME_REPLY_BYTES,
+  NBD_EXPORT_NAME_ZEROES,
   NBD_FLAG_FIXED_NEWSTYLE,
   NBD_FLAG_NO_ZEROES,
   NBD_GREETING_BYTES,
   NBD_INFO_BLOCK_SIZE,
+  NBD_INFO_BLOCK_SIZE_BYTES,
   NBD_INFO_EXPORT,
   NBD_OPT_EXPORT_NAME,
   NBD_OPT_GO,
-  NBD_OPTION_BYTES,
-  NBD_OPTION_REPLY_BYTES,
+  NBD_OPTION_HEADER_BYTES,
+  NBD_OPTION_REPLY_HEADER_BYTES,
   NBD_REP_ACK,
   NBD_REP_ERR_POLICY,
   NBD_REP_ERR_TLS_REQD,
   NBD_REP_ERR_UNKNOWN,
   NBD_REP_ERR_UNSUP,
   NBD_REP_INFO,
-  nbdOptionReplyBytes,
-  readNbdGreeting,
-  readNbdOptionReply,
-  readNbdUint64,
-  writeNbdOption,
+  NBD_STRING_BYTES_MAX,
+  readBlockSizes,
+  readExport,
+  readGreeting,
+  readOptionReply,
+  writeNbdString,
+  writeOption,
 } from "../wire/nbd.ts";
+import type { BlockSizes } from "../wire/nbd.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 
 /** What a server says of an export. */
@@ -38,18 +45,18 @@ export interface NbdFacts {
   readonly blockMax: number;
 }
 
-/** The longest data of an option reply that are understood, and the shortest buffer to receive in. */
-export const OPTION_DATA_BYTES_MAX = 8192;
+/** The longest data of an option reply that are understood: a name, and a few numbers. */
+const OPTION_DATA_BYTES_MAX = 2 * NBD_STRING_BYTES_MAX;
+/** The shortest buffer to receive in. */
+export const HANDSHAKE_RECEIVE_BYTES = NBD_OPTION_REPLY_HEADER_BYTES + OPTION_DATA_BYTES_MAX;
+/** The longest thing that `out` ever is. */
+export const HANDSHAKE_SEND_BYTES = NBD_STRING_BYTES_MAX + 64;
 /** Option data longer than this are no description of anything. */
 const OPTION_DATA_SKIPPED_MAX = 1 << 20;
 /** Replies to one option before a server is taken for mad. */
 const REPLIES_MAX = 64;
-/** Lengths behind NBD_OPT_EXPORT_NAME: size, flags, and zeroes unless they were declined. */
-const EXPORT_NAME_REPLY_BYTES = 10;
-const EXPORT_NAME_ZEROES = 124;
 // 'Size constraints': what holds where a server does not say.
-const BLOCK_PREFERRED_DEFAULT = 4096;
-const BLOCK_MAX_DEFAULT = 32 * 2 ** 20;
+const BLOCKS_DEFAULT: BlockSizes = { min: 1, preferred: 4096, max: 32 * 2 ** 20 };
 const TEXT_CHARACTERS_MAX = 200;
 
 const GREETING = 0;
@@ -71,11 +78,8 @@ export class NbdHandshake {
   #replies = 0;
   /** Bytes of an overlong reply that are still to come. */
   #skip = 0;
-  #bytes = -1;
-  #flags = 0;
-  #blockMin = 1;
-  #blockPreferred = BLOCK_PREFERRED_DEFAULT;
-  #blockMax = BLOCK_MAX_DEFAULT;
+  #export: { readonly bytes: number; readonly flags: number } | undefined;
+  #blocks = BLOCKS_DEFAULT;
 
   constructor(exportName: string) {
     this.#name = new TextEncoder().encode(exportName);
@@ -113,35 +117,33 @@ export class NbdHandshake {
   }
 
   #greeted(view: Uint8Array, at: number): number {
-    const flags = readNbdGreeting(view, at);
-    if (flags < 0) return this.#refuse("speaks no NBD, or only its old style");
+    const flags = readGreeting(view, at);
+    if (flags === undefined) return this.#refuse("speaks no NBD, or only its old style");
     this.#serverFlags = flags & (NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     if ((flags & NBD_FLAG_FIXED_NEWSTYLE) === 0) {
-      this.#ask(NBD_OPT_EXPORT_NAME, 4);
+      this.#ask(NBD_OPT_EXPORT_NAME, NBD_CLIENT_FLAGS_BYTES);
       return NBD_GREETING_BYTES;
     }
-    this.#ask(NBD_OPT_GO, 4);
+    this.#ask(NBD_OPT_GO, NBD_CLIENT_FLAGS_BYTES);
     return NBD_GREETING_BYTES;
   }
 
   /**
    * Puts an option into `out`, behind the client's flags if it is the first one.
    *
-   * @param before Bytes of the client's flags: 4 or 0.
+   * @param before Bytes of those flags, or 0.
    */
   #ask(option: number, before: number): void {
     const name = this.#name.length;
     const bytes = option === NBD_OPT_GO ? 4 + name + 4 : name;
-    const out = new Uint8Array(before + NBD_OPTION_BYTES + bytes);
+    const out = new Uint8Array(before + NBD_OPTION_HEADER_BYTES + bytes);
     // The client's flags are the server's: each of them is agreed to.
     if (before > 0) writeUint32Be(out, 0, this.#serverFlags);
-    writeNbdOption(out, before, option, bytes);
-    const data = before + NBD_OPTION_BYTES;
+    const data = writeOption(out, before, option, bytes);
     if (option === NBD_OPT_GO) {
-      writeUint32Be(out, data, name);
-      out.set(this.#name, data + 4);
-      writeUint16Be(out, data + 4 + name, 1);
-      writeUint16Be(out, data + 4 + name + 2, NBD_INFO_BLOCK_SIZE);
+      const wishes = writeNbdString(out, data, this.#name);
+      writeUint16Be(out, wishes, 1);
+      writeUint16Be(out, wishes + 2, NBD_INFO_BLOCK_SIZE);
       this.#state = GOING;
     } else {
       out.set(this.#name, data);
@@ -151,22 +153,25 @@ export class NbdHandshake {
   }
 
   #takeOptionReply(view: Uint8Array, at: number, available: number): number {
-    if (available < NBD_OPTION_REPLY_BYTES) return 0;
-    const type = readNbdOptionReply(view, at, NBD_OPT_GO);
-    const bytes = nbdOptionReplyBytes(view, at);
-    if (type < 0 || bytes > OPTION_DATA_SKIPPED_MAX || ++this.#replies > REPLIES_MAX) {
+    if (available < NBD_OPTION_REPLY_HEADER_BYTES) return 0;
+    const reply = readOptionReply(view, at);
+    if (
+      reply === undefined || reply.option !== NBD_OPT_GO ||
+      reply.bytes > OPTION_DATA_SKIPPED_MAX || ++this.#replies > REPLIES_MAX
+    ) {
       return this.#refuse("answers with what is no NBD");
     }
+    const { type, bytes } = reply;
     if (bytes > OPTION_DATA_BYTES_MAX) {
       this.#skip = bytes;
-      return NBD_OPTION_REPLY_BYTES;
+      return NBD_OPTION_REPLY_HEADER_BYTES;
     }
-    const all = NBD_OPTION_REPLY_BYTES + bytes;
+    const all = NBD_OPTION_REPLY_HEADER_BYTES + bytes;
     if (available < all) {
       this.#replies--;
       return 0;
     }
-    const data = at + NBD_OPTION_REPLY_BYTES;
+    const data = at + NBD_OPTION_REPLY_HEADER_BYTES;
     if (type === NBD_REP_INFO) this.#takeInfo(view, data, bytes);
     else if (type === NBD_REP_ACK) this.#letIn();
     else if (type === NBD_REP_ERR_UNSUP) this.#ask(NBD_OPT_EXPORT_NAME, 0);
@@ -176,45 +181,38 @@ export class NbdHandshake {
 
   #takeInfo(view: Uint8Array, at: number, bytes: number): void {
     const type = bytes < 2 ? -1 : readUint16Be(view, at);
-    if (type === NBD_INFO_EXPORT && bytes >= 12) {
-      this.#bytes = readNbdUint64(view, at + 2);
-      this.#flags = readUint16Be(view, at + 10);
-    } else if (type === NBD_INFO_BLOCK_SIZE && bytes >= 14) {
-      this.#blockMin = readUint32Be(view, at + 2);
-      this.#blockPreferred = readUint32Be(view, at + 6);
-      this.#blockMax = readUint32Be(view, at + 10);
+    if (type === NBD_INFO_EXPORT && bytes >= 2 + NBD_EXPORT_NAME_REPLY_BYTES) {
+      this.#export = readExport(view, at + 2);
+    } else if (type === NBD_INFO_BLOCK_SIZE && bytes >= NBD_INFO_BLOCK_SIZE_BYTES) {
+      this.#blocks = readBlockSizes(view, at + 2);
     }
   }
 
   #takeNamedReply(view: Uint8Array, at: number, available: number): number {
-    const zeroes = (this.#serverFlags & NBD_FLAG_NO_ZEROES) !== 0 ? 0 : EXPORT_NAME_ZEROES;
-    if (available < EXPORT_NAME_REPLY_BYTES + zeroes) return 0;
-    this.#bytes = readNbdUint64(view, at);
-    this.#flags = readUint16Be(view, at + 8);
+    const zeroes = (this.#serverFlags & NBD_FLAG_NO_ZEROES) !== 0 ? 0 : NBD_EXPORT_NAME_ZEROES;
+    if (available < NBD_EXPORT_NAME_REPLY_BYTES + zeroes) return 0;
+    this.#export = readExport(view, at);
     this.#letIn();
-    return EXPORT_NAME_REPLY_BYTES + zeroes;
+    return NBD_EXPORT_NAME_REPLY_BYTES + zeroes;
   }
 
   #letIn(): void {
-    if (this.#bytes < 0) {
+    const { min, preferred, max } = this.#blocks;
+    if (this.#export === undefined) {
       this.#refuse("does not say how large the export is");
-    } else if (this.#bytes > Number.MAX_SAFE_INTEGER) {
+    } else if (this.#export.bytes > Number.MAX_SAFE_INTEGER) {
       this.#refuse("has an export of more than 8 PiB, which is not understood here");
-    } else if (this.#blockMin > SECTOR_BYTES) {
+    } else if (min > SECTOR_BYTES) {
       this.#refuse(
-        `takes blocks of ${this.#blockMin} bytes and no less, but AoE has sectors of 512: ` +
+        `takes blocks of ${min} bytes and no less, but AoE has sectors of 512: ` +
           `put nbdkit's blocksize filter in front of it`,
       );
-    } else if (this.#blockMax < SECTOR_BYTES) {
-      this.#refuse(`takes at most ${this.#blockMax} bytes at a time, which is no whole sector`);
+    } else if (max < SECTOR_BYTES) {
+      this.#refuse(`takes at most ${max} bytes at a time, which is no whole sector`);
     } else {
       this.#state = ENDED;
-      this.facts = {
-        bytes: this.#bytes,
-        flags: this.#flags,
-        blockPreferred: this.#blockPreferred,
-        blockMax: this.#blockMax - this.#blockMax % SECTOR_BYTES,
-      };
+      const blockMax = max - max % SECTOR_BYTES;
+      this.facts = { ...this.#export, blockPreferred: preferred, blockMax };
     }
   }
 

@@ -7,31 +7,25 @@ import { Clock, POLLIN, PollSet } from "../../ffi/poll.ts";
 import {
   closeStream,
   connectStream,
-  StreamMessage,
-  tcpAddresses,
+  resolveTcp,
+  streamError,
+  StreamPieces,
   unixAddress,
 } from "../../ffi/stream_socket.ts";
-import { NbdHandshake, OPTION_DATA_BYTES_MAX } from "../core/nbd_handshake.ts";
-import type { NbdFacts } from "../core/nbd_handshake.ts";
 import {
-  NBD_CMD_DISC,
-  NBD_FLAG_SEND_FLUSH,
-  NBD_OPTION_REPLY_BYTES,
-  NBD_REQUEST_BYTES,
-  writeNbdRequest,
-} from "../wire/nbd.ts";
+  HANDSHAKE_RECEIVE_BYTES,
+  HANDSHAKE_SEND_BYTES,
+  NbdHandshake,
+} from "../core/nbd_handshake.ts";
+import type { NbdFacts } from "../core/nbd_handshake.ts";
+import { NBD_CMD_DISC, NBD_FLAG_SEND_FLUSH, NBD_REQUEST_BYTES, writeRequest } from "../wire/nbd.ts";
 import type { NbdAddress } from "../wire/nbd_uri.ts";
-import { VectorTable } from "./frame_pool.ts";
 
 /** A server that has not let us in by then is tried again, or given up at start. */
 const HANDSHAKE_MS_MAX = 10_000;
 /** How long to wait before the next attempt: at first, and at last. */
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 5000;
-
-const RECEIVE_BYTES = NBD_OPTION_REPLY_BYTES + OPTION_DATA_BYTES_MAX;
-/** The longest thing that is ever sent: an option with a name. */
-const SEND_BYTES = 4096 + 64;
 
 /** A connection that is ready, and what is needed to make it again. */
 export interface NbdOrigin {
@@ -50,13 +44,12 @@ export interface NbdOrigin {
 export function connectNbd(at: NbdAddress): NbdOrigin | string {
   const addresses = at.kind === "unix"
     ? [unixAddress(at.socketPath)]
-    : tcpAddresses(at.host, at.port);
-  if (typeof addresses === "string") return addresses;
+    : resolveTcp(at.host, at.port);
   const arena = new Arena(addresses.length * NbdConnection.bytes + PollSet.bytes(1) + 1024);
   const clock = new Clock(arena);
   const poll = new PollSet(arena, 1);
   const place = poll.add(-1, POLLIN);
-  let why = "no address is known for that host";
+  let why = "no address is known for its host";
   for (const address of addresses) {
     const shared = { exportName: at.exportName, addresses: [address] };
     const connection = new NbdConnection(arena, shared);
@@ -95,12 +88,11 @@ export class NbdConnection {
   readonly #arena: Arena;
   readonly #receiveAt: number;
   readonly #sendAt: number;
-  readonly #vectors: VectorTable;
-  readonly #message: StreamMessage;
+  /** What is received next, and what has not been sent of the handshake. */
+  readonly #pieces: StreamPieces;
+  readonly #leaving: StreamPieces;
   #handshake: NbdHandshake | undefined;
   #received = 0;
-  #sending = 0;
-  #sent = 0;
   #attempts = 0;
   #retryMs = RETRY_MS_MIN;
   #awaySinceMs = 0;
@@ -112,10 +104,10 @@ export class NbdConnection {
   ) {
     this.#arena = arena;
     this.#origin = origin;
-    this.#receiveAt = arena.allocate(RECEIVE_BYTES);
-    this.#sendAt = arena.allocate(SEND_BYTES);
-    this.#vectors = new VectorTable(arena, 1);
-    this.#message = new StreamMessage(arena);
+    this.#receiveAt = arena.allocate(HANDSHAKE_RECEIVE_BYTES);
+    this.#sendAt = arena.allocate(HANDSHAKE_SEND_BYTES);
+    this.#pieces = new StreamPieces(arena, 1);
+    this.#leaving = new StreamPieces(arena, 1);
     this.#first = origin.facts;
     this.facts = origin.facts ?? { bytes: 0, flags: 0, blockPreferred: 512, blockMax: 512 };
     this.fd = origin.fd ?? -1;
@@ -124,20 +116,8 @@ export class NbdConnection {
   }
 
   /** Arena bytes of a connection. */
-  static readonly bytes = RECEIVE_BYTES + SEND_BYTES + VectorTable.bytes(1) + StreamMessage.bytes +
-    64;
-
-  /** Sends from the iovecs of a table; see `StreamMessage`. */
-  send(vectors: VectorTable): number {
-    this.#message.set(vectors.address(0), vectors.used);
-    return this.#message.send(this.fd);
-  }
-
-  /** Receives into the iovecs of a table; see `StreamMessage`. */
-  receive(vectors: VectorTable): number {
-    this.#message.set(vectors.address(0), vectors.used);
-    return this.#message.receive(this.fd);
-  }
+  static readonly bytes = HANDSHAKE_RECEIVE_BYTES + HANDSHAKE_SEND_BYTES +
+    2 * StreamPieces.arenaBytes(1) + 64;
 
   /**
    * Goes on connecting, as far as that is possible without waiting.
@@ -182,10 +162,11 @@ export class NbdConnection {
   /** Takes leave of the server. */
   close(): void {
     if (this.ready) {
-      writeNbdRequest(this.#arena.bytes, this.#sendAt, 0, NBD_CMD_DISC, 0, 0, 0, 0);
-      this.#transfer(this.#sendAt, NBD_REQUEST_BYTES);
+      writeRequest(this.#arena.bytes, this.#sendAt, NBD_CMD_DISC, 0, 0, 0, 0);
+      this.#leaving.clear();
+      this.#leaving.add(this.#sendAt, NBD_REQUEST_BYTES);
       // Whether it goes out or not, the connection ends.
-      this.#message.send(this.fd);
+      this.#leaving.send(this.fd);
     }
     this.ready = false;
     if (this.fd >= 0) closeStream(this.fd);
@@ -203,18 +184,25 @@ export class NbdConnection {
     }
     this.#handshake = new NbdHandshake(exportName);
     this.#received = 0;
-    this.#sending = 0;
-    this.#sent = 0;
+    this.#leaving.clear();
     this.dueMs = nowMs + HANDSHAKE_MS_MAX;
     return true;
   }
 
   #shakeHands(nowMs: number): boolean {
     const handshake = this.#handshake!;
+    // The first call after a failed attempt to connect takes its error, and the next has another.
+    const error = streamError(this.fd);
+    if (error !== 0) {
+      this.#fail(nowMs, errnoText(error));
+      return false;
+    }
     for (;;) {
       if (!this.#sendOut(nowMs, handshake)) return false;
-      this.#transfer(this.#receiveAt + this.#received, RECEIVE_BYTES - this.#received);
-      const received = this.#message.receive(this.fd);
+      this.#pieces.clear();
+      const room = HANDSHAKE_RECEIVE_BYTES - this.#received;
+      this.#pieces.add(this.#receiveAt + this.#received, room);
+      const received = this.#pieces.receive(this.fd);
       if (received === -EAGAIN) return false;
       if (received <= 0) {
         this.#fail(nowMs, received === 0 ? "it closed the connection" : errnoText(-received));
@@ -238,20 +226,18 @@ export class NbdConnection {
   #sendOut(nowMs: number, handshake: NbdHandshake): boolean {
     if (handshake.out.length > 0) {
       this.#arena.bytes.set(handshake.out, this.#sendAt);
-      this.#sending = handshake.out.length;
-      this.#sent = 0;
+      this.#leaving.clear();
+      this.#leaving.add(this.#sendAt, handshake.out.length);
       handshake.out = handshake.out.subarray(0, 0);
     }
-    while (this.#sent < this.#sending) {
-      this.#transfer(this.#sendAt + this.#sent, this.#sending - this.#sent);
-      const sent = this.#message.send(this.fd);
+    while (this.#leaving.bytes > 0) {
+      const sent = this.#leaving.send(this.fd);
       this.sendBlocked = sent === -EAGAIN;
       if (this.sendBlocked) return false;
       if (sent < 0) {
         this.#fail(nowMs, errnoText(-sent));
         return false;
       }
-      this.#sent += sent;
     }
     return true;
   }
@@ -280,12 +266,5 @@ export class NbdConnection {
     this.#handshake = undefined;
     this.dueMs = nowMs + this.#retryMs;
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX);
-  }
-
-  /** Makes the next call move so many bytes at an offset of the arena. */
-  #transfer(at: number, bytes: number): void {
-    this.#vectors.clear();
-    this.#vectors.add(at, bytes);
-    this.#message.set(this.#vectors.address(0), 1);
   }
 }

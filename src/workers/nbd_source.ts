@@ -14,6 +14,7 @@ import type { Arena } from "../../ffi/arena.ts";
 import { EAGAIN } from "../../ffi/errno.ts";
 import type { Clock } from "../../ffi/poll.ts";
 import { POLLIN, POLLOUT } from "../../ffi/poll.ts";
+import { StreamPieces } from "../../ffi/stream_socket.ts";
 import { NbdRequests, REPLY_NONSENSE, REPLY_SHUTDOWN } from "../core/nbd_client.ts";
 import { ATA_DATA } from "../wire/ata.ts";
 import {
@@ -23,17 +24,17 @@ import {
   NBD_REQUEST_BYTES,
   NBD_SIMPLE_REPLY_BYTES,
 } from "../wire/nbd.ts";
-import { FLAG_ALREADY_STABLE, VectorTable } from "./frame_pool.ts";
+import { FLAG_ALREADY_STABLE } from "./frame_pool.ts";
 import type { FramePool } from "./frame_pool.ts";
 import { NbdConnection } from "./nbd_connection.ts";
 import type { NbdOrigin } from "./nbd_connection.ts";
 
 /** Room for one header in the arena. */
 const HEADER_STRIDE = 32;
-/** Iovecs of one call; IOV_MAX is 1024. */
-const VECTORS_MAX = 256;
-/** Iovecs of one request at most: its header, and as many frames as are merged. */
-const VECTORS_OF_REQUEST = 65;
+/** Pieces of memory in one call. */
+const PIECES_MAX = 256;
+/** Those of one request at most: its header, and as many frames as are merged. */
+const PIECES_OF_REQUEST = 65;
 /** Replies without data that are received at once. */
 const REPLIES_MAX = 64;
 
@@ -55,7 +56,7 @@ export class NbdSource {
   readonly #listener: SourceListener;
   readonly #headers: number;
   readonly #replies: number;
-  readonly #vectors: VectorTable;
+  readonly #pieces: StreamPieces;
   /** Tag of the flush that the loop asked for. */
   #syncTag = 0;
   /** Bytes of the first request in line that have been sent. */
@@ -85,14 +86,14 @@ export class NbdSource {
     this.#requests = new NbdRequests(pool.count, origin.facts.flags);
     this.#headers = arena.allocate((pool.count + 2) * HEADER_STRIDE);
     this.#replies = arena.allocate(REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES);
-    this.#vectors = new VectorTable(arena, VECTORS_MAX);
+    this.#pieces = new StreamPieces(arena, PIECES_MAX);
     this.#connection = new NbdConnection(arena, origin);
   }
 
   /** Arena bytes of a source, for a pool of so many frames. */
   static bytes(frames: number): number {
     return (frames + 2) * HEADER_STRIDE + REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES +
-      VectorTable.bytes(VECTORS_MAX) + NbdConnection.bytes + 64;
+      StreamPieces.arenaBytes(PIECES_MAX) + NbdConnection.bytes + 64;
   }
 
   /** Operations that `next` has not named. */
@@ -201,8 +202,9 @@ export class NbdSource {
     const { ready } = this.#connection;
     this.#sendBlocked = false;
     while (ready && this.#requests.lineLength > 0 && !this.#sendBlocked) {
-      const bytes = this.#gatherLine();
-      const sent = this.#connection.send(this.#vectors);
+      this.#gatherLine();
+      const { bytes } = this.#pieces;
+      const sent = this.#pieces.send(this.#connection.fd);
       if (sent < 0 && sent !== -EAGAIN) {
         this.#break(-sent);
         return;
@@ -212,36 +214,29 @@ export class NbdSource {
     }
   }
 
-  /** Makes iovecs of what stands in line, as far as there is room; returns their bytes. */
-  #gatherLine(): number {
+  /** Makes pieces of what stands in line, as far as there is room. */
+  #gatherLine(): void {
     const { count } = this.#pool;
     const requests = this.#requests;
-    const vectors = this.#vectors;
-    vectors.clear();
-    let total = 0;
+    const pieces = this.#pieces;
+    pieces.clear();
     let skip = this.#partSent;
-    for (let i = 0; i < requests.lineLength && vectors.fits(VECTORS_OF_REQUEST); i++) {
+    for (let i = 0; i < requests.lineLength && pieces.room >= PIECES_OF_REQUEST; i++) {
       const number = requests.inLine(i);
       const header = this.#headers + number * HEADER_STRIDE;
       requests.writeHeader(number, this.#pool.bytes, header);
-      total -= skip;
       if (skip < NBD_REQUEST_BYTES) {
-        vectors.add(header + skip, NBD_REQUEST_BYTES - skip);
+        pieces.add(header + skip, NBD_REQUEST_BYTES - skip);
         skip = 0;
       } else {
         skip -= NBD_REQUEST_BYTES;
       }
-      total += NBD_REQUEST_BYTES;
-      if (number < count && requests.sendsData(number)) {
-        this.#addData(number, skip);
-        total += requests.length[number]!;
-      }
+      if (number < count && requests.sendsData(number)) this.#addData(number, skip);
       skip = 0;
     }
-    return total;
   }
 
-  /** Adds iovecs for the data of a request, but for its first `skip` bytes. */
+  /** Adds pieces for the data of a request, but for its first `skip` bytes. */
   #addData(number: number, skip: number): void {
     const pool = this.#pool;
     let left = this.#requests.length[number]!;
@@ -249,7 +244,7 @@ export class NbdSource {
       const done = pool.progress[frame]!;
       const bytes = Math.min(left, pool.byteCount[frame]! - done);
       left -= bytes;
-      if (skip < bytes) this.#vectors.add(pool.start(frame) + ATA_DATA + done + skip, bytes - skip);
+      if (skip < bytes) this.#pieces.add(pool.start(frame) + ATA_DATA + done + skip, bytes - skip);
       skip = Math.max(0, skip - bytes);
     }
   }
@@ -269,8 +264,9 @@ export class NbdSource {
 
   #receive(): void {
     while (this.#connection.ready) {
-      const wanted = this.#makeRoom();
-      const received = this.#connection.receive(this.#vectors);
+      this.#makeRoom();
+      const wanted = this.#pieces.bytes;
+      const received = this.#pieces.receive(this.#connection.fd);
       if (received === -EAGAIN) return;
       if (received <= 0) {
         this.#break(-received);
@@ -282,20 +278,18 @@ export class NbdSource {
     }
   }
 
-  /** Makes iovecs for what may come next; returns their bytes. */
-  #makeRoom(): number {
-    this.#vectors.clear();
-    let bytes = NBD_SIMPLE_REPLY_BYTES;
+  /** Makes pieces for what may come next. */
+  #makeRoom(): void {
+    this.#pieces.clear();
     if (this.#reading >= 0) {
       this.#addData(this.#reading, this.#readBytes);
-      this.#vectors.add(this.#replies, bytes);
-      return bytes + this.#requests.length[this.#reading]! - this.#readBytes;
+      this.#pieces.add(this.#replies, NBD_SIMPLE_REPLY_BYTES);
+      return;
     }
     // Where data may follow a header, only the header is taken: the data have their own place.
-    if (this.#requests.readsSent === 0) bytes *= REPLIES_MAX;
-    bytes -= this.#received;
-    this.#vectors.add(this.#replies + this.#received, bytes);
-    return bytes;
+    const replies = this.#requests.readsSent === 0 ? REPLIES_MAX : 1;
+    const bytes = replies * NBD_SIMPLE_REPLY_BYTES - this.#received;
+    this.#pieces.add(this.#replies + this.#received, bytes);
   }
 
   /** Takes so many bytes that have come into the room that was made; false after a break. */

@@ -135,7 +135,7 @@ for (
       needs: ["nbdkit"],
       start: async (testbed: Testbed) => {
         const image = await testbed.image("disk.img", 32 * mebibyte);
-        const words = ["--filter=fua", "file", image, "fuamode=none"];
+        const words = ["--filter=fua", "file", image];
         return (target: Namespace, socket: string) => startNbdkit(target, socket, words);
       },
     },
