@@ -1,12 +1,16 @@
 // What the real driver's guests do with a disk of ours, whatever is behind it: file systems made,
 // filled, mounted again after the target has been somewhere else, compared and checked.
 
+import { bootGuest, buildInitramfs, guestKernel, networkModules } from "./guest.ts";
+import type { RunningProcess } from "./process.ts";
+import type { Namespace, Testbed } from "./testbed.ts";
+
 /**
  * What the guest does with the disks `$disks` over an interface with MTU `$mtu`, each set in front.
  * It says `device …` of each, `mounted`, `copied` and `unmounted`, waits for a line, and goes on with
  * `remounted`, `compared` and `clean`.
  */
-export const fileSystemScript = `
+const fileSystemScript = `
 wait_for() { n=0; until [ -b "$1" ]; do n=$((n+1)); [ $n -lt 200 ] || fail "no $1"; sleep 0.1; done; }
 each() { pids=; for disk in $disks; do "$1" $disk >/tmp/$disk.log 2>&1 & pids="$pids $!"; done
   for pid in $pids; do wait $pid || { cat /tmp/*.log; fail "$1"; }; done; }
@@ -44,7 +48,7 @@ say clean
 `;
 
 /** A tree of files of many sizes with reproducible content, and its list of checksums. */
-export async function makeTree(directory: string): Promise<void> {
+async function makeTree(directory: string): Promise<void> {
   const tree = `${directory}/tree`;
   let x = 0x2545f491;
   const sizes = [0, 1, 511, 512, 513, 4095, 4096, 4097, 8704, 65_537, 1_000_003, 6 << 20];
@@ -68,4 +72,30 @@ export async function makeTree(directory: string): Promise<void> {
   await Deno.symlink("one", `${tree}/link`);
   await Deno.mkdir(`${directory}/lists`);
   await Deno.writeTextFile(`${directory}/lists/sums`, sums);
+}
+
+/**
+ * A guest that is to have the disks, and a namespace `target` where they are to be served on `net0`
+ * before it boots.
+ */
+export async function fileSystemGuest(
+  testbed: Testbed,
+  mtu: number,
+  disks: readonly string[],
+): Promise<{ target: Namespace; boot: () => RunningProcess }> {
+  const target = await testbed.namespace("target");
+  const host = await testbed.namespace("host");
+  await testbed.wire([target, "net0"], [host, "net0"], mtu);
+  await host.tap("tap0", mtu);
+  await host.bridge("br0", ["tap0", "net0"], mtu);
+  await makeTree(testbed.directory);
+  const kernel = await guestKernel();
+  const initramfs = await buildInitramfs(testbed.directory, kernel, {
+    modules: [...networkModules, "crc32c_generic", "ext4"],
+    programs: ["mke2fs", "e2fsck"],
+    directories: [[testbed.path("tree"), "/tree"], [testbed.path("lists"), "/"]],
+    script: `mtu=${mtu} disks="${disks.join(" ")}"\n${fileSystemScript}`,
+  });
+  const boot = () => bootGuest(host, { kernel, initramfs, tap: "tap0", mtu, memoryMiB: 512 });
+  return { target, boot };
 }

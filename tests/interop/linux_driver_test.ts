@@ -1,16 +1,11 @@
-// The Linux kernel's own AoE driver, in a guest, on two exports of `aoe serve` at once: it finds
-// them, makes and mounts file systems, and finds every byte again after the target was restarted.
+// The Linux kernel's own AoE driver, in a guest, on exports of `aoe serve`: it finds them, makes and
+// mounts file systems, and finds every byte again after the target, or what stands behind it, was
+// restarted.
 
 import { assertEquals } from "@std/assert";
-import {
-  bootGuest,
-  buildInitramfs,
-  guestKernel,
-  guestSays,
-  guestTools,
-  networkModules,
-} from "./guest.ts";
-import { fileSystemScript, makeTree } from "./guest_file_systems.ts";
+import { guestSays, guestTools } from "./guest.ts";
+import { fileSystemGuest } from "./guest_file_systems.ts";
+import { qcow2Image, startQemuNbd } from "./nbd_server.ts";
 import { runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
@@ -24,20 +19,7 @@ for (const { mtu, payload } of [{ mtu: 1500, payload: 1024 }, { mtu: 9000, paylo
     [...guestTools, "mke2fs", "e2fsck"],
     async () => {
       await using testbed = await Testbed.create();
-      const target = await testbed.namespace("target");
-      const host = await testbed.namespace("host");
-      await testbed.wire([target, "net0"], [host, "net0"], mtu);
-      await host.tap("tap0", mtu);
-      await host.bridge("br0", ["tap0", "net0"], mtu);
-
-      await makeTree(testbed.directory);
-      const kernel = await guestKernel();
-      const initramfs = await buildInitramfs(testbed.directory, kernel, {
-        modules: [...networkModules, "crc32c_generic", "ext4"],
-        programs: ["mke2fs", "e2fsck"],
-        directories: [[testbed.path("tree"), "/tree"], [testbed.path("lists"), "/"]],
-        script: `mtu=${mtu} disks="e1.1 e2.7"\n${fileSystemScript}`,
-      });
+      const { target, boot } = await fileSystemGuest(testbed, mtu, ["e1.1", "e2.7"]);
       const paths = [
         await testbed.image("first.img", imageBytes),
         await testbed.image("second.img", imageBytes),
@@ -47,9 +29,7 @@ for (const { mtu, payload } of [{ mtu: 1500, payload: 1024 }, { mtu: 9000, paylo
         exports: [["1.1", paths[0]], ["2.7", paths[1]]],
       } as const;
       const before = await startTarget(target, serving);
-      await using guest = bootGuest(host, {
-        ...{ kernel, initramfs, tap: "tap0", mtu, memoryMiB: 512 },
-      });
+      await using guest = boot();
       const size = imageBytes / 512;
       for (const address of ["e1.1", "e2.7"]) {
         const seen = await guestSays(guest, `device ${address}`, 60_000);
@@ -67,3 +47,40 @@ for (const { mtu, payload } of [{ mtu: 1500, payload: 1024 }, { mtu: 9000, paylo
     },
   );
 }
+
+interopTest(
+  "serve: the Linux driver keeps a file system on a qcow2 image, whose qemu-nbd is killed",
+  [...guestTools, "mke2fs", "e2fsck", "qemu-img", "qemu-nbd"],
+  async () => {
+    await using testbed = await Testbed.create();
+    const { target, boot } = await fileSystemGuest(testbed, 9000, ["e1.1"]);
+    const image = await qcow2Image(testbed, "disk.qcow2", imageBytes);
+    const socket = testbed.path("nbd");
+    const before = await startQemuNbd(target, socket, image);
+    await using serve = await startTarget(target, {
+      interfaces: "net0",
+      exports: [["1.1", `nbd+unix://${socket}`]],
+      // The driver never flushes.
+      flags: ["-s"],
+    });
+    await using guest = boot();
+    const seen = await guestSays(guest, "device e1.1", 60_000);
+    assertEquals(seen, `${imageBytes / 512} up eth0 8704`);
+    await guestSays(guest, "mounted", 60_000);
+    // While it copies.
+    await before.stop("SIGKILL");
+    await Deno.remove(socket);
+    await serve.waitForLine(/is away/);
+    const after = await startQemuNbd(target, socket, image);
+    await guestSays(guest, "unmounted", 60_000);
+    await guest.write("go on\n");
+    await guestSays(guest, "clean", 60_000);
+    await guest.ended;
+    assertEquals((await serve.stop()).code, 0, serve.text);
+    await after.stop();
+    await runChecked(["qemu-img", "check", "-q", image]);
+    const raw = testbed.path("raw");
+    await runChecked(["qemu-img", "convert", "-O", "raw", image, raw]);
+    await runChecked(["e2fsck", "-f", "-n", raw]);
+  },
+);
