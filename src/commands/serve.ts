@@ -206,7 +206,8 @@ class Reporter {
     for (const { config, sectors, created, kind } of files) {
       const address = paint(formatAddress(config.shelf, config.slot), "bold");
       const size = formatBytes(sectors * SECTOR_BYTES);
-      const what = `${created ? "new " : ""}${kind}${config.readOnly ? ", read-only" : ""}`;
+      const name = kind === "nbd" ? "NBD export" : kind;
+      const what = `${created ? "new " : ""}${name}${config.readOnly ? ", read-only" : ""}`;
       printLine(`${address}  ${config.path}  ${size}, ${sectors} sectors, ${what}`);
     }
     for (const link of interfaces) {

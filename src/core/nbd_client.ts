@@ -4,8 +4,8 @@
 //
 // 1. `add` takes a request by a small number of the caller's; it stands in line to be sent.
 // 2. `sent` tells what has left; `reply` takes an answer, `payloadRead` a read's data.
-// 3. A write that must be stable goes with FUA. Where the server has none it waits for a flush that
-//    all such writes share, and counts as in flight until then.
+// 3. A write that must be stable goes with FUA, if it has little company. Among many, or where the
+//    server has no FUA, it waits for a flush that all of them share. It is in flight until then.
 // 4. `nextDone` names what is over.
 // 5. `broken`: what was in flight is sent again as a whole, which is safe, because requests that
 //    overlap are never in flight together (PROTOCOL.md, 13). Writes that were answered and not yet
@@ -40,6 +40,8 @@ export const REPLY_SHUTDOWN = -3;
 /** Answered writes may be lost. NBD's errors are Linux's, but no server has this one. */
 const EREMOTEIO = 121;
 const ERRNO_MAX = 4095;
+/** So many stable writes or fewer go with FUA: for more, one flush is cheaper than a sync of each. */
+const FUA_MAX = 2;
 /** A cookie is a generation and a number, in 53 bits. */
 const GENERATION_MASK = 0x1fffff;
 
@@ -83,6 +85,8 @@ export class NbdRequests {
   #flags: number;
   /** Requests in state WRITTEN. */
   #written = 0;
+  /** Stable writes that are not over. */
+  #stableOpen = 0;
   // Changes answered without being stable: ever; covered by the flushes under way; settled.
   #changes = 0;
   #changesCovered = 0;
@@ -141,6 +145,7 @@ export class NbdRequests {
     this.#offset[number] = offset;
     this.length[number] = length;
     this.#stable[number] = stable ? 1 : 0;
+    if (stable) this.#stableOpen++;
     this.inFlight++;
     if (command === NBD_CMD_WRITE_ZEROES && (this.#flags & NBD_FLAG_SEND_WRITE_ZEROES) === 0) {
       this.#finish(number, -NBD_ENOTSUP);
@@ -184,13 +189,11 @@ export class NbdRequests {
   /** Writes the header of a request in line: `NBD_REQUEST_BYTES`. */
   writeHeader(number: number, view: Uint8Array, at: number): void {
     const flush = this.#command[number] === NBD_CMD_FLUSH;
-    const fua = !flush && this.#stable[number] === 1 && (this.#flags & NBD_FLAG_SEND_FUA) !== 0;
-    this.#withFua[number] = fua ? 1 : 0;
     writeRequest(
       view,
       at,
       this.#command[number]!,
-      fua ? NBD_CMD_FLAG_FUA : 0,
+      this.#withFua[number] === 1 ? NBD_CMD_FLAG_FUA : 0,
       this.#generation[number]! * 0x100000000 + number,
       flush ? 0 : this.#offset[number]!,
       flush ? 0 : this.length[number]!,
@@ -272,6 +275,7 @@ export class NbdRequests {
   /** There is a connection again, to a server with these transmission flags. */
   connected(flags: number): void {
     this.#flags = flags;
+    for (let i = 0; i < this.#line.size; i++) this.#chooseFua(this.#line.at(i));
   }
 
   /** Takes a request that is over into `doneNumber` and `doneResult`; false when there is none. */
@@ -286,12 +290,21 @@ export class NbdRequests {
   }
 
   #append(number: number): void {
+    this.#chooseFua(number);
     this.#state[number] = IN_LINE;
     this.#generation[number] = (this.#generation[number]! + 1) & GENERATION_MASK;
     this.#line.append(number);
   }
 
+  /** Decides once for each time that a request is sent: its header may be written twice. */
+  #chooseFua(number: number): void {
+    const can = (this.#flags & NBD_FLAG_SEND_FUA) !== 0;
+    const few = this.#stableOpen <= FUA_MAX || !this.#flushes;
+    this.#withFua[number] = can && few && this.#stable[number] === 1 ? 1 : 0;
+  }
+
   #finish(number: number, result: number): void {
+    if (this.#stable[number] === 1) this.#stableOpen--;
     this.#results[number] = result;
     this.#state[number] = DONE;
     this.#done.append(number);

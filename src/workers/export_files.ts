@@ -46,7 +46,7 @@ export interface ExportFileOptions {
 /** An opened export and what its user should know. */
 export interface ExportFile {
   readonly config: ExportConfig;
-  readonly kind: "file" | "block device" | "NBD export";
+  readonly kind: "file" | "block device" | "nbd";
   readonly sectors: number;
   /** It was made just now. */
   readonly created: boolean;

@@ -58,7 +58,7 @@ export function openSource(
   // Without a flush nothing can be made stable later: no cache is claimed.
   const sync = options.sync || !has(NBD_FLAG_SEND_FLUSH);
   return {
-    kind: "NBD export",
+    kind: "nbd",
     sectors,
     created: false,
     warnings: warningsAbout(origin, { ...options, readOnly }),

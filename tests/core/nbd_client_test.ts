@@ -126,6 +126,31 @@ Deno.test("nbd client: a stable write goes with FUA, and puts nothing at risk", 
   assertEquals(peer.requests.atRisk, false);
 });
 
+Deno.test("nbd client: many stable writes share a flush though there is FUA", () => {
+  const peer = new Peer(FLUSHES | NBD_FLAG_SEND_FUA);
+  for (let i = 0; i < 4; i++) peer.requests.add(i, NBD_CMD_WRITE, 512 * i, 512, true);
+  const seen = peer.send();
+  assertEquals(seen.map(({ fua }) => fua), [true, true, false, false]);
+  for (const request of seen) peer.answer(request);
+  assertEquals(peer.done(), [[0, 512], [1, 512]]);
+  peer.answer(peer.send()[0]!);
+  assertEquals(peer.done(), [[2, 512], [3, 512]]);
+  peer.requests.add(0, NBD_CMD_WRITE, 0, 512, true);
+  assertEquals(peer.send().map(({ fua }) => fua), [true]);
+});
+
+Deno.test("nbd client: a server that is back without FUA is not asked for it", () => {
+  const peer = new Peer(FLUSHES | NBD_FLAG_SEND_FUA);
+  peer.requests.add(0, NBD_CMD_WRITE, 0, 512, true);
+  assertEquals(peer.send()[0]?.fua, true);
+  peer.requests.broken();
+  peer.requests.connected(FLUSHES);
+  const [again] = peer.send();
+  assertEquals(again?.fua, false);
+  peer.answer(again!);
+  assertEquals(peer.done(), []);
+});
+
 Deno.test("nbd client: without FUA stable writes share a flush, which those after it do not", () => {
   const peer = new Peer();
   peer.requests.add(0, NBD_CMD_WRITE, 0, 512, true);
