@@ -4,7 +4,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { bench, type BenchOptions, benchResult, sharedTool, startBench } from "./aoebench.ts";
 import { qcow2Image, startNbdkit, startQemuNbd } from "./nbd_server.ts";
-import { eventually, runChecked, sleep } from "./process.ts";
+import { eventually, runChecked, type RunningProcess, sleep } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { aoeExecutable, startTarget } from "./target.ts";
 import { type Namespace, Testbed } from "./testbed.ts";
@@ -365,5 +365,53 @@ interopTest(
     for (let at = 0; at < 32 * mebibyte; at += 4096 + 8) {
       assertEquals(Number(bytes.getBigUint64(at)), at);
     }
+  },
+);
+
+interopTest(
+  "nbd source: two hosts write through one server with -s; one is killed, and nothing is lost",
+  ["qemu-nbd", "qemu-img"],
+  async () => {
+    await using testbed = await Testbed.create();
+    const hosts = [await testbed.namespace("one"), await testbed.namespace("two")] as const;
+    const initiator = await testbed.namespace("initiator");
+    const image = await qcow2Image(testbed, "disk.qcow2", 96 * mebibyte);
+    const socket = testbed.path("nbd");
+    const server = await startQemuNbd(hosts[0], socket, image, ["--shared=4"]);
+    const serving = {
+      interfaces: "net0",
+      exports: [["1.1", `nbd+unix://${socket}`]],
+      flags: ["-s", "--force"],
+    } as const;
+    const targets: RunningProcess[] = [];
+    for (const [i, host] of hosts.entries()) {
+      await testbed.wire([host, "net0"], [initiator, `net${i}`], 9000);
+      targets.push(await startTarget(host, serving));
+      assertEquals(targets[i]!.errorLines, []);
+    }
+    const random = testbed.path("random");
+    await runChecked(["sh", "-c", `head -c 96M /dev/urandom > ${random}`]);
+    const copying = initiator.start([
+      ...[await aoeExecutable(), "copy", random, "e1.1", "--verify", "-i", "net0", "-i", "net1"],
+    ]);
+    await eventually(
+      "a part is written",
+      async () => (await Deno.stat(image)).size > 24 * mebibyte,
+    );
+    await targets[0]!.stop("SIGKILL");
+    assertEquals((await copying.ended).code, 0, copying.text);
+    assertEquals((await targets[1]!.stop()).code, 0, targets[1]!.text);
+    assertMatch(targets[1]!.text, /, [1-9]\d* writes /);
+    await server.stop();
+    await runChecked(["qemu-img", "convert", "-O", "raw", image, testbed.path("raw")]);
+    await runChecked(["cmp", testbed.path("raw"), random]);
+
+    await Deno.remove(socket).catch(() => undefined);
+    await using _alone = await startQemuNbd(hosts[0], socket, image);
+    await using warned = await startTarget(hosts[0], serving);
+    assertMatch(
+      warned.errorLines.join(),
+      /NBD_FLAG_CAN_MULTI_CONN\): do not serve it from a second/,
+    );
   },
 );
