@@ -118,7 +118,7 @@ Deno.test("nbd handshake: every refusal is a clause about the server", () => {
     [[...opening, words("HTTP/1.1 400 Bad Request")], /^answers with what is no NBD$/],
     [
       [...opening, reply(NBD_REP_ERR_UNKNOWN, words("no \x1b[1mdisk"))],
-      /such export: "no  \[1mdisk"$/,
+      /such export: "no {2}\[1mdisk"$/,
     ],
     [[...opening, reply(NBD_REP_ERR_TLS_REQD)], /^asks for TLS, which is not spoken here$/],
     [[...opening, reply(NBD_REP_ERR_POLICY)], /^does not let us in$/],

@@ -400,6 +400,7 @@ interopTest(
     );
     await targets[0]!.stop("SIGKILL");
     assertEquals((await copying.ended).code, 0, copying.text);
+    assertMatch(copying.text, /the path to \S+ on net0 is lost/);
     assertEquals((await targets[1]!.stop()).code, 0, targets[1]!.text);
     assertMatch(targets[1]!.text, /, [1-9]\d* writes /);
     await server.stop();
