@@ -2,8 +2,8 @@
 // starts, as files are opened (export_files.ts). The connection goes to the worker as it is: a
 // server may end with its first client, and none is to be bothered twice.
 
-import { connectNbd } from "./nbd_connection.ts";
-import type { NbdOrigin } from "./nbd_connection.ts";
+import { connectNbd } from "./nbd_source_connection.ts";
+import type { NbdOrigin } from "./nbd_source_connection.ts";
 import { ExportRefusal, hashOf } from "./export_files.ts";
 import type { ExportFile, ExportFileOptions } from "./export_files.ts";
 import { exportedSectors, freshIncarnation } from "./target_export.ts";

@@ -5,7 +5,7 @@
 // 2. `advance` sends what the socket takes: many headers and the frames' data in one sendmsg.
 // 3. It receives what has come. A read's data land in the frame behind its header, and the same
 //    call takes the header of the next reply.
-// 4. When the connection breaks, what was in flight waits for the next one (nbd_connection.ts).
+// 4. When the connection breaks, what was in flight waits for the next one (nbd_source_connection.ts).
 //
 // Nothing here waits. Where the data of a request lie is known from the frame pool: in the frame of
 // its number, and in those merged with it.
@@ -26,8 +26,8 @@ import {
 } from "../wire/nbd.ts";
 import { FLAG_ALREADY_STABLE } from "./frame_pool.ts";
 import type { FramePool } from "./frame_pool.ts";
-import { NbdConnection } from "./nbd_connection.ts";
-import type { NbdOrigin } from "./nbd_connection.ts";
+import { NbdConnection } from "./nbd_source_connection.ts";
+import type { NbdOrigin } from "./nbd_source_connection.ts";
 
 /** Room for one header in the arena. */
 const HEADER_STRIDE = 32;

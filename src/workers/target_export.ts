@@ -14,7 +14,7 @@ import {
   SegmentChoice,
 } from "../core/residency.ts";
 import type { FramePool } from "./frame_pool.ts";
-import type { NbdOrigin } from "./nbd_connection.ts";
+import type { NbdOrigin } from "./nbd_source_connection.ts";
 import type { NbdSource } from "./nbd_source.ts";
 import { FIRMWARE_VERSION, Target } from "../core/target.ts";
 

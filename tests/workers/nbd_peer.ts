@@ -17,7 +17,7 @@ import {
   REQUEST_OFFSET,
   writeSimpleReply,
 } from "../../src/wire/nbd.ts";
-import type { NbdOrigin } from "../../src/workers/nbd_connection.ts";
+import type { NbdOrigin } from "../../src/workers/nbd_source_connection.ts";
 
 const BUFFER_BYTES = 1 << 20;
 

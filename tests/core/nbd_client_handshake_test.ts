@@ -3,7 +3,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import { HANDSHAKE_SEND_BYTES, NbdHandshake } from "../../src/core/nbd_handshake.ts";
+import { HANDSHAKE_SEND_BYTES, NbdHandshake } from "../../src/core/nbd_client_handshake.ts";
 import {
   NBD_EXPORT_NAME_ZEROES,
   NBD_FLAG_FIXED_NEWSTYLE,

@@ -16,8 +16,8 @@ import {
   HANDSHAKE_RECEIVE_BYTES,
   HANDSHAKE_SEND_BYTES,
   NbdHandshake,
-} from "../core/nbd_handshake.ts";
-import type { NbdFacts } from "../core/nbd_handshake.ts";
+} from "../core/nbd_client_handshake.ts";
+import type { NbdFacts } from "../core/nbd_client_handshake.ts";
 import { NBD_CMD_DISC, NBD_FLAG_SEND_FLUSH, NBD_REQUEST_BYTES, writeRequest } from "../wire/nbd.ts";
 import type { NbdAddress } from "../wire/nbd_uri.ts";
 
