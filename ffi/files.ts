@@ -10,6 +10,7 @@ const O_RDONLY = 0;
 const O_RDWR = 2;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
+const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
 const O_DIRECT = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
 const AT_EMPTY_PATH = 0x1000;
@@ -51,6 +52,8 @@ const libc = openLibc(
     open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
     // int fd
     close: { parameters: ["i32"], result: "i32" },
+    // int fd
+    dup: { parameters: ["i32"], result: "i32" },
     // int dirfd, const char *path, int flags, unsigned int mask, struct statx *buf
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
     // int fd, struct statfs *buf
@@ -83,6 +86,8 @@ export interface OpenOptions {
   readonly create?: boolean;
   /** Fail with EBUSY when a block device is mounted or otherwise claimed. */
   readonly exclusive?: boolean;
+  /** Reads and writes of a device return EAGAIN and do not wait. */
+  readonly nonBlocking?: boolean;
 }
 
 /** What kind of file it is, and its sizes. */
@@ -110,13 +115,19 @@ export function openFile(path: string, options: OpenOptions): number {
   const flags = (options.readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC |
     (options.direct === true ? O_DIRECT : 0) |
     (options.create === true ? O_CREAT | O_EXCL : 0) |
-    (options.exclusive === true ? O_EXCL : 0);
+    (options.exclusive === true ? O_EXCL : 0) |
+    (options.nonBlocking === true ? O_NONBLOCK : 0);
   return check(libc.open(new TextEncoder().encode(`${path}\0`), flags, 0o644), `Open "${path}"`);
 }
 
 /** Closes a descriptor. */
 export function closeFile(fd: number): void {
   libc.close(fd);
+}
+
+/** A second descriptor of what one stands for, which programs started from here inherit. */
+export function duplicateForChild(fd: number): number {
+  return check(libc.dup(fd), "Duplicate a descriptor");
 }
 
 /**

@@ -6,11 +6,14 @@ import { formatMessage, message } from "@optique/core/message";
 import { map } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
 import configuration from "../../deno.json" with { type: "json" };
+import { runAttach } from "./attach.ts";
+import { attachParser } from "./attach_arguments.ts";
 import { checkParser, runCheck } from "./check.ts";
 import { configParser, runConfig } from "./config.ts";
 import { benchParser, runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
+import { detachParser, runDetach } from "./detach.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
@@ -21,6 +24,7 @@ import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
+import { runUnit, unitParser } from "./unit.ts";
 
 /** What the process exits with when the machine or the network refused. */
 const EXIT_FAILED = 1;
@@ -46,6 +50,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   mask: bind(maskParser, runMask),
   reserve: bind(reserveParser, runReserve),
   copy: bind(copyParser, runCopy),
+  attach: bind(attachParser, runAttach),
+  detach: bind(detachParser, runDetach),
+  unit: bind(unitParser, runUnit),
   bench: bind(benchParser, runBench),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),
 };

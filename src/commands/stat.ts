@@ -1,11 +1,12 @@
 // `aoe stat [SHELF.SLOT...] [-i IFACE]...`: size, interfaces, payload and state of every disk, in
 // the columns of aoetools' aoe-stat. Disks that the kernel's driver has are shown as it sees them.
+// stat_attached.ts adds what `aoe attach` has made block devices of.
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
 import { map, multiple, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { type Address, formatAddress } from "../wire/aoe.ts";
+import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { findInterfaces } from "../workers/interfaces.ts";
 import type { NetworkInterface } from "../workers/interfaces.ts";
@@ -13,6 +14,8 @@ import { describeSearch, kernelDevices, scan } from "../workers/scan.ts";
 import type { FoundTarget, KernelDevice } from "../workers/scan.ts";
 import { address, interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
 import { Failure, printJson, printLine, warn } from "./output.ts";
+import { attachedSince, attachedTable } from "./stat_attached.ts";
+import type { Attached } from "./stat_attached.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 /** What aoe-stat writes for what it cannot find out. */
@@ -40,6 +43,8 @@ interface Disk {
   readonly kernel: boolean;
   readonly serial?: string;
   readonly model?: string;
+  /** What its daemon says, when it is attached here. */
+  readonly attached?: Attached;
 }
 
 /** `aoe stat [SHELF.SLOT...]` */
@@ -80,6 +85,7 @@ export const statParser = command(
 /** Lists disks; 1 when there is none, or one that was named is missing. */
 export async function runStat(options: StatOptions): Promise<number> {
   const { addresses, timeoutMs } = options;
+  const attachedDisks = await attachedSince(options);
   const kernel = kernelDevices().filter((device) => isMeant(device, options)).map(kernelDisk);
   let where = "";
   let answering: readonly Disk[] = [];
@@ -94,11 +100,18 @@ export async function runStat(options: StatOptions): Promise<number> {
     if (kernel.length === 0 || options.interfaces.length > 0) throw error;
     warn(`${(error as Error).message}; these are the kernel's devices`);
   }
+  const attached = await attachedDisks();
   const known = new Set(kernel.map((disk) => name(disk.address)));
-  const disks = [...kernel, ...answering.filter((disk) => !known.has(name(disk.address)))];
+  const disks = [
+    ...kernel,
+    ...withAttached(answering.filter((disk) => !known.has(name(disk.address))), attached),
+  ];
   disks.sort((a, b) => a.address.shelf - b.address.shelf || a.address.slot - b.address.slot);
   for (const disk of disks) {
     if (!(options.json ? printJson(jsonOf(disk)) : printLine(formatDisk(disk)))) return 0;
+  }
+  if (!options.json && attached.length > 0) {
+    for (const line of ["", ...attachedTable(attached)]) if (!printLine(line)) return 0;
   }
   if (disks.length === 0 && addresses.length === 0) {
     throw new Failure(`No target answered ${where}`);
@@ -113,6 +126,28 @@ function isMeant(device: KernelDevice, { addresses, interfaces }: StatOptions): 
   return (addresses.length === 0 ||
     addresses.some(({ shelf, slot }) => shelf === device.shelf && slot === device.slot)) &&
     (interfaces.length === 0 || interfaces.some((name) => device.interfaces.includes(name)));
+}
+
+/** Adds what is known of attached disks, those that do not answer now among them. */
+function withAttached(disks: readonly Disk[], attached: readonly Attached[]): Disk[] {
+  const silent = attached.filter((one) =>
+    disks.every((disk) => name(disk.address) !== one.address)
+  );
+  return [
+    ...disks.map((disk) => {
+      const one = attached.find((candidate) => candidate.address === name(disk.address));
+      return one === undefined ? disk : { ...disk, attached: one };
+    }),
+    ...silent.map((one): Disk => ({
+      address: parseAddress(one.address)!,
+      sectors: one.bytes / SECTOR_BYTES,
+      interfaces: [...new Set(one.paths.map((path) => path.interface))],
+      payloadBytes: Math.min(...one.paths.map((path) => path.frameBytes)),
+      state: one.state,
+      kernel: false,
+      attached: one,
+    })),
+  ];
 }
 
 function kernelDisk(device: KernelDevice): Disk {

@@ -106,8 +106,10 @@ export interface BlockPath {
 
 /** What a block device's thread tells. */
 export type BlockMessage =
-  | { readonly kind: "ready"; readonly disk: BlockDisk; readonly paths: readonly BlockPath[] }
+  | { readonly kind: "connected"; readonly disk: BlockDisk; readonly paths: readonly BlockPath[] }
   | { readonly kind: "note"; readonly text: string }
+  /** The thread may have to wait for its own disk when memory is short. */
+  | { readonly kind: "unguarded"; readonly text: string }
   /** The disk answers (again), or does not; by these paths. */
   | { readonly kind: "paths"; readonly up: boolean; readonly paths: readonly BlockPath[] }
   | { readonly kind: "resized"; readonly bytes: number }
@@ -335,7 +337,7 @@ export class BlockRequests {
       incarnation,
       frameBytes: SECTOR_BYTES * Math.max(...initiator.paths.map((path) => path.sectorsMax)),
     };
-    this.#post({ kind: "ready", disk: this.disk, paths: this.#paths() });
+    this.#post({ kind: "connected", disk: this.disk, paths: this.#paths() });
   }
 
   #isFlush(tag: number, stage: number): boolean {

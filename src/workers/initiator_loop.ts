@@ -148,6 +148,11 @@ export class InitiatorLoop {
     return this.#poll.add(fd, events);
   }
 
+  /** Leaves a place empty: its descriptor is closed, or of no more use. */
+  unwatch(place: number): void {
+    this.#poll.replace(place, -1);
+  }
+
   /** Changes which events are waited for; 0 for none. */
   want(place: number, events: number): void {
     this.#poll.want(place, events);

@@ -4,16 +4,18 @@ import { BenchDriver } from "./bench_driver.ts";
 import type { BenchConfig, BenchMessage } from "./bench_driver.ts";
 import { CopyDriver } from "./copy_driver.ts";
 import type { CopyConfig, CopyMessage } from "./copy_config.ts";
+import { FuseDriver } from "./fuse_driver.ts";
+import type { FuseConfig, FuseMessage } from "./fuse_driver.ts";
 import { InitiatorLoop } from "./initiator_loop.ts";
 import type { InitiatorLoopConfig } from "./initiator_loop.ts";
 
 /** What the thread is started with. */
 export interface InitiatorJobConfig extends InitiatorLoopConfig {
-  readonly use: CopyConfig | BenchConfig;
+  readonly use: CopyConfig | BenchConfig | FuseConfig;
 }
 
 /** What it tells. */
-export type InitiatorMessage = CopyMessage | BenchMessage;
+export type InitiatorMessage = CopyMessage | BenchMessage | FuseMessage;
 
 /** The job: returns when the driver has nothing more to do. */
 export function runInitiator(
@@ -21,11 +23,18 @@ export function runInitiator(
   post: (message: InitiatorMessage) => void,
 ): void {
   const { use } = config;
-  if (use.kind === "copy") {
-    const loop = new InitiatorLoop(config, CopyDriver.bytes);
-    loop.run(new CopyDriver(loop, use, post));
-  } else {
-    const loop = new InitiatorLoop(config, BenchDriver.bytes(use));
-    loop.run(new BenchDriver(loop, use, post));
+  switch (use.kind) {
+    case "copy": {
+      const loop = new InitiatorLoop(config, CopyDriver.bytes);
+      return loop.run(new CopyDriver(loop, use, post));
+    }
+    case "bench": {
+      const loop = new InitiatorLoop(config, BenchDriver.bytes(use));
+      return loop.run(new BenchDriver(loop, use, post));
+    }
+    case "fuse": {
+      const loop = new InitiatorLoop(config, FuseDriver.bytes);
+      return loop.run(new FuseDriver(loop, use, post));
+    }
   }
 }

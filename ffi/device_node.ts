@@ -1,0 +1,58 @@
+// Block devices by name: nodes of our own (mknod(2)), whether somebody has a device for himself
+// (O_EXCL, open(2)), and what is still in its page cache.
+
+import { check, EIO, errno, SystemError } from "./errno.ts";
+import { closeFile, openFile } from "./files.ts";
+import { openLibc } from "./libc.ts";
+
+const S_IFBLK_0660 = 0o060660;
+const EEXIST = 17;
+const EBUSY = 16;
+
+const libc = openLibc(
+  {
+    // const char *path, mode_t mode, dev_t dev
+    mknod: { parameters: ["buffer", "u32", "u64"], result: "i32" },
+    // int fd; waits in a thread of its own, as long as the disk wants
+    fsync: { parameters: ["i32"], result: "i32", nonblocking: true },
+  } as const,
+);
+
+/** Makes a node of a block device, in the place of one of that name, whatever it is. */
+export function makeBlockNode(path: string, major: number, minor: number): void {
+  // gnu_dev_makedev(3), as far as Linux has numbers.
+  const device = BigInt((minor & 0xff) | ((major & 0xfff) << 8)) | (BigInt(minor >>> 8) << 20n);
+  const name = new TextEncoder().encode(`${path}\0`);
+  if (libc.mknod(name, S_IFBLK_0660, device) === 0) return;
+  if (errno() !== EEXIST) throw new SystemError(`Make "${path}"`, errno());
+  Deno.removeSync(path);
+  check(libc.mknod(name, S_IFBLK_0660, device), `Make "${path}"`);
+}
+
+/**
+ * Takes a block device for this process, as a mount does; nobody else can mount it then.
+ *
+ * @returns A descriptor; undefined when somebody else has it: it is mounted, swapped on, or part
+ * of a larger device.
+ */
+export function claimDevice(path: string): number | undefined {
+  try {
+    return openFile(path, { readOnly: true, exclusive: true });
+  } catch (error) {
+    if (error instanceof SystemError && error.code === EBUSY) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Writes what the page cache holds of an open device, and flushes the device; 0 or an errno, which
+ * stays behind in the thread that waited, so that any failure is EIO.
+ */
+export async function syncDevice(fd: number): Promise<number> {
+  return (await libc.fsync(fd)) < 0 ? EIO : 0;
+}
+
+/** Closes a descriptor of a device. */
+export function releaseDevice(fd: number): void {
+  closeFile(fd);
+}

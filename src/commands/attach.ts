@@ -1,0 +1,141 @@
+// `aoe attach SHELF.SLOT`: a block device of a disk on the network. The command checks, and starts
+// itself again as the daemon that serves the device (attach_daemon.ts); it returns when that says
+// that the device can be used.
+
+import { parse } from "@optique/core/parser";
+import { formatMessage } from "@optique/core/message";
+import type { Address } from "../wire/aoe.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { SECTOR_BYTES } from "../wire/ata.ts";
+import { nodePath } from "../workers/attach_node.ts";
+import { attachByKernel, kernelDevice, prepareKernelDriver } from "../workers/attach_kernel.ts";
+import type { AttachedStatus } from "../workers/attach_status.ts";
+import { findInterfaces } from "../workers/interfaces.ts";
+import { scan } from "../workers/scan.ts";
+import { attachParser, foregroundArguments } from "./attach_arguments.ts";
+import type { AttachCommandOptions } from "./attach_arguments.ts";
+import { serveDisk, startDaemon } from "./attach_daemon.ts";
+import { Failure, formatBytes, printError, printJson, printLine, warn } from "./output.ts";
+
+const EXIT_USAGE = 2;
+
+/** One disk, and how it is attached. */
+interface Wish {
+  readonly address: Address;
+  readonly options: AttachCommandOptions;
+}
+
+/** Attaches what was asked for; 1 when something of it could not be. */
+export async function runAttach(options: AttachCommandOptions): Promise<number> {
+  const ways = [options.address !== undefined, options.all, options.config !== undefined];
+  if (ways.filter((way) => way).length !== 1) {
+    throw new Failure("Name a disk, as in e1.1, or --all, or --config FILE, and one of these", 2);
+  }
+  if (Deno.uid() !== 0) throw new Failure("Making block devices needs root: run as root");
+  const { address } = options;
+  if (address !== undefined && options.foreground && options.backEnd !== "kernel") {
+    return await serveDisk(address, options);
+  }
+  if (address !== undefined) return (await attach({ address, options })) ? 0 : 1;
+  if (options.foreground) throw new Failure("--foreground attaches one disk only", EXIT_USAGE);
+  const wishes = options.all ? await everyDisk(options) : readWishes(options);
+  let failed = 0;
+  for (const wish of wishes) {
+    try {
+      if (!await attach(wish)) failed++;
+    } catch (error) {
+      // One disk that cannot be had is no reason to leave the others out.
+      printError(`aoe: ${(error as Error).message}`);
+      failed++;
+    }
+  }
+  return failed === 0 ? 0 : 1;
+}
+
+async function attach({ address, options }: Wish): Promise<boolean> {
+  if (options.backEnd === "kernel" || isKernels(address, options)) {
+    await attachKernel(address, options);
+    return true;
+  }
+  const status = await startDaemon(foregroundArguments(address, options));
+  if (status === undefined) return false;
+  report(status, options);
+  return true;
+}
+
+/** Whether the kernel's driver has the disk, and nothing else was asked for. */
+function isKernels(address: Address, options: AttachCommandOptions): boolean {
+  const has = kernelDevice(address) !== undefined;
+  if (has && options.backEnd !== "auto") {
+    throw new Failure(
+      `The kernel's driver has ${formatAddress(address.shelf, address.slot)} already, ` +
+        `as ${nodePath(formatAddress(address.shelf, address.slot))}: aoe detach it first`,
+    );
+  }
+  return has;
+}
+
+async function attachKernel(address: Address, options: AttachCommandOptions): Promise<void> {
+  const problem = await prepareKernelDriver();
+  if (problem !== undefined) throw new Failure(`Cannot attach by kernel: ${problem}`);
+  const name = formatAddress(address.shelf, address.slot);
+  const device = await attachByKernel(address, options.interfaces, options.timeoutMs);
+  const bytes = device.sectors * SECTOR_BYTES;
+  const { interfaces } = device;
+  if (options.json) {
+    printJson({ address: name, node: nodePath(name), backEnd: "kernel", bytes, interfaces });
+  } else {
+    printLine(`${name} is ${nodePath(name)}, ${formatBytes(bytes)}, by the kernel's driver`);
+    warn("The kernel's driver never flushes: serve with -s, or attach with another back end");
+  }
+}
+
+function report(status: AttachedStatus, { json }: AttachCommandOptions): void {
+  if (json) {
+    printJson(status);
+    return;
+  }
+  const { address, node, bytes, backEnd, device, readOnly } = status;
+  const kind = readOnly ? ", read-only" : "";
+  printLine(`${address} is ${node}, ${formatBytes(bytes)}${kind}, by ${backEnd} (${device})`);
+  for (const { name, reason } of status.skipped) printLine(`  not by ${name}: ${reason}`);
+  if (status.keeper !== true) {
+    printLine(`  a daemon that is killed is not replaced: ${status.keeper}`);
+  }
+}
+
+async function everyDisk(options: AttachCommandOptions): Promise<Wish[]> {
+  const interfaces = findInterfaces(options.interfaces);
+  const { timeoutMs } = options;
+  const result = await scan({ interfaces, addresses: [], timeoutMs, identify: false });
+  result.warnings.forEach(warn);
+  if (result.targets.length === 0) throw new Failure("No target answered");
+  return result.targets.map(({ address }) => ({ address, options }));
+}
+
+/** Reads and checks all lines before anything is attached. */
+function readWishes(options: AttachCommandOptions): Wish[] {
+  const file = options.config!;
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(file);
+  } catch (error) {
+    throw new Failure(`Cannot read "${file}": ${(error as Error).message}`);
+  }
+  const wishes = text.split("\n").flatMap((line, index): Wish[] => {
+    const words = line.replace(/(^|\s)#.*/, "").trim().split(/\s+/).filter((word) => word !== "");
+    if (words.length === 0) return [];
+    const where = `"${file}", line ${index + 1}`;
+    const parsed = parse(attachParser, ["attach", ...words]);
+    if (!parsed.success) {
+      throw new Failure(`${where}: ${formatMessage(parsed.error).replaceAll("\n", " ")}`, 2);
+    }
+    const { address, all, config, foreground } = parsed.value;
+    if (address === undefined || all || config !== undefined || foreground) {
+      throw new Failure(`${where}: Expected a disk, as in e1.1, and options of its own`, 2);
+    }
+    return [{ address, options: { ...parsed.value, json: options.json } }];
+  });
+  if (wishes.length === 0) throw new Failure(`"${file}" names no disk`, EXIT_USAGE);
+  return wishes;
+}

@@ -1,0 +1,85 @@
+// The arguments of `aoe attach`, and those that start the same again in a process of its own.
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, message } from "@optique/core/message";
+import { map, optional, withDefault } from "@optique/core/modifiers";
+import { argument, command, option } from "@optique/core/primitives";
+import { choice } from "@optique/core/valueparser";
+import type { Address } from "../wire/aoe.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { BACK_END_NAMES } from "../workers/attach_back_end.ts";
+import { address, jsonFlag, path, sessionOptions, shortUsage } from "./arguments.ts";
+
+/** What `aoe attach` was asked to do. */
+export interface AttachCommandOptions {
+  readonly address: Address | undefined;
+  readonly all: boolean;
+  readonly config: string | undefined;
+  readonly interfaces: readonly string[];
+  readonly backEnd: (typeof BACK_END_NAMES)[number] | "auto" | "kernel";
+  readonly readOnly: boolean;
+  readonly reserve: boolean;
+  readonly foreground: boolean;
+  readonly timeoutMs: number;
+  readonly deadAfterMs: number;
+  readonly retransmitMs: number | undefined;
+  readonly json: boolean;
+}
+
+/** `aoe attach SHELF.SLOT` */
+export const attachParser = command(
+  "attach",
+  map(
+    object({
+      address: optional(argument(address(), { description: message`Which disk.` })),
+      all: option("--all", { description: message`Every disk that answers.` }),
+      config: optional(
+        option("--config", path("FILE"), {
+          description:
+            message`The disks of a file: on each line what would stand behind ${"aoe attach"}; # begins a remark.`,
+        }),
+      ),
+      backEnd: withDefault(
+        option("--backend", choice(["auto", ...BACK_END_NAMES, "kernel"]), {
+          description:
+            message`What makes the block device (default auto: the first that this kernel has). kernel is the aoe module.`,
+        }),
+        "auto" as const,
+      ),
+      readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
+      reserve: option("--reserve", {
+        description:
+          message`Take the disk's reservation, so that no other host reads or writes it.`,
+      }),
+      foreground: option("--foreground", {
+        description: message`Stay in the foreground, and write the log to standard error.`,
+      }),
+      ...sessionOptions(),
+      json: jsonFlag(),
+    }),
+    (options): AttachCommandOptions => options,
+  ),
+  {
+    brief: message`Make a block device of a disk on the network.`,
+    description:
+      message`Makes /dev/etherd/e1.1 of the disk e1.1, and e1.1p1 and so on of its partitions; returns when it can be used. A daemon stays, and logs to the system's log. A target that goes away is waited for; after --dead-after what waits fails.`,
+    usageLine: shortUsage,
+    footer:
+      message`Examples:${lineBreak()}  aoe attach e1.1 && mount /dev/etherd/e1.1 /mnt${lineBreak()}  aoe attach --all -i eth0${lineBreak()}  aoe attach e1.1 --reserve --dead-after forever${lineBreak()}  aoe attach --config /etc/aoe.conf`,
+  },
+);
+
+/** The arguments that attach one disk in the foreground, as these options have it. */
+export function foregroundArguments(disk: Address, options: AttachCommandOptions): string[] {
+  const { retransmitMs, deadAfterMs } = options;
+  return [
+    ...["attach", formatAddress(disk.shelf, disk.slot), "--foreground"],
+    ...["--backend", options.backEnd, "--timeout", String(options.timeoutMs / 1000)],
+    ...["--dead-after", deadAfterMs === Infinity ? "forever" : String(deadAfterMs / 1000)],
+    ...(options.readOnly ? ["--read-only"] : []),
+    ...(options.reserve ? ["--reserve"] : []),
+    ...(retransmitMs === undefined ? [] : ["--retransmit-ms", String(retransmitMs)]),
+    ...options.interfaces.flatMap((name) => ["-i", name]),
+    ...(options.json ? ["--json"] : []),
+  ];
+}

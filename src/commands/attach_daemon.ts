@@ -1,0 +1,145 @@
+// The daemon of an attached disk, and how it is started: the program again, in a session of its
+// own, whose standard output says when the device can be used.
+
+import type { Address } from "../wire/aoe.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { chooseBackEnd } from "../workers/attach_back_end.ts";
+import type { BackEndName } from "../workers/attach_back_end.ts";
+import { takeDiskName } from "../workers/attach_control.ts";
+import { ownCommand, takeKeeperState } from "../workers/attach_keeper.ts";
+import { foreignHolders } from "../workers/attach_reservation.ts";
+import { AttachedDisk, writeSystemLog } from "../workers/attached_disk.ts";
+import type { ResumeState } from "../workers/attached_disk.ts";
+import type { AttachedStatus } from "../workers/attach_status.ts";
+import { findInterfaces } from "../workers/interfaces.ts";
+import { foregroundArguments } from "./attach_arguments.ts";
+import type { AttachCommandOptions } from "./attach_arguments.ts";
+import { Failure, printError, printJson, printLine, warn } from "./output.ts";
+
+/** In the environment of a daemon: nobody reads what it prints, once it is ready. */
+const DAEMON_VARIABLE = "AOE_DAEMON";
+
+/**
+ * Starts a daemon, and waits until its device can be used.
+ *
+ * @returns Its status; undefined when it could not be started, which it has explained.
+ */
+export async function startDaemon(args: readonly string[]): Promise<AttachedStatus | undefined> {
+  const [program = "", ...words] = ownCommand();
+  const child = new Deno.Command(program, {
+    args: [...words, ...args],
+    env: { [DAEMON_VARIABLE]: "1" },
+    cwd: "/",
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+    detached: true,
+  }).spawn();
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const bytes of child.stdout) {
+    text += decoder.decode(bytes, { stream: true });
+    const end = text.indexOf("\n");
+    if (end < 0) continue;
+    child.unref();
+    return JSON.parse(text.slice(0, end)) as AttachedStatus;
+  }
+  await child.status;
+  return undefined;
+}
+
+/** Attaches a disk and serves it until it is detached; the exit code. */
+export async function serveDisk(
+  address: Address,
+  options: AttachCommandOptions,
+): Promise<number> {
+  const name = formatAddress(address.shelf, address.slot);
+  const resume = takeKeeperState() as ResumeState | undefined;
+  if (!takeDiskName(name)) throw new Failure(`${name} is attached already, or being attached`);
+  const daemon = Deno.env.get(DAEMON_VARIABLE) === "1";
+  let ready = false;
+  const log = (text: string, severity: "warning" | "info") => {
+    // What goes wrong before it is ready concerns who waits for it.
+    const heard = severity === "warning" && !ready && resume === undefined;
+    if (daemon && !heard) writeSystemLog(text, severity);
+    else if (severity === "warning") warn(text);
+    else printError(text);
+  };
+  const { backEnd, skipped } = chosen(options, resume);
+  const interfaces = findInterfaces(options.interfaces, { downToo: resume !== undefined })
+    .map((link) => link.name);
+  const asking = { address, interfaces, timeoutMs: options.timeoutMs };
+  if (resume === undefined && !options.reserve) {
+    const holders = await foreignHolders(asking);
+    if (holders.length > 0) {
+      warn(`${name} is reserved by ${holders.join(", ")}: reads and writes will be refused`);
+    }
+  }
+  const { deadAfterMs, retransmitMs } = options;
+  const disk = await AttachedDisk.start({
+    address,
+    interfaces,
+    backEnd,
+    skipped,
+    readOnly: options.readOnly,
+    reserve: options.reserve,
+    settings: {
+      deadAfterMs,
+      ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
+    },
+    connectMs: options.timeoutMs,
+    resume,
+    args: foregroundArguments(address, options),
+    log,
+  });
+  ready = true;
+  const { status } = disk;
+  if (daemon && resume === undefined) {
+    printJson(status);
+  } else if (options.json) printJson(status);
+  else if (!daemon) printLine(`${name} is ${status.node}, by ${backEnd} (${status.device})`);
+  const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
+  if (resume !== undefined) log(`${how}; its daemon was killed, and this one goes on`, "warning");
+  else if (daemon) log(how, "info");
+  for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
+  const stopped = Promise.withResolvers<number>();
+  onStopSignals(disk, log, stopped.resolve);
+  const code = await Promise.race([disk.ended.then(() => 0), stopped.promise]);
+  log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
+  return code;
+}
+
+function chosen(
+  options: AttachCommandOptions,
+  resume: ResumeState | undefined,
+): { backEnd: BackEndName; skipped: AttachedStatus["skipped"] } {
+  if (resume !== undefined) return { backEnd: resume.backEnd, skipped: [] };
+  const wanted = options.backEnd === "auto" || options.backEnd === "kernel"
+    ? undefined
+    : options.backEnd;
+  const { chosen, skipped } = chooseBackEnd(wanted);
+  if (chosen !== undefined) return { backEnd: chosen, skipped };
+  const reasons = skipped.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
+  throw new Failure(
+    `No way to make a block device here (${reasons}); ` +
+      `aoe nbd serves the disk to programs without one`,
+  );
+}
+
+/**
+ * SIGINT and SIGTERM detach. What is in use stays attached; who insists is left alone with it: the
+ * process ends, and its keeper goes on in the background.
+ */
+function onStopSignals(
+  disk: AttachedDisk,
+  log: (text: string, severity: "warning" | "info") => void,
+  end: (code: number) => void,
+): void {
+  let told = 0;
+  const listener = () => {
+    told++;
+    if (told > 1 && disk.status.keeper === true) return end(130);
+    disk.detach(false).then(() => end(0), (error) => log((error as Error).message, "warning"));
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, listener);
+}

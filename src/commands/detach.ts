@@ -1,0 +1,71 @@
+// `aoe detach SHELF.SLOT...`: takes attached disks away, flushed and unless they are in use.
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, message } from "@optique/core/message";
+import { map, multiple } from "@optique/core/modifiers";
+import { argument, command, option } from "@optique/core/primitives";
+import type { Address } from "../wire/aoe.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { askDaemon, removeControlSocket, takeDiskName } from "../workers/attach_control.ts";
+import { detachFromKernel, kernelDevice } from "../workers/attach_kernel.ts";
+import { removeNodes } from "../workers/attach_node.ts";
+import { address, jsonFlag, shortUsage } from "./arguments.ts";
+import { Failure, printError, printJson, printLine } from "./output.ts";
+
+/** What `aoe detach` was asked to do. */
+export interface DetachOptions {
+  readonly addresses: readonly Address[];
+  readonly force: boolean;
+  readonly json: boolean;
+}
+
+/** `aoe detach SHELF.SLOT...` */
+export const detachParser = command(
+  "detach",
+  map(
+    object({
+      addresses: multiple(argument(address(), { description: message`Which disks.` }), { min: 1 }),
+      force: option("-f", "--force", {
+        description:
+          message`Also when it is mounted or cannot be flushed: what is under way fails.`,
+      }),
+      json: jsonFlag(),
+    }),
+    (options): DetachOptions => options,
+  ),
+  {
+    brief: message`Take an attached disk away.`,
+    description:
+      message`Flushes a disk that aoe attach has made a block device of, and takes the device away. One that is mounted is left alone. Exits with 1 when a disk is not attached, is in use, or cannot be flushed.`,
+    usageLine: shortUsage,
+    footer: message`Examples:${lineBreak()}  umount /mnt && aoe detach e1.1`,
+  },
+);
+
+/** Detaches all; 1 when one of them stays. */
+export async function runDetach(options: DetachOptions): Promise<number> {
+  if (Deno.uid() !== 0) throw new Failure("Taking block devices away needs root: run as root");
+  let failed = 0;
+  for (const disk of options.addresses) {
+    const name = formatAddress(disk.shelf, disk.slot);
+    try {
+      await detach(disk, name, options.force);
+      if (options.json) printJson({ address: name, detached: true });
+      else printLine(`${name} is detached`);
+    } catch (error) {
+      printError(`aoe: ${(error as Error).message}`);
+      failed++;
+    }
+  }
+  return failed === 0 ? 0 : 1;
+}
+
+async function detach(disk: Address, name: string, force: boolean): Promise<void> {
+  const answer = await askDaemon(name, { ask: "detach", force });
+  if (answer !== undefined) return;
+  if (kernelDevice(disk) !== undefined) return detachFromKernel(disk, force);
+  // What a killed daemon has left is no device any more.
+  const left = takeDiskName(name) && removeNodes(name);
+  removeControlSocket(name);
+  if (!left) throw new Failure(`${name} is not attached`);
+}

@@ -1,0 +1,102 @@
+// The back end that needs no module where FUSE and loop devices are built in: one file of an
+// invisible FUSE mount (fuse_driver.ts), and a loop device on it.
+
+import { SystemError } from "../../ffi/errno.ts";
+import { closeFile, fileStatus } from "../../ffi/files.ts";
+import { mountFuseFile, openFuse } from "../../ffi/fuse.ts";
+import { clearLoop, configureLoop, resizeLoop } from "../../ffi/loop_device.ts";
+import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
+import type { BlockConfig, BlockDisk } from "./block_requests.ts";
+import type { FuseConfig, FuseMessage } from "./fuse_driver.ts";
+
+/** A loop device, its file and the mount under it. */
+export class LoopBackEnd implements BackEnd {
+  readonly name = "fuse";
+  readonly use: FuseConfig;
+  #file = -1;
+  #loop = -1;
+  #number = -1;
+  #resends = false;
+  /** The kernel has said which protocol it speaks. */
+  readonly #mounted = Promise.withResolvers<void>();
+
+  private constructor(config: BlockConfig, fuse: number, resume: boolean) {
+    this.use = { ...config, kind: "fuse", fd: fuse, resume };
+  }
+
+  /** Why it cannot be used here; undefined when it can. */
+  static probe(): string | undefined {
+    for (const [path, what] of [["/dev/fuse", "FUSE"], ["/dev/loop-control", "loop devices"]]) {
+      try {
+        Deno.openSync(path!, { read: true, write: true }).close();
+      } catch (error) {
+        const name = what === "FUSE" ? "fuse" : "loop";
+        return error instanceof Deno.errors.NotFound
+          ? `this kernel has no ${what} (no "${path}"): modprobe ${name}`
+          : `"${path}" cannot be opened: ${(error as Error).message}`;
+      }
+    }
+    return undefined;
+  }
+
+  /** Opens a new connection. */
+  static open(config: BlockConfig): LoopBackEnd {
+    return new LoopBackEnd(config, openFuse(), false);
+  }
+
+  /** Goes on with what an earlier process has left. */
+  static resume(config: BlockConfig, state: BackEndState): LoopBackEnd {
+    const [fuse, file, loop] = state.fds as [number, number, number];
+    const backEnd = new LoopBackEnd(config, fuse, true);
+    backEnd.#file = file;
+    backEnd.#loop = loop;
+    backEnd.#number = state.number;
+    backEnd.#resends = true;
+    return backEnd;
+  }
+
+  async start(disk: BlockDisk, label: string): Promise<StartedDevice> {
+    if (this.#loop < 0) {
+      this.#file = mountFuseFile(this.use.fd, disk.readOnly);
+      await this.#mounted.promise;
+      // Linux 6.1 and 6.12 take the size that the kernel knows from the last time it was asked.
+      fileStatus(this.#file);
+      const { number, fd } = configureLoop(this.#file, label, disk.readOnly);
+      this.#loop = fd;
+      this.#number = number;
+    }
+    return { kernelName: `loop${this.#number}` };
+  }
+
+  message(message: FuseMessage): void {
+    if (message.kind !== "mounted") return;
+    this.#resends = message.resends;
+    this.#mounted.resolve();
+  }
+
+  resize(): string | undefined {
+    fileStatus(this.#file);
+    try {
+      resizeLoop(this.#loop);
+      return undefined;
+    } catch (error) {
+      if (error instanceof SystemError) return error.message;
+      throw error;
+    }
+  }
+
+  get state(): BackEndState | string {
+    if (!this.#resends) return "requests cannot be sent again before Linux 6.9";
+    return { fds: [this.use.fd, this.#file, this.#loop], number: this.#number };
+  }
+
+  stop(): void {
+    if (this.#loop >= 0) {
+      clearLoop(this.#loop);
+      closeFile(this.#loop);
+    }
+    if (this.#file >= 0) closeFile(this.#file);
+    this.#loop = -1;
+    this.#file = -1;
+  }
+}

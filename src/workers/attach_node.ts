@@ -1,0 +1,88 @@
+// The names under /dev/etherd, as the kernel's driver has them: e1.1 for the disk and e1.1p1 … for
+// its partitions. They are nodes of their own and no links, so that /proc/mounts shows them.
+
+import { makeBlockNode } from "../../ffi/device_node.ts";
+
+const FOLDER = "/dev/etherd";
+
+/** The nodes of one disk. */
+export class DeviceNodes {
+  /** As in /dev/etherd/e1.1. */
+  readonly path: string;
+  readonly #name: string;
+  readonly #kernelName: string;
+  #watcher: Deno.FsWatcher | undefined;
+
+  /**
+   * @param name `e1.1`.
+   * @param kernelName As in /sys/block: `loop7`.
+   */
+  constructor(name: string, kernelName: string) {
+    this.#name = name;
+    this.#kernelName = kernelName;
+    this.path = nodePath(name);
+  }
+
+  /** Makes them, and follows the kernel as partitions come and go. */
+  make(): void {
+    Deno.mkdirSync(FOLDER, { recursive: true });
+    this.#update();
+    // devtmpfs makes and removes the kernel's own nodes, and can be watched as sysfs cannot.
+    this.#watcher = Deno.watchFs("/dev", { recursive: false });
+    this.#follow(this.#watcher);
+  }
+
+  /** Takes them away. */
+  remove(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    removeNodes(this.#name);
+  }
+
+  async #follow(watcher: Deno.FsWatcher): Promise<void> {
+    const mine = `/dev/${this.#kernelName}p`;
+    for await (const event of watcher) {
+      if (event.kind !== "create" && event.kind !== "remove") continue;
+      if (event.paths.some((path) => path.startsWith(mine))) this.#update();
+    }
+  }
+
+  #update(): void {
+    const block = `/sys/block/${this.#kernelName}`;
+    const wanted = new Map([[this.#name, `${block}/dev`]]);
+    for (const { name } of Deno.readDirSync(block)) {
+      const partition = new RegExp(`^${this.#kernelName}(p\\d+)$`).exec(name)?.[1];
+      if (partition !== undefined) wanted.set(this.#name + partition, `${block}/${name}/dev`);
+    }
+    for (const name of nodesOf(this.#name)) {
+      if (!wanted.has(name)) Deno.removeSync(nodePath(name));
+    }
+    for (const [name, file] of wanted) {
+      const [major = 0, minor = 0] = Deno.readTextFileSync(file).trim().split(":").map(Number);
+      makeBlockNode(nodePath(name), major, minor);
+    }
+  }
+}
+
+/** Path of a disk's node, or of a partition's. */
+export function nodePath(name: string): string {
+  return `${FOLDER}/${name}`;
+}
+
+/** Removes a disk's nodes, those of a daemon that was killed, too; whether there were any. */
+export function removeNodes(name: string): boolean {
+  const nodes = nodesOf(name);
+  for (const node of nodes) Deno.removeSync(nodePath(node));
+  return nodes.length > 0;
+}
+
+function nodesOf(name: string): string[] {
+  try {
+    const pattern = new RegExp(`^${name.replace(".", "\\.")}(p\\d+)?$`);
+    return [...Deno.readDirSync(FOLDER)].map((entry) => entry.name).filter((entry) =>
+      pattern.test(entry)
+    );
+  } catch {
+    return [];
+  }
+}

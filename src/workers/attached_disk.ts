@@ -1,0 +1,354 @@
+// One attached disk, on the main thread of its daemon: starts the initiator's thread and the back
+// end, makes the nodes, answers other commands, keeps a keeper, and takes everything away again.
+
+import { claimDevice, releaseDevice, syncDevice } from "../../ffi/device_node.ts";
+import { errnoText } from "../../ffi/errno.ts";
+import { refuseOutOfMemoryKill } from "../../ffi/reclaim.ts";
+import type { InitiatorSettings } from "../core/initiator_state.ts";
+import { type Address, formatAddress } from "../wire/aoe.ts";
+import { openBackEnd } from "./attach_back_end.ts";
+import type { BackEnd, BackEndName, BackEndState, SkippedBackEnd } from "./attach_back_end.ts";
+import { ControlSocket } from "./attach_control.ts";
+import type { ControlRequest } from "./attach_control.ts";
+import { Keeper } from "./attach_keeper.ts";
+import { DeviceNodes } from "./attach_node.ts";
+import type { AttachedStatus } from "./attach_status.ts";
+import { releaseReservation, takeReservation } from "./attach_reservation.ts";
+import type { BlockDisk, BlockPath } from "./block_requests.ts";
+import {
+  COUNT_READ_BYTES,
+  COUNT_READS,
+  COUNT_RETRANSMITTED,
+  COUNT_RTT_MS,
+  COUNT_WRITES,
+  COUNT_WRITTEN_BYTES,
+} from "./initiator_counters.ts";
+import { InitiatorThread } from "./initiator_thread.ts";
+import type { InitiatorMessage } from "./initiator_worker.ts";
+
+export { writeSystemLog } from "../../ffi/syslog.ts";
+
+/** How long a flush may take before detaching is given up. */
+const FLUSH_MS_MAX = 20_000;
+/** How long a device may take to go once nobody should have it open any more. */
+const GONE_MS_MAX = 3_000;
+const RESERVE_TIMEOUT_MS = 2_000;
+const KEEPER_AGAIN_MS = 1_000;
+/** Sequential readers have so much under way; the kernel's own 128 KiB are for disks without a net. */
+const READ_AHEAD_KIB = 1024;
+
+/** What a new daemon needs to go on after this one was killed. */
+export interface ResumeState {
+  readonly backEnd: BackEndName;
+  readonly state: BackEndState;
+  readonly incarnation: number;
+}
+
+/** How to attach a disk. */
+export interface AttachOptions {
+  readonly address: Address;
+  /** Names of interfaces that exist. */
+  readonly interfaces: readonly string[];
+  readonly backEnd: BackEndName;
+  /** What is told of others. */
+  readonly skipped: readonly SkippedBackEnd[];
+  readonly readOnly: boolean;
+  readonly reserve: boolean;
+  readonly settings: Partial<InitiatorSettings>;
+  readonly connectMs: number;
+  /** Where a killed daemon is to be replaced. */
+  readonly resume: ResumeState | undefined;
+  /** Arguments that start a new daemon in the place of this one. */
+  readonly args: readonly string[];
+  readonly log: (text: string, severity: "warning" | "info") => void;
+}
+
+/** A disk that is attached. */
+export class AttachedDisk {
+  readonly name: string;
+  /** Resolves when it is gone; rejects with what ended its thread. */
+  readonly ended: Promise<void>;
+  readonly #options: AttachOptions;
+  readonly #backEnd: BackEnd;
+  readonly #thread: InitiatorThread;
+  readonly #connected = Promise.withResolvers<BlockDisk>();
+  readonly #control: ControlSocket;
+  #disk: BlockDisk | undefined;
+  #paths: readonly BlockPath[] = [];
+  #up = true;
+  #nodes: DeviceNodes | undefined;
+  #kernelName = "";
+  #keeper: Keeper | undefined;
+  #whyNoKeeper = "";
+  #incarnation = 0;
+  #leaving = false;
+
+  /**
+   * Makes the device, and returns when it can be used.
+   *
+   * @throws With one sentence: the disk does not answer, or the device cannot be made.
+   */
+  static async start(options: AttachOptions): Promise<AttachedDisk> {
+    const inbox: InitiatorMessage[] = [];
+    const { resume } = options;
+    const backEnd = openBackEnd(options.backEnd, {
+      readOnly: options.readOnly,
+      connectMs: resume === undefined ? options.connectMs : Infinity,
+      incarnationBefore: resume?.incarnation ?? 0,
+    }, resume?.state);
+    // What the thread tells before there is somebody to hear it.
+    let hear = (message: InitiatorMessage): void => {
+      inbox.push(message);
+    };
+    const thread = await InitiatorThread.start({
+      interfaces: options.interfaces,
+      disks: [options.address],
+      settings: options.settings,
+      use: backEnd.use,
+    }, (message) => hear(message));
+    const attached = new AttachedDisk(options, backEnd, thread);
+    hear = (message) => attached.#message(message);
+    inbox.forEach(hear);
+    try {
+      await attached.#start();
+      return attached;
+    } catch (error) {
+      attached.#control.close();
+      attached.#nodes?.remove();
+      backEnd.stop();
+      thread.stop();
+      throw error;
+    }
+  }
+
+  private constructor(options: AttachOptions, backEnd: BackEnd, thread: InitiatorThread) {
+    this.#options = options;
+    this.#backEnd = backEnd;
+    this.#thread = thread;
+    const { shelf, slot } = options.address;
+    this.name = formatAddress(shelf, slot);
+    this.#control = new ControlSocket(this.name, (request) => this.#answer(request));
+    this.ended = thread.ended.finally(() => this.#gone());
+    this.ended.catch((error) => this.#connected.reject(error));
+  }
+
+  get status(): AttachedStatus {
+    const disk = this.#disk!;
+    const { counters } = this.#thread;
+    return {
+      address: this.name,
+      node: this.#nodes!.path,
+      device: `/dev/${this.#kernelName}`,
+      backEnd: this.#backEnd.name,
+      skipped: this.#options.skipped,
+      pid: Deno.pid,
+      bytes: disk.bytes,
+      readOnly: disk.readOnly,
+      state: this.#up ? "up" : "down",
+      paths: this.#paths,
+      keeper: this.#keeper !== undefined ? true : this.#whyNoKeeper,
+      reserved: this.#options.reserve,
+      reads: counters.value(COUNT_READS),
+      writes: counters.value(COUNT_WRITES),
+      readBytes: counters.value(COUNT_READ_BYTES),
+      writtenBytes: counters.value(COUNT_WRITTEN_BYTES),
+      retransmitted: counters.value(COUNT_RETRANSMITTED),
+      rttMs: counters.value(COUNT_RTT_MS),
+      atMs: performance.now(),
+    };
+  }
+
+  /**
+   * Takes the device away.
+   *
+   * @param force Also when it is in use, or cannot be flushed: what is under way fails.
+   * @throws {Error} One sentence: it is in use, or could not be flushed; it stays attached.
+   */
+  async detach(force: boolean): Promise<void> {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    try {
+      await this.#leave(force);
+    } catch (error) {
+      this.#leaving = false;
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const disk = await this.#connected.promise;
+    this.#disk = disk;
+    this.#incarnation = disk.incarnation;
+    if (this.#options.reserve) await takeReservation(this.#inquiry());
+    refuseOutOfMemoryKill();
+    const { kernelName } = await this.#backEnd.start(disk, this.name);
+    this.#kernelName = kernelName;
+    tune(kernelName, disk);
+    this.#nodes = new DeviceNodes(this.name, kernelName);
+    this.#nodes.make();
+    this.#keep();
+  }
+
+  #message(message: InitiatorMessage): void {
+    this.#backEnd.message(message);
+    switch (message.kind) {
+      case "connected":
+        this.#paths = message.paths;
+        this.#connected.resolve(message.disk);
+        break;
+      case "note":
+        this.#options.log(message.text, "warning");
+        break;
+      case "unguarded":
+        this.#options.log(message.text, "info");
+        break;
+      case "paths":
+        this.#paths = message.paths;
+        if (message.up && !this.#up && this.#options.reserve) this.#reserveAgain();
+        this.#up = message.up;
+        break;
+      case "restarted":
+        // A new daemon must know what this one knew of the writes that were answered.
+        this.#incarnation = message.incarnation;
+        if (this.#keeper !== undefined) this.#keepAgain();
+        break;
+      case "resized":
+        this.#resized(message.bytes);
+        break;
+      case "ended":
+        if (message.failure !== undefined) this.#connected.reject(new Error(message.failure));
+        break;
+    }
+  }
+
+  #resized(bytes: number): void {
+    if (this.#disk === undefined || this.#kernelName === "") return;
+    this.#disk = { ...this.#disk, bytes };
+    const problem = this.#backEnd.resize(bytes);
+    if (problem !== undefined) {
+      this.#options.log(`${this.name} keeps the size it had: ${problem}`, "warning");
+    }
+  }
+
+  async #answer(request: ControlRequest): Promise<unknown> {
+    if (request.ask === "status") {
+      if (this.#nodes === undefined) throw new Error(`${this.name} is being attached`);
+      return this.status;
+    }
+    await this.detach(request.force);
+    // The answer has to leave before the process does.
+    return true;
+  }
+
+  async #leave(force: boolean): Promise<void> {
+    const node = this.#nodes!.path;
+    const claim = claimDevice(node);
+    if (claim === undefined && !force) {
+      throw new Error(
+        `${this.name} is in use: unmount it first, or detach it with --force, ` +
+          `which fails what is under way`,
+      );
+    }
+    try {
+      if (claim !== undefined) await this.#flush(claim, force);
+    } catch (error) {
+      if (claim !== undefined) releaseDevice(claim);
+      throw error;
+    }
+    await this.#dismissKeeper();
+    this.#nodes!.remove();
+    if (this.#options.reserve) await releaseReservation(this.#inquiry()).catch(() => {});
+    this.#backEnd.stop();
+    if (claim !== undefined) releaseDevice(claim);
+    // Who has the device open all the same, unmounted, keeps it until he closes it.
+    await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, GONE_MS_MAX))]);
+    if (force) this.#thread.stop();
+  }
+
+  /** Puts everything onto the target's stable storage. */
+  async #flush(device: number, force: boolean): Promise<void> {
+    const late = Promise.withResolvers<number>();
+    const timer = setTimeout(() => late.resolve(-1), force ? 0 : FLUSH_MS_MAX);
+    const result = await Promise.race([syncDevice(device), late.promise]);
+    clearTimeout(timer);
+    if (result === 0 || force) return;
+    const why = result < 0 ? "it does not answer" : errnoText(result);
+    throw new Error(
+      `${this.name} could not be flushed, ${why}: it stays attached; ` +
+        `--force detaches it and gives up what was not flushed`,
+    );
+  }
+
+  #gone(): void {
+    this.#control.close();
+    this.#nodes?.remove();
+  }
+
+  /** Starts a keeper, and another one should it be killed. */
+  #keep(): void {
+    const { state } = this.#backEnd;
+    if (typeof state === "string") {
+      this.#whyNoKeeper = state;
+      return;
+    }
+    const backEnd = this.#backEnd.name;
+    const incarnation = this.#incarnation;
+    const keeper = Keeper.start(
+      this.#options.args,
+      state.fds,
+      (fds): ResumeState => ({ backEnd, state: { ...state, fds }, incarnation }),
+    );
+    this.#keeper = keeper;
+    keeper.ended.then(() => {
+      if (this.#keeper !== keeper || this.#leaving) return;
+      this.#keeper = undefined;
+      this.#whyNoKeeper = "it was killed";
+      setTimeout(() => {
+        if (this.#keeper === undefined && !this.#leaving) this.#keep();
+      }, KEEPER_AGAIN_MS);
+    });
+  }
+
+  async #keepAgain(): Promise<void> {
+    await this.#dismissKeeper();
+    if (!this.#leaving) this.#keep();
+  }
+
+  async #dismissKeeper(): Promise<void> {
+    const keeper = this.#keeper;
+    this.#keeper = undefined;
+    await keeper?.dismiss();
+  }
+
+  async #reserveAgain(): Promise<void> {
+    try {
+      await takeReservation(this.#inquiry());
+    } catch (error) {
+      this.#options.log((error as Error).message, "warning");
+    }
+  }
+
+  #inquiry() {
+    const { address, interfaces } = this.#options;
+    return { address, interfaces, timeoutMs: RESERVE_TIMEOUT_MS };
+  }
+}
+
+/** Tells the block layer what it cannot know of a disk behind a network. */
+function tune(kernelName: string, disk: BlockDisk): void {
+  const queue = `/sys/block/${kernelName}/queue`;
+  for (
+    const [attribute, value] of [
+      // The initiator and the target have queues of their own.
+      ["scheduler", "none"],
+      ["read_ahead_kb", String(READ_AHEAD_KIB)],
+      ["rotational", disk.rotational ? "1" : "0"],
+    ] as const
+  ) {
+    try {
+      Deno.writeTextFileSync(`${queue}/${attribute}`, value);
+    } catch {
+      // It works without.
+    }
+  }
+}

@@ -1,0 +1,287 @@
+// A remote disk as one file of a FUSE mount, under a loop device (attach_loop.ts): the kernel's
+// requests come from /dev/fuse and are answered there.
+//
+// 1. `turn` reads requests while there are free slots, each straight into the memory from which,
+//    or to which, the initiator moves its data.
+// 2. Reads, writes, flushes and zeroing go to block_requests.ts; the rest is answered at once.
+// 3. `answered` writes the answer and frees the slot.
+//
+// Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
+
+import { EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
+import { FuseChannel } from "../../ffi/fuse.ts";
+import { POLLIN } from "../../ffi/poll.ts";
+import { guardAgainstReclaim } from "../../ffi/reclaim.ts";
+import type { InitiatorEvent } from "../core/initiator_session.ts";
+import { SECTOR_BYTES } from "../wire/ata.ts";
+import {
+  FALLOC_KEEP_SIZE,
+  FALLOC_PUNCH_HOLE,
+  FALLOC_ZERO_RANGE,
+  FUSE_BATCH_FORGET,
+  FUSE_DESTROY,
+  FUSE_FALLOCATE,
+  FUSE_FLUSH,
+  FUSE_FORGET,
+  FUSE_FSYNC,
+  FUSE_GETATTR,
+  FUSE_INIT,
+  FUSE_INTERRUPT,
+  FUSE_MINOR_RESEND,
+  FUSE_OPEN,
+  FUSE_OUT_HEADER_BYTES,
+  FUSE_READ,
+  FUSE_RELEASE,
+  FUSE_SETATTR,
+  FUSE_STATFS,
+  FUSE_WRITE,
+  FUSE_WRITE_HEADER_BYTES,
+  fuseFallocateLength,
+  fuseFallocateMode,
+  fuseInitMinor,
+  fuseOffset,
+  fuseOpcode,
+  fuseSize,
+  writeFuseAnswer,
+  writeFuseAttributes,
+  writeFuseFileSystem,
+  writeFuseInit,
+  writeFuseOpened,
+  writeFuseResend,
+  writeFuseWritten,
+} from "../wire/fuse.ts";
+import {
+  BLOCK_FLUSH,
+  BLOCK_READ,
+  BLOCK_WRITE,
+  BLOCK_ZERO,
+  BLOCK_ZERO_KEEP,
+  type BlockAnswers,
+  type BlockConfig,
+  type BlockMessage,
+  BlockRequests,
+} from "./block_requests.ts";
+import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
+
+/** Requests at once; a loop device has 128. */
+const SLOTS = 160;
+/** The kernel keeps as many under way, and leaves some slots to requests that somebody waits for. */
+const BACKGROUND_MAX = 128;
+/** Data of one request; slots that are never used are never backed by memory. */
+const REQUEST_BYTES_MAX = 256 * 1024;
+/** Frames of a killed process are no longer on their way when its requests are sent again. */
+const RESUME_AFTER_MS = 150;
+
+/** What to serve. */
+export interface FuseConfig extends BlockConfig {
+  readonly kind: "fuse";
+  /** /dev/fuse, opened without blocking. */
+  readonly fd: number;
+  /** An earlier process has read requests from it and answered not all of them. */
+  readonly resume: boolean;
+}
+
+/** What the thread tells, beside what every block device's does. */
+export type FuseMessage =
+  | BlockMessage
+  /** The kernel has shown itself; whether it can send requests again to another process. */
+  | { readonly kind: "mounted"; readonly resends: boolean };
+
+/** The driver. */
+export class FuseDriver implements InitiatorDriver, BlockAnswers {
+  readonly #loop: InitiatorLoop;
+  readonly #config: FuseConfig;
+  readonly #post: (message: FuseMessage) => void;
+  readonly #requests: BlockRequests;
+  readonly #channel: FuseChannel;
+  readonly #words: Uint32Array;
+  readonly #place: number;
+  readonly #free = Int32Array.from({ length: SLOTS }, (_, i) => SLOTS - 1 - i);
+  #freeCount = SLOTS;
+  #resumeAtMs = Infinity;
+  #serving = false;
+  #stopped = false;
+  #disconnected = false;
+
+  /** Arena bytes of a device. */
+  static readonly bytes = BlockRequests.bytes +
+    FuseChannel.bytes(SLOTS, FUSE_WRITE_HEADER_BYTES, REQUEST_BYTES_MAX);
+
+  constructor(loop: InitiatorLoop, config: FuseConfig, post: (message: FuseMessage) => void) {
+    this.#loop = loop;
+    this.#config = config;
+    this.#post = post;
+    this.#requests = new BlockRequests(loop, SLOTS, config, this, post);
+    this.#channel = new FuseChannel(
+      loop.arena,
+      config.fd,
+      SLOTS,
+      FUSE_WRITE_HEADER_BYTES,
+      REQUEST_BYTES_MAX,
+    );
+    this.#words = loop.arena.u32;
+    this.#place = loop.watch(config.fd, 0);
+    const problem = guardAgainstReclaim(loop.arena);
+    if (problem !== undefined) post({ kind: "unguarded", text: problem });
+  }
+
+  turn(nowMs: number): boolean {
+    if (!this.#serving && !this.#begin(nowMs)) {
+      const { failure } = this.#requests;
+      if (failure === undefined && !this.#stopped) return false;
+      this.#post({ kind: "ended", failure });
+      return true;
+    }
+    if (!this.#disconnected) this.#receive(nowMs);
+    if (this.#requests.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
+    this.#post({ kind: "ended", failure: undefined });
+    return true;
+  }
+
+  wakeAtMs(): number {
+    return this.#serving ? Infinity : Math.min(this.#requests.wakeAtMs, this.#resumeAtMs);
+  }
+
+  complete(nowMs: number, _disk: number, userTag: number, result: number): void {
+    this.#requests.complete(nowMs, userTag, result);
+  }
+
+  event(_nowMs: number, _disk: number, event: InitiatorEvent): void {
+    this.#requests.event(event);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  answered(slot: number, errno: number): void {
+    const at = this.#channel.requestAt(slot);
+    if (errno !== 0) return this.#answer(slot, 0, 0, errno);
+    const opcode = fuseOpcode(this.#words, at);
+    if (opcode === FUSE_READ) this.#answer(slot, 0, fuseSize(this.#words, at), 0);
+    else if (opcode === FUSE_WRITE) {
+      const outAt = this.#channel.answerAt(slot);
+      const bytes = writeFuseWritten(this.#words, outAt, fuseSize(this.#words, at));
+      this.#answer(slot, bytes, 0, 0);
+    } else this.#answer(slot, 0, 0, 0);
+  }
+
+  /** Whether requests may be read: the disk is known, and a killed process's frames are gone. */
+  #begin(nowMs: number): boolean {
+    if (!this.#requests.connect(nowMs)) return false;
+    if (this.#config.resume) {
+      if (this.#resumeAtMs === Infinity) this.#resumeAtMs = nowMs + RESUME_AFTER_MS;
+      if (nowMs < this.#resumeAtMs) return false;
+      this.#channel.answer(0, writeFuseResend(this.#words, this.#channel.answerAt(0)), 0);
+    }
+    this.#loop.want(this.#place, POLLIN);
+    this.#serving = true;
+    return true;
+  }
+
+  #receive(nowMs: number): void {
+    while (this.#freeCount > 0) {
+      const slot = this.#free[this.#freeCount - 1]!;
+      const bytes = this.#channel.receive(slot);
+      if (bytes < 0) {
+        // Unmounted; the descriptor would be ready for ever.
+        if (bytes === -ENODEV) {
+          this.#disconnected = true;
+          this.#loop.unwatch(this.#place);
+        }
+        break;
+      }
+      this.#freeCount--;
+      this.#handle(nowMs, slot, bytes);
+    }
+    if (!this.#disconnected) this.#loop.want(this.#place, this.#freeCount > 0 ? POLLIN : 0);
+  }
+
+  #handle(nowMs: number, slot: number, bytes: number): void {
+    const at = this.#channel.requestAt(slot);
+    const outAt = this.#channel.answerAt(slot);
+    const words = this.#words;
+    const disk = this.#requests.disk!;
+    switch (fuseOpcode(words, at)) {
+      case FUSE_READ:
+        return this.#move(nowMs, slot, BLOCK_READ);
+      case FUSE_WRITE:
+        if (bytes !== FUSE_WRITE_HEADER_BYTES + fuseSize(words, at)) {
+          return this.#answer(slot, 0, 0, EINVAL);
+        }
+        return this.#move(nowMs, slot, BLOCK_WRITE);
+      case FUSE_FSYNC:
+        return this.#requests.submit(nowMs, slot, BLOCK_FLUSH, 0, 0, 0, false);
+      case FUSE_FALLOCATE:
+        return this.#zero(nowMs, slot);
+      case FUSE_FORGET:
+      case FUSE_BATCH_FORGET:
+      case FUSE_INTERRUPT:
+        this.#free[this.#freeCount++] = slot;
+        return;
+      case FUSE_INIT: {
+        const minor = fuseInitMinor(words, at);
+        const options = { requestBytesMax: REQUEST_BYTES_MAX, backgroundMax: BACKGROUND_MAX };
+        this.#answer(slot, writeFuseInit(words, at, outAt, options), 0, 0);
+        this.#post({ kind: "mounted", resends: minor >= FUSE_MINOR_RESEND });
+        return;
+      }
+      case FUSE_GETATTR:
+      case FUSE_SETATTR:
+        this.#answer(slot, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0, 0);
+        return;
+      case FUSE_OPEN:
+        return this.#answer(slot, writeFuseOpened(words, outAt), 0, 0);
+      case FUSE_STATFS:
+        // The loop driver offers discards where it gets an answer: they must read as zeros.
+        if (!disk.discardsAreZero || disk.readOnly) return this.#answer(slot, 0, 0, ENOSYS);
+        return this.#answer(slot, writeFuseFileSystem(words, outAt, disk.bytes), 0, 0);
+      case FUSE_RELEASE:
+      case FUSE_FLUSH:
+      case FUSE_DESTROY:
+        return this.#answer(slot, 0, 0, 0);
+      default:
+        return this.#answer(slot, 0, 0, ENOSYS);
+    }
+  }
+
+  #move(nowMs: number, slot: number, operation: number): void {
+    const at = this.#channel.requestAt(slot);
+    const offset = fuseOffset(this.#words, at);
+    const size = fuseSize(this.#words, at);
+    if (offset % SECTOR_BYTES !== 0 || size % SECTOR_BYTES !== 0 || size > REQUEST_BYTES_MAX) {
+      return this.#answer(slot, 0, 0, EINVAL);
+    }
+    const payloadAt = this.#channel.payloadAt(slot);
+    const sectors = size / SECTOR_BYTES;
+    const lba = offset / SECTOR_BYTES;
+    this.#requests.submit(nowMs, slot, operation, lba, sectors, payloadAt, false);
+  }
+
+  #zero(nowMs: number, slot: number): void {
+    const at = this.#channel.requestAt(slot);
+    const offset = fuseOffset(this.#words, at);
+    const length = fuseFallocateLength(this.#words, at);
+    const mode = fuseFallocateMode(this.#words, at);
+    const operation = mode === (FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE)
+      ? BLOCK_ZERO
+      : mode === (FALLOC_KEEP_SIZE | FALLOC_ZERO_RANGE)
+      ? BLOCK_ZERO_KEEP
+      : -1;
+    if (operation < 0) return this.#answer(slot, 0, 0, EOPNOTSUPP);
+    if (offset % SECTOR_BYTES !== 0 || length % SECTOR_BYTES !== 0) {
+      return this.#answer(slot, 0, 0, EINVAL);
+    }
+    const lba = offset / SECTOR_BYTES;
+    this.#requests.submit(nowMs, slot, operation, lba, length / SECTOR_BYTES, 0, false);
+  }
+
+  /** Answers a request and frees its slot. What it returns tells nothing that matters any more. */
+  #answer(slot: number, bytes: number, payload: number, errno: number): void {
+    const inAt = this.#channel.requestAt(slot);
+    const outAt = this.#channel.answerAt(slot);
+    writeFuseAnswer(this.#words, inAt, outAt, bytes + payload, errno);
+    this.#channel.answer(slot, FUSE_OUT_HEADER_BYTES + bytes, payload);
+    this.#free[this.#freeCount++] = slot;
+  }
+}
