@@ -16,6 +16,7 @@ export const ENOSPC = 28;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
 export const ENOBUFS = 105;
+export const EREMOTEIO = 121;
 export const EDQUOT = 122;
 
 const NAMES: readonly (readonly [number, string, string])[] = [
@@ -42,18 +43,24 @@ const NAMES: readonly (readonly [number, string, string])[] = [
   [28, "ENOSPC", "no space left on device"],
   [30, "EROFS", "read-only file system"],
   [32, "EPIPE", "broken pipe"],
+  [36, "ENAMETOOLONG", "name too long"],
   [38, "ENOSYS", "function not implemented"],
   [40, "ELOOP", "too many levels of symbolic links"],
   [61, "ENODATA", "no data available"],
   [67, "ENOLINK", "link has been severed"],
+  [75, "EOVERFLOW", "value too large"],
   [84, "EILSEQ", "invalid byte sequence"],
   [90, "EMSGSIZE", "message too long"],
   [95, "EOPNOTSUPP", "operation not supported"],
   [98, "EADDRINUSE", "address already in use"],
   [99, "EADDRNOTAVAIL", "cannot assign requested address"],
   [100, "ENETDOWN", "network is down"],
+  [101, "ENETUNREACH", "network is unreachable"],
   [105, "ENOBUFS", "no buffer space available"],
+  [104, "ECONNRESET", "connection reset"],
   [110, "ETIMEDOUT", "timed out"],
+  [111, "ECONNREFUSED", "connection refused"],
+  [113, "EHOSTUNREACH", "no route to host"],
   [117, "EUCLEAN", "structure needs cleaning"],
   [121, "EREMOTEIO", "remote I/O error"],
   [122, "EDQUOT", "disk quota exceeded"],

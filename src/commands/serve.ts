@@ -5,8 +5,10 @@ import { formatMac } from "../wire/ethernet.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { Address } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
+import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ExportRefusal, openExport } from "../workers/export_files.ts";
 import type { ExportFile } from "../workers/export_files.ts";
+import { openSource } from "../workers/export_sources.ts";
 import { findInterfaces } from "../workers/interfaces.ts";
 import type { NetworkInterface } from "../workers/interfaces.ts";
 import { findHolders } from "../workers/scan.ts";
@@ -56,12 +58,19 @@ export async function runServe(options: ServeOptions): Promise<number> {
 
 function openExports(options: ServeOptions): ExportFile[] {
   const seen = new Set<string>();
+  const sources = new Set<string>();
   return options.exports.map(({ address, path }) => {
     const text = formatAddress(address.shelf, address.slot);
     if (seen.has(text)) throw new Failure(`${text} is given twice: each export needs its own`);
     seen.add(text);
+    // Files are locked, and tell so themselves.
+    if (isNbdUri(path) && sources.has(path)) {
+      throw new Failure(`"${path}" is given twice: one export cannot be two disks`);
+    }
+    sources.add(path);
     try {
-      const file = openExport(address, path, {
+      const open = isNbdUri(path) ? openSource : openExport;
+      const file = open(address, path, {
         direct: options.direct,
         sync: options.sync,
         readOnly: options.readOnly,
@@ -168,6 +177,14 @@ class Reporter {
         if (this.#json) printJson({ event: "error", text: message.text });
         else printError(`aoe: ${message.text}`);
         break;
+      case "source": {
+        const address = formatAddress(message.shelf, message.slot);
+        const { state, text } = message;
+        if (this.#json) printJson({ event: "source", address, state, text });
+        else if (state === "away") printError(`aoe: ${address}: ${text}`);
+        else this.#say(`${address}: ${text}`);
+        break;
+      }
       case "resized": {
         const address = formatAddress(message.shelf, message.slot);
         const bytes = message.sectors * SECTOR_BYTES;
@@ -189,7 +206,8 @@ class Reporter {
     for (const { config, sectors, created, kind } of files) {
       const address = paint(formatAddress(config.shelf, config.slot), "bold");
       const size = formatBytes(sectors * SECTOR_BYTES);
-      const what = `${created ? "new " : ""}${kind}${config.readOnly ? ", read-only" : ""}`;
+      const name = kind === "nbd" ? "NBD export" : kind;
+      const what = `${created ? "new " : ""}${name}${config.readOnly ? ", read-only" : ""}`;
       printLine(`${address}  ${config.path}  ${size}, ${sectors} sectors, ${what}`);
     }
     for (const link of interfaces) {
@@ -198,7 +216,7 @@ class Reporter {
         `on ${link.name}  ${formatMac(link.mac)}, MTU ${link.mtu}, ${sectors} sectors a frame`,
       );
     }
-    printLine(durability(this.#options));
+    for (const line of durability(this.#options, files)) printLine(line);
     if (this.#verbose) {
       const io = this.#withoutUring === undefined ? "io_uring" : "preadv and pwritev";
       printLine(`${this.#options.buffers} buffers an export, disk work by ${io}`);
@@ -255,11 +273,24 @@ class Reporter {
   }
 }
 
-/** What an answered write is worth, in words. */
-function durability(options: ServeOptions): string {
-  if (options.readOnly) return "Writes are refused (-r).";
-  if (options.sync) return "A write is answered once it is on stable storage (-s).";
-  return options.direct
-    ? "A write is answered once the disk has it; FLUSH empties the disk's own cache."
-    : "A write is answered from the page cache and stable after FLUSH; -s makes each so.";
+/** What an answered write is worth, in words; files and NBD exports differ. */
+function durability(options: ServeOptions, files: readonly ExportFile[]): string[] {
+  const writable = files.filter(({ config }) => !config.readOnly);
+  const sources = writable.filter(({ config }) => config.source !== undefined);
+  if (options.readOnly) return ["Writes are refused (-r)."];
+  if (options.sync) return ["A write is answered once it is on stable storage (-s)."];
+  const lines: string[] = [];
+  if (sources.length < writable.length) {
+    lines.push(
+      options.direct
+        ? "A write is answered once the disk has it; FLUSH empties the disk's own cache."
+        : "A write is answered from the page cache and stable after FLUSH; -s makes each so.",
+    );
+  }
+  if (sources.some(({ config }) => !config.sync)) {
+    lines.push(
+      "A write to an NBD export is answered once its server has it and stable after FLUSH.",
+    );
+  }
+  return lines;
 }

@@ -72,7 +72,7 @@ export const serveParser = command(
         tuple([
           argument(address(), { description: message`Where the disk appears, as in e1.1.` }),
           argument(path(), {
-            description: message`Image file or block device to export.`,
+            description: message`Image file, block device or NBD URI to export.`,
             errors: { endOfInput: message`Missing the path behind the last SHELF.SLOT.` },
           }),
         ]),
@@ -155,11 +155,11 @@ export const serveParser = command(
     }),
   ),
   {
-    brief: message`Export image files and block devices.`,
+    brief: message`Export image files, block devices and NBD exports.`,
     description:
-      message`Exports image files and block devices over every named interface, until SIGINT or SIGTERM.`,
+      message`Exports image files, block devices and NBD exports over every named interface, until SIGINT or SIGTERM.`,
     usageLine: shortUsage,
     footer:
-      message`Examples:${lineBreak()}  aoe serve eth0 1.1 disk.img --size 10G${lineBreak()}  aoe serve -ds eth0,eth1 e7.0 /dev/sdb e7.1 /dev/sdc`,
+      message`Examples:${lineBreak()}  aoe serve eth0 1.1 disk.img --size 10G${lineBreak()}  aoe serve -ds eth0,eth1 e7.0 /dev/sdb e7.1 /dev/sdc${lineBreak()}  aoe serve -s eth0 1.1 nbd+unix:///run/disk.sock`,
   },
 );

@@ -142,7 +142,7 @@ export interface DriveSettings {
   readonly serial: string;
   readonly firmware: string;
   readonly model: string;
-  /** See wire/incarnation.ts; none when undefined. */
+  /** At first; see `Drive.incarnation`. */
   readonly incarnation?: number | undefined;
 }
 
@@ -150,6 +150,8 @@ export interface DriveSettings {
 export class Drive {
   /** Exported 512-byte sectors; follows the backing store when it grows or shrinks. */
   sectors: number;
+  /** See wire/incarnation.ts; none when undefined. Changes when answered writes may be lost. */
+  incarnation: number | undefined;
   /** Work left by the last `decode`: an OPERATION constant. */
   operation = OPERATION_NONE;
   /** First sector of that work. */
@@ -164,6 +166,7 @@ export class Drive {
   constructor(settings: DriveSettings) {
     this.#settings = settings;
     this.sectors = settings.sectors;
+    this.incarnation = settings.incarnation;
     this.#writeCacheOn = !settings.sync && !settings.readOnly;
   }
 
@@ -274,8 +277,9 @@ export class Drive {
       writeCacheSupported: !this.#settings.sync && !this.#settings.readOnly,
       writeCacheOn: this.#writeCacheOn,
     });
-    const { incarnation, readOnly } = this.#settings;
-    if (incarnation !== undefined) writeIncarnation(view, at + ATA_DATA, incarnation, readOnly);
+    if (this.incarnation !== undefined) {
+      writeIncarnation(view, at + ATA_DATA, this.incarnation, this.#settings.readOnly);
+    }
     return ATA_DATA + IDENTIFY_BYTES;
   }
 

@@ -1,4 +1,4 @@
-// Fixed-width integers in byte arrays. AoE is big-endian; LBA bytes and IDENTIFY words are
+// Fixed-width integers in byte arrays. AoE and NBD are big-endian; LBA bytes and IDENTIFY words are
 // little-endian (PROTOCOL.md, first paragraph). Callers have checked the length: a read past the
 // end yields 0 and a write past the end does nothing, as typed arrays do.
 
@@ -42,4 +42,18 @@ export function writeUint48Le(view: Uint8Array, at: number, value: number): void
   view[at + 3] = high;
   view[at + 4] = high >>> 8;
   view[at + 5] = high >>> 16;
+}
+
+/**
+ * Reads an unsigned 64-bit big-endian integer. Above 2^53 it is rounded, which is still beyond the
+ * end of every disk.
+ */
+export function readUint64Be(view: Uint8Array, at: number): number {
+  return readUint32Be(view, at) * 0x1_0000_0000 + readUint32Be(view, at + 4);
+}
+
+/** Writes an unsigned 64-bit big-endian integer of at most 53 bits. */
+export function writeUint64Be(view: Uint8Array, at: number, value: number): void {
+  writeUint32Be(view, at, Math.floor(value / 0x1_0000_0000));
+  writeUint32Be(view, at + 4, value);
 }

@@ -46,7 +46,7 @@ export interface ExportFileOptions {
 /** An opened export and what its user should know. */
 export interface ExportFile {
   readonly config: ExportConfig;
-  readonly kind: "file" | "block device";
+  readonly kind: "file" | "block device" | "nbd";
   readonly sectors: number;
   /** It was made just now. */
   readonly created: boolean;
@@ -252,7 +252,7 @@ function incarnation(): number | undefined {
 }
 
 /** FNV-1a, 32 bits. */
-function hashOf(text: string): number {
+export function hashOf(text: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) {
     hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;

@@ -19,8 +19,6 @@ import {
   EOPNOTSUPP,
 } from "../../ffi/errno.ts";
 import { writeAt, writeBlock } from "../../ffi/files.ts";
-import type { IoUring } from "../../ffi/io_uring.ts";
-import type { SyncQueue } from "../../ffi/sync_queue.ts";
 import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../wire/ata.ts";
 import {
   OPERATION_READ,
@@ -30,6 +28,7 @@ import {
   trimSectors,
 } from "../core/drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "../core/target.ts";
+import type { DiskQueue } from "./disk_queues.ts";
 import { FLAG_ALONE, FLAG_ALREADY_STABLE, FLAG_BUFFERED, FLAG_STABLE } from "./frame_pool.ts";
 import type { FramePool, VectorTable } from "./frame_pool.ts";
 import type { TargetAnswers } from "./target_answers.ts";
@@ -64,14 +63,15 @@ export class DiskWork {
   readonly #vectors: VectorTable;
   /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
   readonly #offsetAt: number;
-  readonly #queue: IoUring | SyncQueue;
+  readonly #queue: DiskQueue;
   readonly #exports: readonly TargetExport[];
   readonly #commit: GroupCommit;
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
   /**
    * One export has the worker to itself: a write in place costs a third less than through the ring,
-   * but while its disk hangs nothing else moves, so that neighbours never write in place.
+   * but while its disk hangs nothing else moves, so that neighbours never write in place. An NBD
+   * source is no file, and has no place.
    */
   readonly #alone: boolean;
   readonly #onDiskError: DiskErrorListener;
@@ -89,7 +89,7 @@ export class DiskWork {
       arena: Arena;
       pool: FramePool;
       vectors: VectorTable;
-      queue: IoUring | SyncQueue;
+      queue: DiskQueue;
       exports: readonly TargetExport[];
       commit: GroupCommit;
       answers: TargetAnswers;
@@ -107,7 +107,7 @@ export class DiskWork {
     this.#commit = parts.commit;
     this.#answers = parts.answers;
     this.#counters = parts.counters;
-    this.#alone = parts.exports.length === 1;
+    this.#alone = parts.exports.length === 1 && parts.exports[0]!.source === undefined;
     this.#onDiskError = parts.onDiskError;
   }
 
@@ -167,6 +167,10 @@ export class DiskWork {
       if (sectors === 0) continue;
       const offset = ex.config.offsetBytes + trimSector(this.#bytes, range) * SECTOR_BYTES;
       ex.unsyncedBytes += sectors * SECTOR_BYTES;
+      if (ex.source !== undefined) {
+        pool.next[frame] = -1;
+        this.#leaveStable(frame);
+      }
       this.#queue.punch(frame, ex.config.fd, offset, sectors * SECTOR_BYTES);
       return;
     }
@@ -220,6 +224,7 @@ export class DiskWork {
 
   /** Whether the disk itself is to make a write stable: a few are quicker so than by fdatasync. */
   #makeStable(ex: TargetExport, first: number, count: number): boolean {
+    if (ex.source !== undefined) return this.#leaveStable(first);
     const flags = this.#pool.flags[first]!;
     if (
       (flags & FLAG_STABLE) === 0 || count > 1 || ex.writesLastTurn > SYNC_INLINE_MAX ||
@@ -229,6 +234,22 @@ export class DiskWork {
     }
     this.#pool.flags[first] = flags | FLAG_ALREADY_STABLE;
     return true;
+  }
+
+  /**
+   * Whether a source is to make a write stable: each that has to be, since it stays a command in
+   * flight until then, and is sent again when the connection breaks before.
+   */
+  #leaveStable(first: number): boolean {
+    const { flags, next } = this.#pool;
+    let stable = false;
+    for (let frame = first; frame >= 0; frame = next[frame]!) {
+      if ((flags[frame]! & FLAG_STABLE) !== 0) stable = true;
+    }
+    for (let frame = first; stable && frame >= 0; frame = next[frame]!) {
+      flags[frame] = flags[frame]! | FLAG_ALREADY_STABLE;
+    }
+    return stable;
   }
 
   /** Writes one whole command through the page cache at once. */
@@ -373,7 +394,7 @@ export class DiskWork {
     // An error of writing back is told once: FLUSH will not hear of what this one took along.
     if (
       (pool.flags[frame]! & FLAG_ALREADY_STABLE) !== 0 && ex.config.directFd < 0 &&
-      code !== ENOSPC && code !== EDQUOT
+      code !== ENOSPC && code !== EDQUOT && (ex.source === undefined || ex.source.atRisk)
     ) {
       this.#commit.distrust(ex, code);
     }

@@ -14,6 +14,8 @@ import {
   SegmentChoice,
 } from "../core/residency.ts";
 import type { FramePool } from "./frame_pool.ts";
+import type { NbdOrigin } from "./nbd_source_connection.ts";
+import type { NbdSource } from "./nbd_source.ts";
 import { FIRMWARE_VERSION, Target } from "../core/target.ts";
 
 /** Bytes of a mapped segment. */
@@ -23,7 +25,10 @@ const SEGMENT_BYTES = 16 * 2 ** 20;
 export interface ExportConfig {
   readonly shelf: number;
   readonly slot: number;
+  /** Path of the file or device, or the URI of the NBD export. */
   readonly path: string;
+  /** The NBD export in place of a file; the descriptors below are none then. */
+  readonly source?: NbdOrigin | undefined;
   /** Through the page cache. */
   readonly fd: number;
   /** O_DIRECT; −1 without. */
@@ -56,6 +61,11 @@ export function exportedSectors(
   return Math.max(0, Math.floor(bytes / SECTOR_BYTES));
 }
 
+/** A number that no other start of a program has: whatever was answered before it may be lost. */
+export function freshIncarnation(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0]! || 1;
+}
+
 /** Told of errors of a disk, with errno, before they are narrowed to ATA's few bits. */
 export type DiskErrorListener = (
   exportIndex: number,
@@ -68,6 +78,8 @@ export type DiskErrorListener = (
 export class TargetExport {
   readonly index: number;
   readonly config: ExportConfig;
+  /** The NBD source behind it, if it is no file. */
+  readonly source: NbdSource | undefined;
   readonly target: Target;
   readonly drive: Drive;
   readonly order: OverlapOrder;
@@ -117,11 +129,13 @@ export class TargetExport {
       segments: number;
       buffers: number;
       macs: readonly Uint8Array[];
+      source?: NbdSource | undefined;
     },
   ) {
     this.index = index;
     this.config = config;
-    this.#fileBytes = fileStatus(config.fd).bytes;
+    this.source = options.source;
+    this.#fileBytes = this.source?.bytes ?? fileStatus(config.fd).bytes;
     this.drive = new Drive({
       sectors: exportedSectors(this.#fileBytes, config.offsetBytes, config.lengthBytes),
       readOnly: config.readOnly,
@@ -148,7 +162,7 @@ export class TargetExport {
     this.grain = config.directFd >= 0 && config.directAlignment > SECTOR_BYTES
       ? config.directAlignment / SECTOR_BYTES
       : 1;
-    this.#segments = config.directFd < 0 && options.segments > 0
+    this.#segments = config.directFd < 0 && options.segments > 0 && this.source === undefined
       ? new MappedSegments(config.fd, SEGMENT_BYTES, options.segments)
       : undefined;
     this.#choice = new SegmentChoice(Math.max(1, options.segments));
@@ -200,6 +214,7 @@ export class TargetExport {
 
   /** A block device's size stands still in an open descriptor's inode on some kernels. */
   #currentBytes(): number {
+    if (this.source !== undefined) return this.source.bytes;
     // What is known will do: asking a network file system that hangs would hang this worker.
     let bytes = this.#fileBytes;
     try {

@@ -12,9 +12,7 @@
 // box an address or offset on its way to the ring, and pwrite takes its offset only as a BigInt.
 
 import type { Arena } from "../../ffi/arena.ts";
-import type { IoUring } from "../../ffi/io_uring.ts";
 import type { Clock } from "../../ffi/poll.ts";
-import type { SyncQueue } from "../../ffi/sync_queue.ts";
 import {
   AOE_HEADER_BYTES,
   AOE_SLOT,
@@ -26,6 +24,7 @@ import { SECTOR_BYTES } from "../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../wire/ethernet.ts";
 import { OPERATION_FLUSH, OPERATION_TRIM, OPERATION_WRITE } from "../core/drive.ts";
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, DROP_SHORT } from "../core/target.ts";
+import type { DiskQueue } from "./disk_queues.ts";
 import { FLAG_ALONE, FLAG_GATHERED, FLAG_STABLE } from "./frame_pool.ts";
 import type { FramePool, VectorTable } from "./frame_pool.ts";
 import { TargetAnswers } from "./target_answers.ts";
@@ -48,7 +47,7 @@ export interface TargetLoopParts {
   readonly arena: Arena;
   readonly pool: FramePool;
   readonly vectors: VectorTable;
-  readonly queue: IoUring | SyncQueue;
+  readonly queue: DiskQueue;
   readonly links: readonly TargetLink[];
   readonly exports: readonly TargetExport[];
   readonly counters: TargetCounters;
@@ -60,7 +59,7 @@ export interface TargetLoopParts {
 export class TargetLoop {
   readonly #pool: FramePool;
   readonly #bytes: Uint8Array;
-  readonly #queue: IoUring | SyncQueue;
+  readonly #queue: DiskQueue;
   readonly #links: readonly TargetLink[];
   readonly #exports: readonly TargetExport[];
   readonly #counters: TargetCounters;

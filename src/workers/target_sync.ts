@@ -1,12 +1,11 @@
 // Group commit: answers that promise stable storage wait for an fdatasync that all of them share
 // (FLUSH, and every write where the cache is off). See target_loop.ts for the way of a request.
 
-import { EAGAIN, EINTR, EIO } from "../../ffi/errno.ts";
+import { EAGAIN, EINTR, EIO, EREMOTEIO } from "../../ffi/errno.ts";
 import { syncFile } from "../../ffi/files.ts";
-import type { IoUring } from "../../ffi/io_uring.ts";
-import type { SyncQueue } from "../../ffi/sync_queue.ts";
 import { OPERATION_FLUSH } from "../core/drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED } from "../core/target.ts";
+import type { DiskQueue } from "./disk_queues.ts";
 import type { FramePool } from "./frame_pool.ts";
 import type { TargetAnswers } from "./target_answers.ts";
 import { COUNT_ERRORS, COUNT_FLUSHES, COUNT_SYNCS } from "./target_counters.ts";
@@ -23,7 +22,7 @@ const SYNC_INLINE_BYTES_MAX = 1024 * 1024;
 /** The fdatasyncs of one worker's exports, one under way for each at most. */
 export class GroupCommit {
   readonly #pool: FramePool;
-  readonly #queue: IoUring | SyncQueue;
+  readonly #queue: DiskQueue;
   readonly #exports: readonly TargetExport[];
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
@@ -32,7 +31,7 @@ export class GroupCommit {
   constructor(
     parts: {
       pool: FramePool;
-      queue: IoUring | SyncQueue;
+      queue: DiskQueue;
       exports: readonly TargetExport[];
       answers: TargetAnswers;
       counters: TargetCounters;
@@ -64,7 +63,7 @@ export class GroupCommit {
       } else if (
         // Nobody else's command waits meanwhile.
         waiting.size <= SYNC_INLINE_MAX && this.#exports.length === 1 &&
-        this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX
+        this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX && ex.source === undefined
       ) {
         this.finish(ex, syncFile(ex.config.fd));
       } else {
@@ -79,7 +78,9 @@ export class GroupCommit {
       this.#queue.sync(SYNC_TAG + ex.index, ex.config.fd);
       return;
     }
-    if (result < 0) this.distrust(ex, -result);
+    // A source has told that it may have lost writes; those that come after are none of them.
+    const told = ex.source !== undefined && result === -EREMOTEIO;
+    if (result < 0 && !told) this.distrust(ex, -result);
     ex.syncUnderWay = false;
     const outcome = result < 0 ? OUTCOME_FAILED : OUTCOME_DONE;
     for (let i = 0; i < ex.syncing.size; i++) {
@@ -108,11 +109,14 @@ export class GroupCommit {
     return false;
   }
 
-  /** Puts what has been written onto stable storage, at the end; not where a disk still hangs. */
+  /**
+   * Puts what has been written onto stable storage, at the end; not where a disk still hangs. A
+   * source does it as it is closed.
+   */
   finishAll(): void {
     for (const ex of this.#exports) {
       if (ex.syncUnderWay || ex.order.running > ex.gathersUnsent) continue;
-      if (ex.unsyncedBytes === 0 || ex.config.readOnly) continue;
+      if (ex.unsyncedBytes === 0 || ex.config.readOnly || ex.source !== undefined) continue;
       const result = syncFile(ex.config.fd);
       if (result < 0) this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
       ex.unsyncedBytes = 0;

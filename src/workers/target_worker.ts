@@ -2,25 +2,22 @@
 // then answers what has been received, and leaves nothing unsynced.
 
 import { Arena } from "../../ffi/arena.ts";
-import { ENODEV, errnoText, SystemError } from "../../ffi/errno.ts";
+import { ENODEV, SystemError } from "../../ffi/errno.ts";
 import { IoUring } from "../../ffi/io_uring.ts";
 import { LinkMonitor, listInterfaces } from "../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
 import { SyncQueue } from "../../ffi/sync_queue.ts";
-import {
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_TRIM,
-  OPERATION_VERIFY,
-  OPERATION_WRITE,
-} from "../core/drive.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { targetFilter } from "../wire/filter.ts";
+import { DiskQueues, sourceNumber } from "./disk_queues.ts";
+import type { DiskQueue } from "./disk_queues.ts";
 import { FramePool, VectorTable } from "./frame_pool.ts";
 import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./target_counters.ts";
 import { explainSocketError } from "./interfaces.ts";
-import { segmentsWithin, TargetExport } from "./target_export.ts";
+import { NbdSource } from "./nbd_source.ts";
+import { ErrorReporter } from "./target_errors.ts";
+import { freshIncarnation, segmentsWithin, TargetExport } from "./target_export.ts";
 import type { ExportConfig } from "./target_export.ts";
 import { RECEIVE_BATCH, TargetLink } from "./target_link.ts";
 import { TargetLoop } from "./target_loop.ts";
@@ -78,6 +75,14 @@ export type TargetMessage =
     readonly sectors: number;
   }
   | { readonly kind: "error"; readonly text: string }
+  /** An NBD server was lost, or is there again; the text says more. */
+  | {
+    readonly kind: "source";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly state: "away" | "back";
+    readonly text: string;
+  }
   /** The end: commands that a disk never finished. */
   | { readonly kind: "stopped"; readonly abandoned: number };
 
@@ -94,9 +99,11 @@ export class TargetWorker {
   readonly #counters: TargetCounters;
   readonly #pool: FramePool;
   readonly #clock: Clock;
-  readonly #queue: IoUring | SyncQueue;
+  readonly #queue: DiskQueue;
   readonly #withoutUring: string | undefined;
   readonly #exports: TargetExport[];
+  /** Those of the exports that have one. */
+  readonly #sources: NbdSource[] = [];
   readonly #links: TargetLink[];
   readonly #loop: TargetLoop;
   readonly #poll: PollSet;
@@ -117,38 +124,44 @@ export class TargetWorker {
     const direct = config.exports.some((ex) => ex.directFd >= 0);
     const alignment = direct ? 4096 : 512;
     const frames = frameCount(config, mtuMax);
-    const pollPlaces = 3 + config.interfaces.length;
+    const sources = config.exports.filter((ex) => ex.source !== undefined).length;
+    const pollPlaces = 3 + config.interfaces.length + sources;
     const arena = new Arena(
       FramePool.bytes(frames, mtuMax, alignment) + VectorTable.bytes(frames) +
         config.interfaces.length * TargetLink.bytes(frames) + PollSet.bytes(pollPlaces) +
-        SyncQueue.bytes + 4096,
+        SyncQueue.bytes + sources * NbdSource.bytes(frames) + 4096,
     );
     this.#pool = new FramePool(arena, frames, mtuMax, alignment);
     this.#clock = new Clock(arena);
     const vectors = new VectorTable(arena, frames);
     const entries = 2 ** Math.ceil(Math.log2(frames + config.exports.length));
     const opened = openQueue(config.uring, arena, entries, vectors);
-    this.#queue = opened.queue;
+    this.#queue = sources === 0 ? opened.queue : new DiskQueues(opened.queue, this.#sources);
     this.#withoutUring = opened.withoutUring;
     if (direct) this.#pool.register(this.#queue);
     this.#queue.registerFiles(
-      config.exports.flatMap(({ fd, directFd }) => directFd < 0 ? [fd] : [fd, directFd]),
+      config.exports.flatMap(({ fd, directFd }) => [fd, directFd].filter((fd) => fd >= 0)),
     );
     this.#queue.allowBlocked(frames);
-    this.#errors = new ErrorReporter(config.exports, post);
-    const heldByEach = config.exports.length === 1 ? frames : Math.floor(
+    this.#errors = new ErrorReporter(config.exports, (text) => post({ kind: "error", text }));
+    // A source that is away leaves frames for questions that need no disk.
+    const heldByEach = config.exports.length === 1 && sources === 0 ? frames : Math.floor(
       (frames - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
     );
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
-    this.#exports = config.exports.map((ex, index) =>
-      new TargetExport(index, ex, {
-        frames,
-        heldMax: heldByEach,
-        segments,
-        buffers: config.buffers,
-        macs: config.macs,
-      })
-    );
+    this.#poll = new PollSet(arena, pollPlaces);
+    this.#exports = config.exports.map((ex, index) => {
+      const source = this.#openSource(arena, ex, index);
+      return new TargetExport(
+        index,
+        source === undefined ? ex : { ...ex, fd: sourceNumber(this.#sources.indexOf(source)) },
+        {
+          ...{ frames, heldMax: heldByEach, segments, source },
+          buffers: config.buffers,
+          macs: config.macs,
+        },
+      );
+    });
     const filter = targetFilter(config.exports);
     // The kernel charges about twice a frame's length.
     const bufferBytes = Math.min(
@@ -158,7 +171,6 @@ export class TargetWorker {
         2 * this.#pool.frameBytes * config.buffers * config.exports.length * INITIATORS,
       ),
     );
-    this.#poll = new PollSet(arena, pollPlaces);
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
     this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
@@ -185,6 +197,25 @@ export class TargetWorker {
         this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
       },
     });
+  }
+
+  #openSource(arena: Arena, ex: ExportConfig, index: number): NbdSource | undefined {
+    if (ex.source === undefined) return undefined;
+    const { shelf, slot, path, source: origin } = ex;
+    const source = new NbdSource(arena, {
+      ...{ pool: this.#pool, clock: this.#clock, origin },
+      pollPlace: this.#poll.add(-1, POLLIN),
+      listener: (state, text, lost) => {
+        // Initiators that know the incarnation learn so that writes they had not flushed are gone.
+        if (lost) this.#exports[index]!.drive.incarnation = freshIncarnation();
+        const loss = lost
+          ? `; what it answered and had not flushed may be lost, as the next flush says`
+          : "";
+        this.#post({ ...{ kind: "source", shelf, slot, state }, text: `"${path}" ${text}${loss}` });
+      },
+    });
+    this.#sources.push(source);
+    return source;
   }
 
   run(): void {
@@ -243,7 +274,10 @@ export class TargetWorker {
       this.#poll.want(link.pollPlace, wanted);
     }
     this.#poll.replace(this.#queuePlace, this.#queue.inFlight > 0 ? this.#queue.event : -1);
-    if (this.#poll.wait(timeoutMs * 1000) === 0) return;
+    const waitMs = this.#sources.length === 0 ? timeoutMs : this.#watchSources(timeoutMs);
+    const found = this.#poll.wait(waitMs * 1000);
+    for (const source of this.#sources) source.advance();
+    if (found === 0) return;
     for (const link of this.#links) {
       if (this.#poll.found(link.pollPlace) === 0) continue;
       link.readable = true;
@@ -252,6 +286,18 @@ export class TargetWorker {
     if (this.#poll.found(this.#queuePlace) !== 0) clearEvent(this.#queue.event);
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
     if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+  }
+
+  /** Asks for news of the sources; returns how long to wait for them at most. */
+  #watchSources(timeoutMs: number): number {
+    let waitMs = timeoutMs;
+    const nowMs = this.#clock.nowMs();
+    for (const source of this.#sources) {
+      this.#poll.replace(source.pollPlace, source.fd);
+      this.#poll.want(source.pollPlace, source.events);
+      waitMs = Math.min(waitMs, Math.max(0, source.dueMs - nowMs));
+    }
+    return waitMs;
   }
 
   /** Takes over what netlink tells of the served interfaces. */
@@ -294,6 +340,20 @@ export class TargetWorker {
     }
   }
 
+  /** Flushes what the servers of sources have in their caches. */
+  #finishSources(untilMs: number): void {
+    for (const source of this.#sources) source.finish();
+    while (this.#sources.some((source) => source.finishing) && this.#clock.nowMs() < untilMs) {
+      this.look(100);
+    }
+    this.#exports.forEach(({ source, config }) => {
+      if (source?.atRisk !== true) return;
+      const name = formatAddress(config.shelf, config.slot);
+      const text = `${name}: "${config.path}" could not be flushed at the end`;
+      this.#post({ kind: "error", text });
+    });
+  }
+
   #keepHouse(nowMs: number): void {
     for (const link of this.#links) this.#counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
     for (const ex of this.#exports) {
@@ -315,6 +375,7 @@ export class TargetWorker {
     }
     const abandoned = this.#queue.inFlight;
     this.#loop.syncAll();
+    this.#finishSources(startMs + STOP_MS_MAX);
     this.#keepHouse(Infinity);
     for (const link of this.#links) link.close();
     this.#monitor.close();
@@ -351,59 +412,3 @@ function openQueue(
   const pointerOf = (address: number) => vectors.pointerAt(address);
   return { queue: new SyncQueue(arena, entries, pointerOf), withoutUring };
 }
-
-/** Tells of disk errors in words, of each export once a second at most. */
-class ErrorReporter {
-  readonly #exports: readonly ExportConfig[];
-  readonly #post: (message: TargetMessage) => void;
-  readonly #quietUntil: Float64Array;
-  readonly #withheld: Int32Array;
-
-  constructor(exports: readonly ExportConfig[], post: (message: TargetMessage) => void) {
-    this.#exports = exports;
-    this.#post = post;
-    this.#quietUntil = new Float64Array(exports.length);
-    this.#withheld = new Int32Array(exports.length);
-  }
-
-  report(index: number, operation: number, sector: number, code: number, nowMs: number): void {
-    if (nowMs < this.#quietUntil[index]!) {
-      this.#withheld[index] = this.#withheld[index]! + 1;
-      return;
-    }
-    this.#quietUntil[index] = nowMs + HOUSEKEEPING_MS;
-    const { shelf, slot, path } = this.#exports[index]!;
-    const place = operation === OPERATION_FLUSH || operation === OPERATION_TRIM
-      ? ""
-      : ` at sector ${sector}`;
-    const consequence = operation === OPERATION_FLUSH
-      ? "; flushes fail from now on, since written data may be lost"
-      : "";
-    this.#post({
-      kind: "error",
-      text: `${formatAddress(shelf, slot)}: ${OPERATION_NAMES[operation]} of "${path}"${place}: ` +
-        errnoText(code) + consequence,
-    });
-  }
-
-  /** Tells how many were withheld, once their time is over. */
-  flush(nowMs: number): void {
-    this.#exports.forEach(({ shelf, slot }, index) => {
-      const withheld = this.#withheld[index]!;
-      if (withheld === 0 || nowMs < this.#quietUntil[index]!) return;
-      this.#withheld[index] = 0;
-      this.#post({
-        kind: "error",
-        text: `${formatAddress(shelf, slot)}: ${withheld} more errors within a second`,
-      });
-    });
-  }
-}
-
-const OPERATION_NAMES: Readonly<Record<number, string>> = {
-  [OPERATION_READ]: "Reading",
-  [OPERATION_WRITE]: "Writing",
-  [OPERATION_VERIFY]: "Verifying",
-  [OPERATION_FLUSH]: "Flushing",
-  [OPERATION_TRIM]: "Discarding",
-};

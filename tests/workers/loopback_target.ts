@@ -177,6 +177,11 @@ export class LoopbackTarget {
     this.#stopped = true;
   }
 
+  /** Leaves the target as it is, with a disk that would be waited for. */
+  abandon(): void {
+    this.#stopped = true;
+  }
+
   close(): void {
     this.stop();
     this.#socket.close();
