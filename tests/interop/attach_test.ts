@@ -113,7 +113,7 @@ interopTest(
       `"${partition}" is there again`,
       async () => (await run(["test", "-b", partition])).code === 0,
     );
-    await runChecked(["partx", "-d", "--nr", "1-2", bench.node]);
+    await runChecked(["partx", "-d", "--nr", "1:2", bench.node]);
     await eventually(
       `"${partition}" is gone`,
       async () => (await run(["test", "-e", partition])).code === 1,
