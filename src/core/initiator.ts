@@ -258,12 +258,16 @@ export class Initiator {
     length: number,
   ): void {
     // Our own requests are seen again on `lo`: no answer, and nothing to count.
-    if (length < AOE_HEADER_BYTES || !isResponse(view, at)) return;
+    if (length < AOE_HEADER_BYTES) return;
     if (
       readUint16Be(view, at + ETHERNET_TYPE) !== ETHERTYPE_AOE ||
       aoeShelf(view, at) !== this.#state.shelf || view[at + AOE_SLOT] !== this.#state.slot
     ) return;
     const command = view[at + AOE_COMMAND];
+    if (!isResponse(view, at)) {
+      if (command === COMMAND_CONFIG) this.#state.session.receiveQuery(interfaceIndex, view, at);
+      return;
+    }
     const failed = (view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) !== 0;
     if (command === COMMAND_CONFIG && !failed) {
       // Any version: the adverts of vblade have 0.

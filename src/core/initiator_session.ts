@@ -16,6 +16,8 @@ const EVENTS_MAX = 256;
 const QUERY_MIN_MS = 100;
 const QUERY_SEARCHING_MAX_MS = 1000;
 const NO_PATH = -1;
+/** Other initiators that are told of: who has so many knows. */
+const RIVALS_MAX = 16;
 
 /** What happened, for logs and people; everything here is rare. */
 export type InitiatorEvent =
@@ -27,6 +29,8 @@ export type InitiatorEvent =
   | { kind: "path-found" | "path-up" | "path-lost" | "path-refused"; path: Path }
   | { kind: "frames-small" | "frames-large"; path: Path }
   | { kind: "no-flush-ext" | "no-flush" }
+  /** Another initiator looks for the same disk. */
+  | { kind: "rival"; interfaceIndex: number; mac: Uint8Array }
   | { kind: "failed"; operation: number; lba: number; sectors: number; result: number }
     & { status: number; error: number };
 
@@ -72,6 +76,7 @@ export class Session {
 
   readonly #settings: SessionSettings;
   readonly #events: InitiatorEvent[] = [];
+  readonly #rivals: Uint8Array[] = [];
   /** When the IDENTIFY was sent whose answer is the newest. */
   #identifiedSentMs = -Infinity;
 
@@ -88,6 +93,16 @@ export class Session {
   /** The oldest event that was not fetched. */
   pollEvent(): InitiatorEvent | undefined {
     return this.#events.shift();
+  }
+
+  /** Somebody asks for exactly this disk: told once for each, unless it is this host. */
+  receiveQuery(interfaceIndex: number, view: Uint8Array, at: number): void {
+    const mac = view.slice(at + ETHERNET_SOURCE, at + ETHERNET_SOURCE + 6);
+    const equals = (other: Uint8Array) => other.every((byte, i) => byte === mac[i]);
+    if (this.#rivals.length === RIVALS_MAX || this.#rivals.some(equals)) return;
+    if (this.interfaces.some((own) => equals(own.mac))) return;
+    this.#rivals.push(mac);
+    this.tell({ kind: "rival", interfaceIndex, mac });
   }
 
   /** Adds an interface, or takes its new MAC and MTU. */

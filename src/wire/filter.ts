@@ -2,7 +2,14 @@
 // kernel runs them before a frame is copied into a socket's queue, so that a worker wakes only for
 // its own exports.
 
-import { AOE_SHELF, AOE_VERSION_FLAGS, FLAG_RESPONSE } from "./aoe.ts";
+import {
+  AOE_COMMAND,
+  AOE_SHELF,
+  AOE_SLOT,
+  AOE_VERSION_FLAGS,
+  COMMAND_CONFIG,
+  FLAG_RESPONSE,
+} from "./aoe.ts";
 import type { Address } from "./aoe.ts";
 import { SHELF_BROADCAST, SLOT_BROADCAST } from "./aoe.ts";
 import { ETHERNET_TYPE, ETHERTYPE_AOE } from "./ethernet.ts";
@@ -109,12 +116,26 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
   return assemble(program);
 }
 
-/** A program that passes AoE responses only: what an initiator's socket is for. */
-export function initiatorFilter(): Uint8Array {
+/**
+ * A program that passes AoE responses, which are what an initiator's socket is for.
+ *
+ * @param disks Query config requests for exactly these pass as well: they come from other
+ * initiators that look for the same disk.
+ */
+export function initiatorFilter(disks: readonly Address[] = []): Uint8Array {
   return assemble([
     ...aoeToThisHost(),
-    instruction(JUMP_SET, FLAG_RESPONSE, 1, 0),
-    instruction(RETURN, 0),
+    instruction(JUMP_SET, FLAG_RESPONSE, 0, 1),
     instruction(RETURN, ACCEPT_ALL_BYTES),
+    ...disks.flatMap(({ shelf, slot }) => [
+      instruction(LOAD_HALF, AOE_SHELF),
+      instruction(JUMP_EQUAL, shelf, 0, 5),
+      instruction(LOAD_BYTE, AOE_SLOT),
+      instruction(JUMP_EQUAL, slot, 0, 3),
+      instruction(LOAD_BYTE, AOE_COMMAND),
+      instruction(JUMP_EQUAL, COMMAND_CONFIG, 0, 1),
+      instruction(RETURN, ACCEPT_ALL_BYTES),
+    ]),
+    instruction(RETURN, 0),
   ]);
 }

@@ -276,6 +276,9 @@ export class BlockRequests {
     const text = describeEvent(this.#loop, 0, event);
     if (text !== undefined) this.#post({ kind: "note", text });
     switch (event.kind) {
+      case "rival":
+        this.#post({ kind: "note", text: this.#rivalText(event.mac, event.interfaceIndex) });
+        break;
       case "resized":
         if (this.disk !== undefined) {
           const bytes = event.sectors * SECTOR_BYTES;
@@ -296,6 +299,13 @@ export class BlockRequests {
         this.#tellPaths();
         break;
     }
+  }
+
+  #rivalText(mac: Uint8Array, interfaceIndex: number): string {
+    const { shelf, slot } = this.#loop.initiators[0]!;
+    return `${formatMac(mac)} on ${this.#loop.interfaceName(interfaceIndex)} looks for ` +
+      `${formatAddress(shelf, slot)}, too: two hosts must not mount one file system ` +
+      `(--reserve keeps others out)`;
   }
 
   #tellPaths(): void {

@@ -7,6 +7,7 @@ import { MessageTable } from "../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 import { PacketSocket } from "../../ffi/packet_socket.ts";
 import type { OutgoingFrame } from "../core/initiator_frames.ts";
+import type { Address } from "../wire/aoe.ts";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_AOE } from "../wire/ethernet.ts";
 import { initiatorFilter } from "../wire/filter.ts";
 
@@ -42,6 +43,7 @@ export class InitiatorLink {
   /** Frames sent that the kernel refused: the interface is down, or its MTU shrank. */
   sendFailures = 0;
 
+  readonly #disks: readonly Address[];
   readonly #arena: Arena;
   readonly #mtuMax: number;
   readonly #framesAt: number;
@@ -60,8 +62,16 @@ export class InitiatorLink {
   /**
    * @param capacity Most frames that can wait: never more than all owners have in flight.
    * @param mtuMax Largest MTU whose frames can be received.
+   * @param disks Other initiators that look for one of these are heard.
    */
-  constructor(arena: Arena, name: string, capacity: number, mtuMax: number) {
+  constructor(
+    arena: Arena,
+    name: string,
+    capacity: number,
+    mtuMax: number,
+    disks: readonly Address[],
+  ) {
+    this.#disks = disks;
     this.name = name;
     this.#arena = arena;
     this.#mtuMax = mtuMax;
@@ -114,7 +124,7 @@ export class InitiatorLink {
       this.close();
       this.#socket = new PacketSocket(link.index, {
         etherType: ETHERTYPE_AOE,
-        filter: initiatorFilter(),
+        filter: initiatorFilter(this.#disks),
         bufferBytes: SOCKET_BUFFER_BYTES,
       });
       this.#index = link.index;

@@ -127,7 +127,7 @@ export class InitiatorLoop {
     );
     const nowMs = this.clock.nowMs();
     this.#links = config.interfaces.map((name, i) => {
-      const link = new InitiatorLink(this.arena, name, queued, mtuMax);
+      const link = new InitiatorLink(this.arena, name, queued, mtuMax, config.disks);
       try {
         if (link.update(links[i])) this.#announce(nowMs, i, link);
       } catch (error) {

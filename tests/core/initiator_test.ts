@@ -275,6 +275,24 @@ Deno.test("initiator: requests before the target is found wait for it", () => {
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
 });
 
+Deno.test("initiator: others that look for the same disk are told of, once each", () => {
+  const peer = connected();
+  peer.events();
+  const query = (source: number, options: { slot?: number; command?: number } = {}) => {
+    const frame = new Uint8Array(60);
+    frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 7, source, 0x88, 0xa2, 0x10]);
+    const { shelf, slot } = peer.initiator;
+    frame.set([shelf >>> 8, shelf, options.slot ?? slot, options.command ?? 1], 16);
+    peer.initiator.receive(peer.nowMs, 0, frame, 0, frame.length);
+  };
+  query(1);
+  query(1);
+  query(2);
+  query(3, { slot: 200 });
+  query(4, { command: 0 });
+  assertEquals(peer.events(), ["rival", "rival"]);
+});
+
 Deno.test("initiator: a silent target fails what waits after deadAfterMs, and is welcome back", () => {
   const peer = connected({ deadAfterMs: 5000 });
   for (let i = 0; i < 3; i++) submit(peer, OPERATION_READ, i * 100, 100, i);

@@ -316,13 +316,35 @@ interopTest("attach: --reserve keeps other hosts out", [loopDevices], async () =
     (await other.runChecked([aoe, "reserve", address, "-i", "net0"])).stdout,
     "is not reserved",
   );
-  // The other way round: who is not the holder is warned, or refused.
+  // The other way round: who has it is told of others, and who is not the holder is warned, or refused.
   await other.runChecked([aoe, "reserve", address, "self", "-i", "net0"]);
   const refused = await bench.aoe(["attach", address, "-i", "net0", "--reserve"]);
   assertEquals(refused.code, 1);
   assertMatch(refused.stderr, /is reserved by [0-9a-f:]{17}/);
   assertEquals((await run(["test", "-e", bench.node])).code, 1);
 });
+
+interopTest(
+  "attach: another initiator that looks for the disk is told of",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    const { testbed, server, address } = bench;
+    const other = await testbed.namespace("other");
+    await testbed.wire([server, "net1"], [other, "net0"], 9000);
+    await bench.target.stop();
+    await server.bridge("br0", ["net0", "net1"], 9000);
+    const aoe = await aoeExecutable();
+    bench.target = server.start([aoe, "serve", "br0", address, bench.image]);
+    await bench.target.waitForLine(/^Serving/);
+    const daemon = bench.client.start([aoe, "attach", address, "-i", "net0", "--foreground"]);
+    await daemon.waitForLine(/is \/dev\/etherd\//);
+    await other.runChecked([aoe, "identify", address, "-i", "net0"]);
+    const mac = await other.mac("net0");
+    await daemon.waitForLine(new RegExp(`warning: ${mac} on net0 looks for ${address}, too`));
+    assertEquals((await daemon.stop("SIGTERM")).code, 0, daemon.text);
+  },
+);
 
 interopTest(
   "attach: SIGTERM detaches what is not in use, and leaves what is mounted",

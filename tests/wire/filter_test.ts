@@ -137,6 +137,20 @@ Deno.test("filter: an initiator hears responses only", () => {
   assertEquals(run(filter, frameFor(9, 9, { flags: 8, etherType: 0x88a3 }), TO_HOST), 0);
 });
 
+Deno.test("filter: an initiator hears of others that look for its disks", () => {
+  const filter = initiatorFilter([{ shelf: 9, slot: 9 }, { shelf: 9, slot: 10 }]);
+  assertLoadable(filter);
+  const heard = (shelf: number, slot: number, command: number, flags = 0) => {
+    const frame = frameFor(shelf, slot, { flags });
+    frame[19] = command;
+    return run(filter, frame, TO_BROADCAST) !== 0;
+  };
+  assertEquals([heard(9, 9, 1), heard(9, 10, 1)], [true, true]);
+  assertEquals([heard(9, 11, 1), heard(8, 9, 1), heard(0xffff, 9, 1)], [false, false, false]);
+  assertEquals([heard(9, 9, 0), heard(9, 9, 2), heard(9, 10, 3)], [false, false, false]);
+  assertEquals(heard(7, 7, 0, 8), true);
+});
+
 Deno.test("filter: many exports on many shelves, every frame as the list says", () => {
   const address = fc.record({ shelf: fc.nat(40), slot: fc.nat(254) });
   fc.assert(
