@@ -245,7 +245,8 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   #end(failure: string | undefined): true {
     for (const connection of this.#connections) connection.leave(undefined);
     const { socket } = this.#config;
-    closeStream("stream" in socket ? socket.stream : socket.listener);
+    // The kernel's end notices. The listener is closed by who has opened it.
+    if ("stream" in socket && this.#disk === undefined) closeStream(socket.stream);
     this.#post({ kind: "ended", failure });
     return true;
   }
