@@ -7,6 +7,7 @@
 
 import { POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
 import { acceptStream, closeStream, setTcpOptions, StreamPieces } from "../../ffi/stream_socket.ts";
+import { guardAgainstReclaim } from "../../ffi/reclaim.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { nbdExport } from "../core/nbd_export.ts";
 import { NbdHandshake } from "../core/nbd_handshake.ts";
@@ -94,6 +95,8 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
       this.#poll.add(-1, 0);
       this.#places[place] = loop.watch(-1, 0);
     }
+    const problem = "stream" in socket ? guardAgainstReclaim(loop.arena) : undefined;
+    if (problem !== undefined) post({ kind: "unguarded", text: problem });
   }
 
   /** Arena bytes that it takes: 64 MiB for data, touched as the load needs it. */
