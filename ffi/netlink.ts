@@ -74,7 +74,7 @@ export class LinkMonitor {
   readonly #known = new Set<number>();
 
   constructor() {
-    this.fd = openNetlink(RTMGRP_LINK);
+    this.fd = openNetlink(NETLINK_ROUTE, RTMGRP_LINK);
     for (const { index } of listInterfaces()) this.#known.add(index);
   }
 
@@ -121,7 +121,7 @@ export class LinkMonitor {
 
 /** Every interface of this network namespace. */
 export function listInterfaces(): NetworkInterface[] {
-  const fd = openNetlink(0);
+  const fd = openNetlink(NETLINK_ROUTE, 0);
   try {
     const request = new Uint8Array(NLMSG_HEADER_BYTES + IFINFOMSG_BYTES);
     const view = new DataView(request.buffer);
@@ -150,9 +150,10 @@ export function listInterfaces(): NetworkInterface[] {
   }
 }
 
-function openNetlink(groups: number): number {
+/** A netlink socket of a protocol, which hears of the groups given; the caller closes it. */
+export function openNetlink(protocol: number, groups: number): number {
   const fd = check(
-    libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, NETLINK_ROUTE),
+    libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, protocol),
     "Open a netlink socket",
   );
   // struct sockaddr_nl: family u16, pad u16, pid u32, groups u32.

@@ -219,6 +219,28 @@ export function jsonFlag() {
   return option("--json", { description: message`Write JSON, one value a line.` });
 }
 
+/** Where a TCP server listens. */
+export interface HostAndPort {
+  /** A name or an address, IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A host and a port: `127.0.0.1:10809`, `[::1]:10809`. */
+export function hostAndPort(): ValueParser<"sync", HostAndPort> {
+  return valueParser("HOST:PORT", { host: "localhost", port: 0 }, {
+    parse: (text) => {
+      const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)):(\d{1,5})$/i.exec(text);
+      const host = match?.[1] ?? match?.[2];
+      const port = Number(match?.[3]);
+      return host !== undefined && port <= 65535
+        ? { host, port }
+        : refuse`Expected a host and a port, as in ${"127.0.0.1:10809"} or ${"[::1]:10809"}, but got ${text}`;
+    },
+    format: ({ host, port }) => host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+  });
+}
+
 /** A whole number between two bounds, both allowed. */
 export function integerBetween(
   min: number,

@@ -18,6 +18,7 @@ import { discoverParser, runDiscover } from "./discover.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
 import { maskParser, runMask } from "./mask.ts";
+import { nbdParser, runNbd } from "./nbd.ts";
 import { Failure, hasColors, outputWidth, printError, printLine } from "./output.ts";
 import { pingParser, runPing } from "./ping.ts";
 import { reserveParser, runReserve } from "./reserve.ts";
@@ -52,6 +53,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   copy: bind(copyParser, runCopy),
   attach: bind(attachParser, runAttach),
   detach: bind(detachParser, runDetach),
+  nbd: bind(nbdParser, runNbd),
   unit: bind(unitParser, runUnit),
   bench: bind(benchParser, runBench),
   man: bind(manParser, (options) => runMan(COMMANDS, options)),

@@ -4,6 +4,7 @@
 
 import type { BlockConfig, BlockDisk } from "./block_requests.ts";
 import { LoopBackEnd } from "./attach_loop.ts";
+import { NbdBackEnd } from "./attach_nbd.ts";
 import type { InitiatorJobConfig, InitiatorMessage } from "./initiator_worker.ts";
 
 /** What a new process needs to go on after this one was killed. */
@@ -39,6 +40,7 @@ export interface BackEnd {
 
 /** Back ends that a daemon serves, the fastest first. */
 const BACK_ENDS = {
+  nbd: NbdBackEnd,
   fuse: LoopBackEnd,
 } as const;
 

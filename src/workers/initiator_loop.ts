@@ -153,6 +153,11 @@ export class InitiatorLoop {
     this.#poll.replace(place, -1);
   }
 
+  /** Puts a descriptor in a place that may be empty. */
+  rewatch(place: number, fd: number): void {
+    this.#poll.replace(place, fd);
+  }
+
   /** Changes which events are waited for; 0 for none. */
   want(place: number, events: number): void {
     this.#poll.want(place, events);

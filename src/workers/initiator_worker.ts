@@ -8,10 +8,12 @@ import { FuseDriver } from "./fuse_driver.ts";
 import type { FuseConfig, FuseMessage } from "./fuse_driver.ts";
 import { InitiatorLoop } from "./initiator_loop.ts";
 import type { InitiatorLoopConfig } from "./initiator_loop.ts";
+import { NbdDriver } from "./nbd_driver.ts";
+import type { NbdConfig } from "./nbd_driver.ts";
 
 /** What the thread is started with. */
 export interface InitiatorJobConfig extends InitiatorLoopConfig {
-  readonly use: CopyConfig | BenchConfig | FuseConfig;
+  readonly use: CopyConfig | BenchConfig | FuseConfig | NbdConfig;
 }
 
 /** What it tells. */
@@ -31,6 +33,10 @@ export function runInitiator(
     case "bench": {
       const loop = new InitiatorLoop(config, BenchDriver.bytes(use));
       return loop.run(new BenchDriver(loop, use, post));
+    }
+    case "nbd": {
+      const loop = new InitiatorLoop(config, NbdDriver.arenaBytes);
+      return loop.run(new NbdDriver(loop, use, post));
     }
     case "fuse": {
       const loop = new InitiatorLoop(config, FuseDriver.bytes);

@@ -3,7 +3,8 @@
 
 import { findProgram, isFile, type Requirement, tool } from "./requirements.ts";
 import { run, runChecked, type RunningProcess } from "./process.ts";
-import type { Namespace } from "./testbed.ts";
+import { aoeExecutable } from "./target.ts";
+import type { Namespace, Testbed } from "./testbed.ts";
 
 const cache = `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/aoe-tests`;
 
@@ -163,6 +164,34 @@ export const networkModules = ["virtio_pci", "virtio_net", "aoe"] as const;
 
 /** The modules that mount the shared directory of `bootGuest`. */
 export const shareModules = ["virtio_pci", "9pnet_virtio", "9p"] as const;
+
+/**
+ * A directory with the executable in it, to be shared with a guest; it is unpacked here and not in
+ * the guest, where that takes long. The script says `export XDG_CACHE_HOME=/share/cache`.
+ */
+export async function shareExecutable(
+  testbed: Testbed,
+): Promise<{ readonly share: string; readonly libraryUsers: readonly string[] }> {
+  const share = testbed.path("share");
+  await Deno.mkdir(`${share}/cache`, { recursive: true });
+  await Deno.copyFile(await aoeExecutable(), `${share}/aoe`);
+  await run([`${share}/aoe`, "--version"], { env: { XDG_CACHE_HOME: `${share}/cache` } });
+  const programs = [`${share}/aoe`];
+  for await (const path of filesIn(`${share}/cache`)) programs.push(path);
+  const libraryUsers: string[] = [];
+  for (const path of programs) {
+    if ((await run(["ldd", path])).code === 0) libraryUsers.push(path);
+  }
+  return { share, libraryUsers };
+}
+
+async function* filesIn(folder: string): AsyncGenerator<string> {
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory) yield* filesIn(path);
+    else yield path;
+  }
+}
 
 /** Boots a guest whose eth0 is the tap interface. Its console is the process's output and input. */
 export function bootGuest(

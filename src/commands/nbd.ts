@@ -1,0 +1,174 @@
+// `aoe nbd SHELF.SLOT`: a disk on the network for everything that speaks NBD: QEMU, nbdcopy, fio,
+// nbd-client. It needs no kernel driver on this host, only a socket.
+
+import { object } from "@optique/core/constructs";
+import { lineBreak, message } from "@optique/core/message";
+import { map, optional } from "@optique/core/modifiers";
+import { argument, command, option } from "@optique/core/primitives";
+import { string } from "@optique/core/valueparser";
+import { type Address, formatAddress } from "../wire/aoe.ts";
+import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
+import type { BlockDisk } from "../workers/block_requests.ts";
+import { InitiatorThread } from "../workers/initiator_thread.ts";
+import { findInterfaces } from "../workers/interfaces.ts";
+import { listenNbd, type NbdPlace } from "../workers/nbd_listener.ts";
+import {
+  address,
+  type HostAndPort,
+  hostAndPort,
+  jsonFlag,
+  path,
+  sessionOptions,
+  shortUsage,
+} from "./arguments.ts";
+import { Failure, formatBytes, printJson, printLine, warn } from "./output.ts";
+
+const EXIT_USAGE = 2;
+const EXIT_SILENT = 3;
+const EXIT_INTERRUPTED = 130;
+
+/** What `aoe nbd` was asked to do. */
+export interface NbdOptions {
+  readonly address: Address;
+  readonly interfaces: readonly string[];
+  readonly socket: string | undefined;
+  readonly listen: HostAndPort | undefined;
+  readonly name: string | undefined;
+  readonly readOnly: boolean;
+  readonly timeoutMs: number;
+  readonly deadAfterMs: number;
+  readonly retransmitMs: number | undefined;
+  readonly json: boolean;
+}
+
+/** `aoe nbd SHELF.SLOT` */
+export const nbdParser = command(
+  "nbd",
+  map(
+    object({
+      address: argument(address(), { description: message`Which disk.` }),
+      socket: optional(
+        option("--socket", path(), {
+          description:
+            message`Listen on a unix socket of this path; one that nobody listens on any more is replaced.`,
+        }),
+      ),
+      listen: optional(
+        option("--listen", hostAndPort(), {
+          description:
+            message`Listen on a TCP port instead, as 127.0.0.1:10809. NBD has no passwords: whoever reaches it has the disk.`,
+        }),
+      ),
+      name: optional(
+        option("--name", string({ metavar: "NAME" }), {
+          description:
+            message`Name of the export (default: the address). It is also found under no name.`,
+        }),
+      ),
+      readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
+      ...sessionOptions(),
+      json: jsonFlag(),
+    }),
+    (options): NbdOptions => options,
+  ),
+  {
+    brief: message`Serve a disk of the network to NBD clients.`,
+    description:
+      message`Finds a disk and serves it to whatever speaks NBD, several clients at once, until SIGINT or SIGTERM; requests in flight are answered first. A target that goes away is waited for; after --dead-after what waits fails.${lineBreak()}${lineBreak()}Exit codes: 0 stopped by a signal, 1 cannot listen, 2 called wrongly, 3 no answer.`,
+    usageLine: shortUsage,
+    footer:
+      message`Examples:${lineBreak()}  aoe nbd e1.1 --socket /run/e1.1.nbd${lineBreak()}  aoe nbd e1.1 --listen 127.0.0.1:10809 --read-only${lineBreak()}  qemu-img convert 'nbd+unix:///?socket=/run/e1.1.nbd' disk.qcow2`,
+  },
+);
+
+/** Serves; returns the exit code. */
+export async function runNbd(options: NbdOptions): Promise<number> {
+  const { socket, listen, retransmitMs } = options;
+  const place = socket === undefined ? listen : listen === undefined ? { path: socket } : undefined;
+  if (place === undefined) {
+    throw new Failure("Say where to listen: --socket PATH or --listen HOST:PORT", EXIT_USAGE);
+  }
+  const name = options.name ?? formatAddress(options.address.shelf, options.address.slot);
+  if (new TextEncoder().encode(name).length > NBD_STRING_BYTES_MAX) {
+    throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
+  }
+  const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
+  const listener = listenNbd(place);
+  const stopListener = new AbortController();
+  let failure: string | undefined;
+  try {
+    const thread = await InitiatorThread.start({
+      interfaces,
+      disks: [options.address],
+      settings: {
+        deadAfterMs: options.deadAfterMs,
+        ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
+      },
+      use: {
+        kind: "nbd",
+        socket: { listener: listener.fd, name },
+        readOnly: options.readOnly,
+        connectMs: options.timeoutMs,
+        incarnationBefore: 0,
+      },
+    }, (news) => {
+      if (news.kind === "connected") report(options, name, listener.place, news.disk);
+      else if (news.kind === "note") warn(news.text);
+      else if (news.kind === "resized") warn("Clients see the new size when they connect again");
+      else if (news.kind === "ended") failure = news.failure;
+    });
+    onStopSignals(() => thread.stop(), stopListener.signal, () => listener.close());
+    await thread.ended;
+  } finally {
+    stopListener.abort();
+    listener.close();
+  }
+  if (failure !== undefined) throw new Failure(failure, EXIT_SILENT);
+  return 0;
+}
+
+/** Says what is served, and how it is used. */
+function report(options: NbdOptions, name: string, place: NbdPlace, disk: BlockDisk): void {
+  const address = formatAddress(options.address.shelf, options.address.slot);
+  const uri = uriOf(place);
+  if (options.json) {
+    const { bytes, readOnly, physicalBlockBytes, discard, discardsAreZero, serial, model } = disk;
+    const about = { bytes, readOnly, physicalBlockBytes, discard, discardsAreZero, serial, model };
+    printJson({ address, name, uri, ...place, ...about });
+  } else {
+    const kind = disk.readOnly ? ", read-only" : "";
+    printLine(`${address}, ${formatBytes(disk.bytes)}${kind}, is served at ${uri}`);
+    const client = "path" in place ? `-unix ${place.path}` : `${place.host} ${place.port}`;
+    printLine(`  qemu-img info '${uri}'`);
+    printLine(`  nbd-client ${client} /dev/nbd0`);
+  }
+  if ("host" in place && !/^(127\.|::1$|localhost$)/.test(place.host)) {
+    warn(`NBD has no passwords: whoever reaches ${place.host} port ${place.port} has the disk`);
+  }
+}
+
+/** As libnbd and QEMU read it; the export without a name is the same. */
+function uriOf(place: NbdPlace): string {
+  if ("path" in place) {
+    const socket = place.path.startsWith("/") ? place.path : `${Deno.cwd()}/${place.path}`;
+    return `nbd+unix:///?socket=${encodeURI(socket).replace(/[?&#+]/g, encodeURIComponent)}`;
+  }
+  const host = place.host.includes(":") ? `[${place.host}]` : place.host;
+  return `nbd://${host}:${place.port}`;
+}
+
+/** SIGINT and SIGTERM: the first lets requests in flight end, the second does not wait for them. */
+function onStopSignals(stop: () => void, until: AbortSignal, leave: () => void): void {
+  let told = 0;
+  const listener = () => {
+    if (told++ > 0) {
+      leave();
+      Deno.exit(EXIT_INTERRUPTED);
+    }
+    stop();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, listener);
+    until.addEventListener("abort", () => Deno.removeSignalListener(signal, listener));
+  }
+}

@@ -1,0 +1,111 @@
+// `aoe attach --backend nbd` in a guest with Debian's nbd module: a file system on /dev/nbdN keeps
+// its data over a target that was away, a daemon that was killed, and a disk that has grown.
+
+import { assert, assertEquals } from "@std/assert";
+import {
+  bootGuest,
+  buildInitramfs,
+  guestKernel,
+  guestSays,
+  guestTools,
+  shareExecutable,
+  shareModules,
+} from "./guest.ts";
+import { interopTest } from "./requirements.ts";
+import { startTarget } from "./target.ts";
+import { Testbed } from "./testbed.ts";
+
+const script = `
+mkdir -p /share /run
+must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
+export HOME=/tmp XDG_CACHE_HOME=/share/cache NO_COLOR=1
+must ip link set eth0 up
+dev=/dev/etherd/e1.1
+/share/aoe attach e1.1 -i eth0 --backend nbd > /tmp/attach 2>&1 || { cat /tmp/attach; fail "aoe attach"; }
+say "attached $(head -n 1 /tmp/attach)"
+nbd=$(sed -n 's:.*(/dev/\\(nbd[0-9]*\\)).*:\\1:p' /tmp/attach)
+say "queue $(cat /sys/block/$nbd/queue/write_cache) $(cat /sys/block/$nbd/queue/fua) $(cat /sys/block/$nbd/queue/scheduler) $(cat /sys/block/$nbd/size)"
+must /host/mke2fs -q -t ext4 -E lazy_itable_init=0 $dev
+must mount -t ext4 $dev /mnt
+head -c 6000000 /dev/urandom > /tmp/data
+must cp /tmp/data /mnt/one
+must sync
+say written
+read answer
+must cp /tmp/data /mnt/two
+must sync
+say "over"
+
+# The daemon is killed while it is written to; what the keeper starts goes on.
+/share/aoe stat e1.1 --json > /tmp/stat 2>&1
+pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' /tmp/stat)
+[ -n "$pid" ] || { cat /tmp/stat; fail "no pid"; }
+(cp /tmp/data /mnt/three && sync; echo $? > /tmp/code) &
+kill -9 $pid
+wait
+say "killed $(cat /tmp/code)"
+read answer
+n=0; until [ "$(cat /sys/block/$nbd/size)" = 196608 ]; do n=$((n+1)); [ $n -lt 100 ] || fail "size $(cat /sys/block/$nbd/size)"; sleep 0.2; done
+say grown
+/share/aoe detach e1.1 > /tmp/detach 2>&1 && fail "detached while mounted"
+say "busy $(cat /tmp/detach)"
+must umount /mnt
+echo 3 > /proc/sys/vm/drop_caches
+must /host/e2fsck -f -n $dev
+must mount -t ext4 -o ro $dev /mnt
+for f in one two three; do cmp /tmp/data /mnt/$f || fail "cmp $f"; done
+must umount /mnt
+must /share/aoe detach e1.1
+[ -e $dev ] && fail "$dev stays"
+say "size $(cat /sys/block/$nbd/size)"
+dmesg | grep -i nbd | sed 's/^/@@ dmesg /'
+say done
+`;
+
+interopTest(
+  "attach --backend nbd: the kernel's driver keeps a file system over a kill, and grows",
+  [...guestTools, "mke2fs", "e2fsck"],
+  async () => {
+    await using testbed = await Testbed.create();
+    const target = await testbed.namespace("target");
+    const host = await testbed.namespace("host");
+    await testbed.wire([target, "net0"], [host, "net0"], 1500);
+    await host.tap("tap0", 1500);
+    await host.bridge("br0", ["tap0", "net0"], 1500);
+    const { share, libraryUsers } = await shareExecutable(testbed);
+    const kernel = await guestKernel();
+    const initramfs = await buildInitramfs(testbed.directory, kernel, {
+      modules: ["virtio_net", ...shareModules, "crc32c_generic", "ext4", "nbd"],
+      programs: ["mke2fs", "e2fsck"],
+      libraryUsers,
+      directories: [],
+      script,
+    });
+    const path = await testbed.image("disk.img", 64 << 20);
+    const options = { interfaces: "net0", exports: [["1.1", path]] } as const;
+    const serve = await startTarget(target, options);
+    await using guest = bootGuest(host, {
+      ...{ kernel, initramfs, tap: "tap0", mtu: 1500, memoryMiB: 768, share },
+    });
+    const attached = await guestSays(guest, "attached", 120_000);
+    assert(/^e1\.1 is \/dev\/etherd\/e1\.1, .* by nbd \(\/dev\/nbd\d+\)$/.test(attached), attached);
+    const queue = await guestSays(guest, "queue", 10_000);
+    assertEquals(queue.replaceAll(/ +/g, " "), "write back 1 [none] mq-deadline 131072");
+    await guestSays(guest, "written", 60_000);
+    // A target that is away is waited for.
+    await serve.stop();
+    await guest.write("go on\n");
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const again = await startTarget(target, options);
+    await guestSays(guest, "over", 60_000);
+    assertEquals(await guestSays(guest, "killed", 120_000), "0");
+    await again.stop();
+    await Deno.truncate(path, 96 << 20);
+    await using _third = await startTarget(target, options);
+    await guest.write("it has grown\n");
+    await guestSays(guest, "grown", 60_000);
+    assert((await guestSays(guest, "busy", 60_000)).includes("e1.1 is in use"));
+    assertEquals(await guestSays(guest, "size", 120_000), "0");
+    await guestSays(guest, "done", 10_000);
+  },
+);
