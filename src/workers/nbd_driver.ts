@@ -22,7 +22,7 @@ import { NbdConnection, type NbdSharing } from "./nbd_connection.ts";
 import { type NbdReplies, NbdRequests } from "./nbd_requests.ts";
 
 /** Clients at once; others wait in the kernel until one of them leaves. */
-export const NBD_CONNECTIONS_MAX = 16;
+const NBD_CONNECTIONS_MAX = 16;
 /** A client has so long to say what it wants. */
 const HANDSHAKE_MS = 10_000;
 /** A client that takes no answers is left after so long, if others wait for the memory. */
