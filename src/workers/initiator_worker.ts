@@ -8,10 +8,12 @@ import { FuseDriver } from "./fuse_driver.ts";
 import type { FuseConfig, FuseMessage } from "./fuse_driver.ts";
 import { InitiatorLoop } from "./initiator_loop.ts";
 import type { InitiatorLoopConfig } from "./initiator_loop.ts";
+import { UblkDriver } from "./ublk_driver.ts";
+import type { UblkConfig } from "./ublk_driver.ts";
 
 /** What the thread is started with. */
 export interface InitiatorJobConfig extends InitiatorLoopConfig {
-  readonly use: CopyConfig | BenchConfig | FuseConfig;
+  readonly use: CopyConfig | BenchConfig | FuseConfig | UblkConfig;
 }
 
 /** What it tells. */
@@ -35,6 +37,10 @@ export function runInitiator(
     case "fuse": {
       const loop = new InitiatorLoop(config, FuseDriver.bytes);
       return loop.run(new FuseDriver(loop, use, post));
+    }
+    case "ublk": {
+      const loop = new InitiatorLoop(config, UblkDriver.bytes);
+      return loop.run(new UblkDriver(loop, use, post));
     }
   }
 }
