@@ -9,11 +9,11 @@ import {
   guestSays,
   guestTools,
   networkModules,
+  shareExecutable,
   shareModules,
 } from "./guest.ts";
-import { run } from "./process.ts";
 import { findProgram, interopTest } from "./requirements.ts";
-import { aoeExecutable, startTarget } from "./target.ts";
+import { startTarget } from "./target.ts";
 import { Testbed } from "./testbed.ts";
 
 const script = `
@@ -51,17 +51,8 @@ interopTest(
     await host.tap("tap0", 1500);
     await host.bridge("br0", ["tap0", "net0"], 1500);
 
-    // The executable unpacks itself here and not in the guest, where that takes long.
     const share = testbed.path("share");
-    await Deno.mkdir(`${share}/cache`, { recursive: true });
-    await Deno.copyFile(await aoeExecutable(), `${share}/aoe`);
-    await run([`${share}/aoe`, "--version"], { env: { XDG_CACHE_HOME: `${share}/cache` } });
-    const programs = [`${share}/aoe`];
-    for await (const path of filesIn(`${share}/cache`)) programs.push(path);
-    const libraryUsers: string[] = [];
-    for (const path of programs) {
-      if ((await run(["ldd", path])).code === 0) libraryUsers.push(path);
-    }
+    const libraryUsers = await shareExecutable(share);
     await Deno.mkdir(testbed.path("scripts"));
     await Deno.copyFile(findProgram("aoe-stat") ?? "", testbed.path("scripts/aoe-stat"));
 
@@ -92,11 +83,3 @@ interopTest(
     assert(said("theirs").every((line) => /eth0 1024 {2}up$/.test(line)), guest.text);
   },
 );
-
-async function* filesIn(folder: string): AsyncGenerator<string> {
-  for await (const entry of Deno.readDir(folder)) {
-    const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory) yield* filesIn(path);
-    else yield path;
-  }
-}
