@@ -18,6 +18,7 @@ const SYS_IO_URING_REGISTER = 427;
 const SETUP_CLAMP = 1 << 4;
 const SETUP_SUBMIT_ALL = 1 << 7;
 const SETUP_COOP_TASKRUN = 1 << 8;
+const SETUP_SQE128 = 1 << 10;
 const SETUP_SINGLE_ISSUER = 1 << 12;
 const SETUP_DEFER_TASKRUN = 1 << 13;
 const FEATURE_SINGLE_MMAP = 1 << 0;
@@ -28,6 +29,9 @@ const REGISTER_EVENTFD = 4;
 const OFFSET_SQES = 0x10000000n;
 const PARAMS_BYTES = 120;
 const SQE_BYTES = 64;
+const SQE_WIDE_BYTES = 128;
+/** Where the payload of a URING_CMD stands in its entry. */
+const SQE_PAYLOAD_AT = 48;
 const CQE_BYTES = 16;
 const OP_READV = 1;
 const OP_WRITEV = 2;
@@ -35,6 +39,7 @@ const OP_FSYNC = 3;
 const OP_READ_FIXED = 4;
 const OP_FALLOCATE = 17;
 const OP_READ = 22;
+const OP_URING_CMD = 46;
 const FSYNC_DATASYNC = 1;
 const RWF_DSYNC = 2;
 const IOSQE_FIXED_FILE = 1 << 0;
@@ -91,6 +96,7 @@ export class IoUring {
 
   readonly #fd: number;
   readonly #entries: number;
+  readonly #sqeWords: number;
   readonly #ring: Int32Array;
   readonly #sqes: Uint32Array;
   readonly #sqeBytes: Uint8Array;
@@ -107,9 +113,11 @@ export class IoUring {
 
   /**
    * @param entries Most operations queued between two calls of `submit`; a power of two.
+   * @param options `wide`: `command` may carry 80 bytes (Linux 5.19), and not only 16.
    * @throws {SystemError} ENOSYS or EPERM where io_uring is absent or forbidden.
    */
-  constructor(entries: number) {
+  constructor(entries: number, options: { readonly wide?: boolean } = {}) {
+    const wide = options.wide === true;
     const params = new Uint8Array(PARAMS_BYTES);
     const view = new DataView(params.buffer);
     const wanted = [
@@ -121,7 +129,7 @@ export class IoUring {
     let fd = -1;
     for (const flags of wanted) {
       params.fill(0);
-      view.setUint32(8, flags | SETUP_CLAMP, true);
+      view.setUint32(8, flags | SETUP_CLAMP | (wide ? SETUP_SQE128 : 0), true);
       fd = libc.setup(SYS_IO_URING_SETUP, entries, params);
       if (fd >= 0 || errno() !== EINVAL) break;
     }
@@ -147,7 +155,9 @@ export class IoUring {
     );
     const ring = this.#map(ringBytes, 0n);
     this.#ring = new Int32Array(ring);
-    const sqes = this.#map(SQE_BYTES * this.#entries, OFFSET_SQES);
+    const sqeBytes = wide ? SQE_WIDE_BYTES : SQE_BYTES;
+    this.#sqeWords = sqeBytes / 4;
+    const sqes = this.#map(sqeBytes * this.#entries, OFFSET_SQES);
     this.#sqes = new Uint32Array(sqes);
     this.#sqeBytes = new Uint8Array(sqes);
     this.#sqTail = view.getUint32(40 + 4, true) >>> 2;
@@ -247,6 +257,16 @@ export class IoUring {
     this.#queue(OP_FALLOCATE, tag, fd, bytes, PUNCH_HOLE, offset, 0);
   }
 
+  /**
+   * Queues a command of a driver's own (URING_CMD).
+   *
+   * @param payload At most 16 bytes, 80 in a wide ring, as words; they are copied.
+   */
+  command(tag: number, fd: number, operation: number, payload: Uint32Array): void {
+    const sqe = this.#queue(OP_URING_CMD, tag, fd, 0, 0, operation, 0) + SQE_PAYLOAD_AT / 4;
+    for (let i = 0; i < payload.length; i++) this.#sqes[sqe + i] = payload[i]!;
+  }
+
   /** Gives the queued operations to the kernel and lets it post what has completed; no waiting. */
   submit(): void {
     const submitted = libc.enter(
@@ -289,7 +309,10 @@ export class IoUring {
     libc.close(this.event);
   }
 
-  /** @param opcode In the low byte; the entry's flags above it. */
+  /**
+   * @param opcode In the low byte; the entry's flags above it.
+   * @returns Where the entry stands, in words.
+   */
   #queue(
     opcode: number,
     tag: number,
@@ -298,12 +321,12 @@ export class IoUring {
     length: number,
     offset: number,
     flags: number,
-  ): void {
+  ): number {
     if (this.queued === this.#entries) throw new RangeError("Submission queue is full");
     const tail = this.#ring[this.#sqTail]!;
-    const sqe = (tail & this.#sqMask) * (SQE_BYTES / 4);
+    const sqe = (tail & this.#sqMask) * this.#sqeWords;
     const sqes = this.#sqes;
-    this.#sqeBytes.fill(0, sqe * 4, sqe * 4 + SQE_BYTES);
+    this.#sqeBytes.fill(0, sqe * 4, (sqe + this.#sqeWords) * 4);
     const place = fd < this.#fixedFiles.length ? this.#fixedFiles[fd]! : -1;
     sqes[sqe] = place < 0 ? opcode : opcode | (IOSQE_FIXED_FILE << 8);
     sqes[sqe + 1] = place < 0 ? fd : place;
@@ -319,6 +342,7 @@ export class IoUring {
     Atomics.store(this.#ring, this.#sqTail, (tail + 1) | 0);
     this.queued++;
     this.inFlight++;
+    return sqe;
   }
 
   #map(bytes: number, offset: bigint): ArrayBuffer {

@@ -9,6 +9,7 @@ import { formatAddress } from "../wire/aoe.ts";
 import { askDaemon, removeControlSocket, takeDiskName } from "../workers/attach_control.ts";
 import { detachFromKernel, kernelDevice } from "../workers/attach_kernel.ts";
 import { removeNodes } from "../workers/attach_node.ts";
+import { removeLeftDevice } from "../workers/attach_ublk.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { Failure, printError, printJson, printLine } from "./output.ts";
 
@@ -65,7 +66,11 @@ async function detach(disk: Address, name: string, force: boolean): Promise<void
   if (answer !== undefined) return;
   if (kernelDevice(disk) !== undefined) return detachFromKernel(disk, force);
   // What a killed daemon has left is no device any more.
-  const left = takeDiskName(name) && removeNodes(name);
+  let left = false;
+  if (takeDiskName(name)) {
+    left = await removeLeftDevice(disk, force);
+    left = removeNodes(name) || left;
+  }
   removeControlSocket(name);
   if (!left) throw new Failure(`${name} is not attached`);
 }

@@ -5,6 +5,7 @@
 import type { BlockConfig, BlockDisk } from "./block_requests.ts";
 import { LoopBackEnd } from "./attach_loop.ts";
 import { NbdBackEnd } from "./attach_nbd.ts";
+import { UblkBackEnd } from "./attach_ublk.ts";
 import type { InitiatorJobConfig, InitiatorMessage } from "./initiator_worker.ts";
 
 /** What a new process needs to go on after this one was killed. */
@@ -35,11 +36,12 @@ export interface BackEnd {
   /** For the keeper; or why a killed daemon cannot be replaced. */
   readonly state: BackEndState | string;
   /** Takes the device away, now or when its last user closes it. */
-  stop(): void;
+  stop(): void | Promise<void>;
 }
 
 /** Back ends that a daemon serves, the fastest first. */
 const BACK_ENDS = {
+  ublk: UblkBackEnd,
   nbd: NbdBackEnd,
   fuse: LoopBackEnd,
 } as const;

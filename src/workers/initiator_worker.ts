@@ -10,10 +10,12 @@ import { InitiatorLoop } from "./initiator_loop.ts";
 import type { InitiatorLoopConfig } from "./initiator_loop.ts";
 import { NbdDriver } from "./nbd_driver.ts";
 import type { NbdConfig } from "./nbd_driver.ts";
+import { UblkDriver } from "./ublk_driver.ts";
+import type { UblkConfig } from "./ublk_driver.ts";
 
 /** What the thread is started with. */
 export interface InitiatorJobConfig extends InitiatorLoopConfig {
-  readonly use: CopyConfig | BenchConfig | FuseConfig | NbdConfig;
+  readonly use: CopyConfig | BenchConfig | FuseConfig | NbdConfig | UblkConfig;
 }
 
 /** What it tells. */
@@ -41,6 +43,10 @@ export function runInitiator(
     case "fuse": {
       const loop = new InitiatorLoop(config, FuseDriver.bytes);
       return loop.run(new FuseDriver(loop, use, post));
+    }
+    case "ublk": {
+      const loop = new InitiatorLoop(config, UblkDriver.bytes);
+      return loop.run(new UblkDriver(loop, use, post));
     }
   }
 }

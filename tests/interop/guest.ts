@@ -1,10 +1,10 @@
 // A Linux guest: Debian's kernel with its aoe driver and an initramfs of busybox and what a test
 // adds, run by QEMU without KVM. The test talks to its /init over the serial console.
 
-import { findProgram, isFile, type Requirement, tool } from "./requirements.ts";
+import { findProgram, isFile, type Requirement, type Tool, tool } from "./requirements.ts";
 import { run, runChecked, type RunningProcess } from "./process.ts";
 import { aoeExecutable } from "./target.ts";
-import type { Namespace, Testbed } from "./testbed.ts";
+import type { Namespace } from "./testbed.ts";
 
 const cache = `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/aoe-tests`;
 
@@ -25,14 +25,35 @@ export const guestTools: readonly Requirement[] = [
   },
 ];
 
+/** What a guest with the kernel of Debian's backports needs. */
+export const backportsTools: readonly Requirement[] = [
+  ...["qemu-system-x86_64", "busybox", "cpio", "xz"].map((name) => tool(name as Tool)),
+  {
+    missing: "a kernel with ublk_drv.ko, which apt-get fetches",
+    present: () => findKernel(ublkDriver) !== undefined || findProgram("apt-get") !== undefined,
+  },
+];
+
+/** A driver that a kernel must have, and the folder of our cache for such a kernel. */
+interface Driver {
+  readonly path: string;
+  readonly folder: string;
+}
+
+const aoeDriver: Driver = { path: "drivers/block/aoe/aoe.ko", folder: "kernel" };
+/** Bookworm's kernel is built without it. */
+const ublkDriver: Driver = { path: "drivers/block/ublk_drv.ko", folder: "kernel-backports" };
+
 /** The installed kernel, or one of a package that was only unpacked: AOE_KERNEL, or our cache. */
-function findKernel(): Kernel | undefined {
-  for (const root of ["", Deno.env.get("AOE_KERNEL") ?? "", `${cache}/kernel`]) {
+function findKernel(driver: Driver = aoeDriver): Kernel | undefined {
+  for (const root of ["", Deno.env.get("AOE_KERNEL") ?? "", `${cache}/${driver.folder}`]) {
     for (const modules of [`${root}/lib/modules`, `${root}/usr/lib/modules`]) {
       for (const version of directoryNames(modules)) {
         const image = `${root}/boot/vmlinuz-${version}`;
-        const driver = `${modules}/${version}/kernel/drivers/block/aoe/aoe.ko`;
-        if (isFile(image) && isFile(driver)) return { image, modules: `${modules}/${version}` };
+        const path = `${modules}/${version}/kernel/${driver.path}`;
+        if (isFile(image) && (isFile(path) || isFile(`${path}.xz`))) {
+          return { image, modules: `${modules}/${version}` };
+        }
       }
     }
   }
@@ -49,20 +70,53 @@ function directoryNames(path: string): string[] {
 
 /** The kernel for guests; where none is installed, Debian's package is fetched and unpacked. */
 export async function guestKernel(): Promise<Kernel> {
-  const found = findKernel();
+  return findKernel() ?? await fetchKernel(aoeDriver, []);
+}
+
+/** The kernel of Debian's backports, which has ublk; the machine's own apt knows nothing of it. */
+export async function backportsKernel(): Promise<Kernel> {
+  const found = findKernel(ublkDriver);
   if (found) return found;
+  const apt = await Deno.makeTempDir({ prefix: "aoe-apt-" });
+  try {
+    await Deno.mkdir(`${apt}/lists/partial`, { recursive: true });
+    await Deno.mkdir(`${apt}/cache/archives/partial`, { recursive: true });
+    await Deno.writeTextFile(
+      `${apt}/sources.list`,
+      "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " +
+        "http://deb.debian.org/debian bookworm-backports main\n",
+    );
+    const options = [
+      `Dir::Etc::SourceList=${apt}/sources.list`,
+      "Dir::Etc::SourceParts=-",
+      `Dir::State::Lists=${apt}/lists`,
+      "Dir::State::Status=/dev/null",
+      `Dir::Cache=${apt}/cache`,
+      // An unprivileged user could not write into our directory.
+      "APT::Sandbox::User=root",
+    ].map((option) => `-o${option}`);
+    await runChecked(["apt-get", ...options, "update"], { timeoutMs: 120_000 });
+    return await fetchKernel(ublkDriver, options);
+  } finally {
+    await Deno.remove(apt, { recursive: true });
+  }
+}
+
+/** @param options For apt-get and apt-cache. */
+async function fetchKernel(driver: Driver, options: readonly string[]): Promise<Kernel> {
   // Installing the package would also build the host an initramfs; unpacking is enough.
-  const depends = await runChecked(["apt-cache", "depends", "linux-image-amd64"]);
+  const depends = await runChecked(["apt-cache", ...options, "depends", "linux-image-amd64"]);
   const name = depends.stdout.match(/Depends: (linux-image-\S+)/)?.[1];
   if (name === undefined) throw new Error(`No kernel package is known: ${depends.stdout}`);
   await Deno.mkdir(cache, { recursive: true });
   const unfinished = await Deno.makeTempDir({ dir: cache, prefix: "kernel-" });
   await Deno.chmod(unfinished, 0o755);
-  const options = { cwd: unfinished, timeoutMs: 180_000 };
-  await runChecked(["sh", "-c", `apt-get download ${name} && dpkg-deb -x *.deb .`], options);
-  await run(["mv", "-T", unfinished, `${cache}/kernel`]);
-  const fetched = findKernel();
-  if (!fetched) throw new Error(`"${name}" has no kernel with aoe.ko`);
+  const here = { cwd: unfinished, timeoutMs: 300_000 };
+  await runChecked(["apt-get", ...options, "download", name], here);
+  await runChecked(["sh", "-c", "dpkg-deb -x *.deb . && rm *.deb"], here);
+  await run(["mv", "-T", unfinished, `${cache}/${driver.folder}`]);
+  const fetched = findKernel(driver);
+  if (!fetched) throw new Error(`"${name}" has no ${driver.path}`);
   return fetched;
 }
 
@@ -106,7 +160,7 @@ export async function buildInitramfs(
   }
   await Deno.copyFile(findProgram("busybox") ?? "/bin/busybox", `${root}/bin/busybox`);
   const modules = await loadOrder(kernel, content.modules);
-  for (const [name, path] of modules) await Deno.copyFile(path, `${root}/modules/${name}.ko`);
+  for (const [name, bytes] of modules) await Deno.writeFile(`${root}/modules/${name}.ko`, bytes);
   for (const name of content.programs) await copyProgram(name, root);
   for (const path of content.libraryUsers ?? []) await copyLibraries(path, root);
   for (const [host, guest] of content.directories) {
@@ -121,68 +175,95 @@ export async function buildInitramfs(
   return archive;
 }
 
-/** Finds modules and, first, what they depend on, by what they themselves say of it. */
-async function loadOrder(kernel: Kernel, names: readonly string[]): Promise<Map<string, string>> {
+/** Modules and, before each, what it says itself that it depends on. */
+async function loadOrder(
+  kernel: Kernel,
+  names: readonly string[],
+): Promise<Map<string, Uint8Array>> {
   const paths = new Map<string, string>();
-  const found = await runChecked(["find", kernel.modules, "-name", "*.ko"]);
+  const found = await runChecked([
+    "find",
+    kernel.modules,
+    "-name",
+    "*.ko",
+    "-o",
+    "-name",
+    "*.ko.xz",
+  ]);
   for (const path of found.stdout.split("\n")) {
-    const name = path.match(/([^/]+)\.ko$/)?.[1];
+    const name = path.match(/([^/]+)\.ko(\.xz)?$/)?.[1];
     if (name !== undefined) paths.set(name.replaceAll("-", "_"), path);
   }
-  const order = new Map<string, string>();
+  const order = new Map<string, Uint8Array>();
   const decoder = new TextDecoder("latin1");
   const add = async (name: string) => {
     const path = paths.get(name);
     // What has no file is part of the kernel itself in this build.
     if (path === undefined || order.has(name)) return;
-    const text = decoder.decode(await Deno.readFile(path));
-    const depends = text.match(/\0depends=([^\0]*)\0/)?.[1] ?? "";
+    const bytes = path.endsWith(".xz") ? await unpacked(path) : await Deno.readFile(path);
+    const depends = decoder.decode(bytes).match(/\0depends=([^\0]*)\0/)?.[1] ?? "";
     for (const dependency of depends.split(",")) await add(dependency.replaceAll("-", "_"));
-    order.set(name, path);
+    order.set(name, bytes);
   };
   for (const name of names) await add(name);
   return order;
 }
 
+async function unpacked(path: string): Promise<Uint8Array> {
+  const { success, stdout } = await new Deno.Command("xz", { args: ["-dc", path] }).output();
+  if (!success) throw new Error(`xz cannot unpack "${path}"`);
+  return stdout;
+}
+
 async function copyProgram(name: string, root: string): Promise<void> {
-  const path = findProgram(name);
-  if (path === undefined) throw new Error(`"${name}" is not installed`);
+  const path = programPath(name);
   await Deno.copyFile(path, `${root}/host/${name}`);
   await copyLibraries(path, root);
 }
 
 async function copyLibraries(path: string, root: string): Promise<void> {
-  const libraries = (await runChecked(["ldd", path])).stdout.matchAll(/(\/\S+) \(0x/g);
-  for (const [, file = ""] of libraries) {
+  for (const file of await librariesOf(path)) {
     await Deno.mkdir(`${root}${file.slice(0, file.lastIndexOf("/"))}`, { recursive: true });
     await Deno.copyFile(file, root + file);
   }
 }
 
-/** The modules that bring eth0 and the aoe driver up. */
-export const networkModules = ["virtio_pci", "virtio_net", "aoe"] as const;
+function programPath(name: string): string {
+  const path = findProgram(name);
+  if (path === undefined) throw new Error(`"${name}" is not installed`);
+  return path;
+}
 
-/** The modules that mount the shared directory of `bootGuest`. */
-export const shareModules = ["virtio_pci", "9pnet_virtio", "9p"] as const;
+async function librariesOf(path: string): Promise<string[]> {
+  const { stdout } = await runChecked(["ldd", path]);
+  return [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, file = ""]) => file);
+}
 
 /**
- * A directory with the executable in it, to be shared with a guest; it is unpacked here and not in
- * the guest, where that takes long. The script says `export XDG_CACHE_HOME=/share/cache`.
+ * Puts the executable into a directory that a guest mounts as /share. It unpacks itself here and
+ * not in the guest, where that takes long: XDG_CACHE_HOME is /share/cache there.
+ *
+ * @returns What the guest's root needs libraries for.
  */
-export async function shareExecutable(
-  testbed: Testbed,
-): Promise<{ readonly share: string; readonly libraryUsers: readonly string[] }> {
-  const share = testbed.path("share");
+export async function shareExecutable(share: string): Promise<string[]> {
   await Deno.mkdir(`${share}/cache`, { recursive: true });
   await Deno.copyFile(await aoeExecutable(), `${share}/aoe`);
   await run([`${share}/aoe`, "--version"], { env: { XDG_CACHE_HOME: `${share}/cache` } });
   const programs = [`${share}/aoe`];
   for await (const path of filesIn(`${share}/cache`)) programs.push(path);
-  const libraryUsers: string[] = [];
-  for (const path of programs) {
-    if ((await run(["ldd", path])).code === 0) libraryUsers.push(path);
+  const dynamic: string[] = [];
+  for (const path of programs) if ((await run(["ldd", path])).code === 0) dynamic.push(path);
+  return dynamic;
+}
+
+/** Puts a program with many libraries there: /share/host/NAME, with LD_LIBRARY_PATH=/share/lib. */
+export async function shareProgram(name: Tool, share: string): Promise<void> {
+  for (const folder of ["host", "lib"]) await Deno.mkdir(`${share}/${folder}`, { recursive: true });
+  const path = programPath(name);
+  await Deno.copyFile(path, `${share}/host/${name}`);
+  for (const file of await librariesOf(path)) {
+    await Deno.copyFile(file, `${share}/lib/${file.slice(file.lastIndexOf("/") + 1)}`);
   }
-  return { share, libraryUsers };
 }
 
 async function* filesIn(folder: string): AsyncGenerator<string> {
@@ -192,6 +273,12 @@ async function* filesIn(folder: string): AsyncGenerator<string> {
     else yield path;
   }
 }
+
+/** The modules that bring eth0 and the aoe driver up. */
+export const networkModules = ["virtio_pci", "virtio_net", "aoe"] as const;
+
+/** The modules that mount the shared directory of `bootGuest`. */
+export const shareModules = ["virtio_pci", "9pnet_virtio", "9p"] as const;
 
 /** Boots a guest whose eth0 is the tap interface. Its console is the process's output and input. */
 export function bootGuest(
@@ -204,15 +291,20 @@ export function bootGuest(
     readonly memoryMiB: number;
     /** A host directory that the guest can mount: `mount -t 9p share …`, with `shareModules`. */
     readonly share?: string;
+    /**
+     * Two when not given. QEMU 7.2 without KVM now and then runs into code that another processor
+     * is just patching: Linux 6.12 dies of it while booting ("Oops: int3").
+     */
+    readonly processors?: number;
   },
 ): RunningProcess {
-  const { kernel, initramfs, tap, mtu, memoryMiB, share } = options;
+  const { kernel, initramfs, tap, mtu, memoryMiB, share, processors = 2 } = options;
   const virtfs = share === undefined
     ? []
     : ["-virtfs", `local,path=${share},mount_tag=share,security_model=none,readonly=on`];
   return namespace.start([
     ...["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"],
-    ...["-smp", "2", "-m", `${memoryMiB}`, "-display", "none", "-monitor", "none"],
+    ...["-smp", `${processors}`, "-m", `${memoryMiB}`, "-display", "none", "-monitor", "none"],
     ...["-serial", "stdio", "-no-reboot", "-nodefaults"],
     ...["-netdev", `tap,id=n0,ifname=${tap},script=no,downscript=no`],
     ...["-device", `virtio-net-pci,netdev=n0,host_mtu=${mtu}`],

@@ -51,7 +51,8 @@ interopTest(
     await host.tap("tap0", 1500);
     await host.bridge("br0", ["tap0", "net0"], 1500);
 
-    const { share, libraryUsers } = await shareExecutable(testbed);
+    const share = testbed.path("share");
+    const libraryUsers = await shareExecutable(share);
     await Deno.mkdir(testbed.path("scripts"));
     await Deno.copyFile(findProgram("aoe-stat") ?? "", testbed.path("scripts/aoe-stat"));
 

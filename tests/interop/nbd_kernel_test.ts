@@ -72,7 +72,8 @@ interopTest(
     await testbed.wire([target, "net0"], [host, "net0"], 1500);
     await host.tap("tap0", 1500);
     await host.bridge("br0", ["tap0", "net0"], 1500);
-    const { share, libraryUsers } = await shareExecutable(testbed);
+    const share = testbed.path("share");
+    const libraryUsers = await shareExecutable(share);
     const kernel = await guestKernel();
     const initramfs = await buildInitramfs(testbed.directory, kernel, {
       modules: ["virtio_net", ...shareModules, "crc32c_generic", "ext4", "nbd"],

@@ -42,6 +42,7 @@ const packages = {
   tshark: "tshark",
   vblade: "vblade",
   xfs_repair: "xfsprogs",
+  xz: "xz-utils",
 } as const;
 
 /** A program that a test runs, by its name. */

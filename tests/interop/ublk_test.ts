@@ -1,0 +1,149 @@
+// `aoe attach --backend ublk` in a guest, whose kernel has the driver: a file system keeps its files,
+// what was written under load is read back while the daemon is killed again and again, and detaching
+// leaves everything on the target and nothing in the guest.
+
+import { assert, assertEquals } from "@std/assert";
+import {
+  backportsKernel,
+  backportsTools,
+  bootGuest,
+  buildInitramfs,
+  guestSays,
+  networkModules,
+  shareExecutable,
+  shareModules,
+  shareProgram,
+} from "./guest.ts";
+import { runChecked } from "./process.ts";
+import { interopTest } from "./requirements.ts";
+import { startTarget } from "./target.ts";
+import { Testbed } from "./testbed.ts";
+
+const imageBytes = 256 << 20;
+
+/** What every part of the test begins with. `$mtu` stands in front. */
+const beginning = `
+mkdir -p /share /run /mnt/disk
+must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
+# Compiled code is kept as on any machine, for which the shared directory cannot be written.
+mkdir -p /tmp/cache/aoe
+for entry in /share/cache/aoe/*; do [ -d $entry ] || ln -s $entry /tmp/cache/aoe; done
+[ ! -d /share/cache/aoe/state ] || cp -r /share/cache/aoe/state /tmp/cache/aoe
+export HOME=/tmp XDG_CACHE_HOME=/tmp/cache NO_COLOR=1
+disk=/dev/etherd/e1.1
+aoe() { /share/aoe "$@"; }
+daemon() { aoe stat --json | sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p'; }
+within() { n=0; until eval "$2"; do n=$((n+1)); [ $n -lt $(($1*10)) ] || fail "$2"; sleep 0.1; done; }
+ip link set eth0 mtu $mtu up
+must aoe attach e1.1 --backend ublk
+say attached $(cat /tmp/output)
+[ -b $disk ] || fail "no $disk"
+`;
+
+const keepsFiles = `
+cd /sys/block/ublkb0; say device $(cat size) $(cat ro) $(cat queue/write_cache) $(cat queue/fua); cd /
+must /host/mke2fs -q -t ext4 $disk
+must mount -t ext4 $disk /mnt/disk
+for i in 1 2 3 4 5 6 7 8; do dd if=/dev/urandom of=/mnt/disk/file$i bs=64k count=$((i*i)) 2>/dev/null; done
+(cd /mnt/disk && sha256sum file* > /tmp/sums && cp /tmp/sums sums)
+aoe detach e1.1 > /tmp/output 2>&1 && fail "detached while mounted"
+say refused $(cat /tmp/output)
+must umount /mnt/disk
+echo 3 > /proc/sys/vm/drop_caches
+must mount -t ext4 $disk /mnt/disk
+(cd /mnt/disk && must sha256sum -c -s /tmp/sums)
+must fstrim /mnt/disk
+must umount /mnt/disk
+must /host/e2fsck -f -n $disk
+must aoe detach e1.1
+say detached $(cat /tmp/output)
+within 5 '[ ! -e /dev/ublkb0 ] && [ ! -e /dev/ublkc0 ] && [ ! -e $disk ]'
+must aoe attach e1.1 --backend ublk --read-only
+say again $(cat /sys/block/ublkb0/ro)
+must aoe detach e1.1
+say done
+`;
+
+const survivesKilling = `
+fio() { LD_LIBRARY_PATH=/share/lib /share/host/fio --filename=$disk --direct=1 \\
+  --verify=crc32c --verify_fatal=1 "$@"; }
+(fio --name=small --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=24m \\
+     --name=large --ioengine=io_uring --iodepth=8 --rw=randwrite --bs=256k --size=48m --offset=64m \\
+  > /tmp/fio 2>&1 && echo well >> /tmp/fio) &
+load=$!
+for i in 1 2 3; do
+  sleep 3; was=$(daemon); [ -n "$was" ] || fail "no daemon"
+  kill -9 $was
+  within 30 'now=$(daemon); [ -n "$now" ] && [ "$now" != "$was" ]'
+  say killed $i
+done
+wait $load
+grep -q well /tmp/fio || { cat /tmp/fio; fail fio; }
+say verified $(sed -n 's/.*VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(daemon)/status)
+
+kill -9 $(pgrep -f aoe-keeper) $(daemon)
+within 10 '! aoe stat --json | grep -q pid'
+must aoe detach e1.1
+within 5 '[ ! -e /dev/ublkb0 ] && [ ! -e /dev/ublkc0 ]'
+say done
+`;
+
+for (
+  const { name, script, mtu } of [
+    { name: "a file system keeps its files, and detaching leaves nothing", script: keepsFiles },
+    { name: "fio reads back what it wrote while the daemon is killed", script: survivesKilling },
+  ].map((part, i) => ({ ...part, mtu: i === 0 ? 1500 : 9000 }))
+) {
+  interopTest(
+    `attach: ublk: ${name}`,
+    [...backportsTools, "mke2fs", "e2fsck", "fio"],
+    async () => {
+      await using testbed = await Testbed.create();
+      const target = await testbed.namespace("target");
+      const host = await testbed.namespace("host");
+      await testbed.wire([target, "net0"], [host, "net0"], mtu);
+      await host.tap("tap0", mtu);
+      await host.bridge("br0", ["tap0", "net0"], mtu);
+      const share = testbed.path("share");
+      const libraryUsers = await shareExecutable(share);
+      await shareProgram("fio", share);
+      const kernel = await backportsKernel();
+      const drivers = networkModules.filter((module) => module !== "aoe");
+      const initramfs = await buildInitramfs(testbed.directory, kernel, {
+        modules: [...drivers, ...shareModules, "ublk_drv", "crc32c_generic", "ext4"],
+        programs: ["mke2fs", "e2fsck"],
+        libraryUsers,
+        directories: [],
+        script: `mtu=${mtu}\n${beginning}${script}`,
+      });
+      const image = await testbed.image("disk.img", imageBytes);
+      await using serve = await startTarget(target, {
+        interfaces: "net0",
+        exports: [["1.1", image]],
+      });
+      await using guest = bootGuest(host, {
+        ...{ kernel, initramfs, tap: "tap0", mtu, memoryMiB: 1024, share, processors: 1 },
+      });
+      const attached = await guestSays(guest, "attached", 120_000);
+      assert(
+        /^e1\.1 is \/dev\/etherd\/e1\.1, 256 MiB, by ublk \(\/dev\/ublkb0\)$/.test(attached),
+        attached,
+      );
+      if (script === keepsFiles) {
+        const device = await guestSays(guest, "device", 30_000);
+        assertEquals(device, `${imageBytes / 512} 0 write back 1`);
+        const refused = await guestSays(guest, "refused", 60_000);
+        assert(/in use: unmount it first/.test(refused), refused);
+        await guestSays(guest, "detached", 60_000);
+        await runChecked(["e2fsck", "-f", "-n", image]);
+        assertEquals(await guestSays(guest, "again", 30_000), "1");
+      } else {
+        const peakKiB = Number(await guestSays(guest, "verified", 400_000));
+        assert(peakKiB <= 120 * 1024, `The daemon took ${peakKiB} KiB of memory`);
+      }
+      await guestSays(guest, "done", 60_000);
+      await guest.ended;
+      assertEquals((await serve.stop()).code, 0, serve.text);
+    },
+  );
+}
