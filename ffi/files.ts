@@ -54,6 +54,8 @@ const libc = openLibc(
     close: { parameters: ["i32"], result: "i32" },
     // int fd
     dup: { parameters: ["i32"], result: "i32" },
+    // int fd, int replaced
+    dup2: { parameters: ["i32", "i32"], result: "i32" },
     // int dirfd, const char *path, int flags, unsigned int mask, struct statx *buf
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
     // int fd, struct statfs *buf
@@ -123,6 +125,16 @@ export function openFile(path: string, options: OpenOptions): number {
 /** Closes a descriptor. */
 export function closeFile(fd: number): void {
   libc.close(fd);
+}
+
+/**
+ * Lets go of what a descriptor stands for, and lets it stand for /dev/null: another thread may still
+ * use its number.
+ */
+export function abandonFile(fd: number): void {
+  const nothing = openFile("/dev/null", { readOnly: false });
+  check(libc.dup2(nothing, fd), "Replace a descriptor");
+  closeFile(nothing);
 }
 
 /** A second descriptor of what one stands for, which programs started from here inherit. */

@@ -35,8 +35,12 @@ export interface BackEnd {
   resize(bytes: number): string | undefined;
   /** For the keeper; or why a killed daemon cannot be replaced. */
   readonly state: BackEndState | string;
-  /** Takes the device away, now or when its last user closes it. */
-  stop(): void | Promise<void>;
+  /**
+   * Takes the device away, now or when its last user closes it.
+   *
+   * @param force What is under way fails.
+   */
+  stop(force: boolean): void | Promise<void>;
 }
 
 /** Back ends that a daemon serves, the fastest first. */

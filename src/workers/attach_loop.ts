@@ -2,7 +2,7 @@
 // invisible FUSE mount (fuse_driver.ts), and a loop device on it.
 
 import { SystemError } from "../../ffi/errno.ts";
-import { closeFile, fileStatus } from "../../ffi/files.ts";
+import { abandonFile, closeFile, fileStatus } from "../../ffi/files.ts";
 import { mountFuseFile, openFuse } from "../../ffi/fuse.ts";
 import { clearLoop, configureLoop, resizeLoop } from "../../ffi/loop_device.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
@@ -90,7 +90,7 @@ export class LoopBackEnd implements BackEnd {
     return { fds: [this.use.fd, this.#file, this.#loop], number: this.#number };
   }
 
-  stop(): void {
+  stop(force: boolean): void {
     if (this.#loop >= 0) {
       clearLoop(this.#loop);
       closeFile(this.#loop);
@@ -98,5 +98,7 @@ export class LoopBackEnd implements BackEnd {
     if (this.#file >= 0) closeFile(this.#file);
     this.#loop = -1;
     this.#file = -1;
+    // Nobody answers any more: what is under way fails, and whoever waits for it goes on.
+    if (force) abandonFile(this.use.fd);
   }
 }

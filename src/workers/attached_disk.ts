@@ -30,6 +30,7 @@ export { writeSystemLog } from "../../ffi/syslog.ts";
 
 /** How long a flush may take before detaching is given up. */
 const FLUSH_MS_MAX = 20_000;
+const FORCED_FLUSH_MS_MAX = 2_000;
 /** How long a device may take to go once nobody should have it open any more. */
 const GONE_MS_MAX = 3_000;
 const RESERVE_TIMEOUT_MS = 2_000;
@@ -115,7 +116,7 @@ export class AttachedDisk {
     } catch (error) {
       attached.#control.close();
       attached.#nodes?.remove();
-      backEnd.stop();
+      await backEnd.stop(false);
       thread.stop();
       throw error;
     }
@@ -258,17 +259,23 @@ export class AttachedDisk {
     await this.#dismissKeeper();
     this.#nodes!.remove();
     if (this.#options.reserve) await releaseReservation(this.#inquiry()).catch(() => {});
-    this.#backEnd.stop();
+    const stopped = Promise.resolve(this.#backEnd.stop(force)).catch((error) => {
+      this.#options.log(`${this.name}: ${(error as Error).message}`, "warning");
+    });
     if (claim !== undefined) releaseDevice(claim);
     // Who has the device open all the same, unmounted, keeps it until he closes it.
-    await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, GONE_MS_MAX))]);
-    if (force) this.#thread.stop();
+    await Promise.race([
+      Promise.all([stopped, this.ended]),
+      new Promise((resolve) => setTimeout(resolve, GONE_MS_MAX)),
+    ]);
+    // It may wait for a target that is dead.
+    if (force) this.#thread.terminate();
   }
 
   /** Puts everything onto the target's stable storage. */
   async #flush(device: number, force: boolean): Promise<void> {
     const late = Promise.withResolvers<number>();
-    const timer = setTimeout(() => late.resolve(-1), force ? 0 : FLUSH_MS_MAX);
+    const timer = setTimeout(() => late.resolve(-1), force ? FORCED_FLUSH_MS_MAX : FLUSH_MS_MAX);
     const result = await Promise.race([syncDevice(device), late.promise]);
     clearTimeout(timer);
     if (result === 0 || force) return;

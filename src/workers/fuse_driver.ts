@@ -183,9 +183,9 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     while (this.#freeCount > 0) {
       const slot = this.#free[this.#freeCount - 1]!;
       const bytes = this.#channel.receive(slot);
-      if (bytes < 0) {
-        // Unmounted; the descriptor would be ready for ever.
-        if (bytes === -ENODEV) {
+      if (bytes <= 0) {
+        // Unmounted, or abandoned; the descriptor would be ready for ever.
+        if (bytes === -ENODEV || bytes === 0) {
           this.#disconnected = true;
           this.#loop.unwatch(this.#place);
         }

@@ -54,6 +54,11 @@ export class InitiatorThread {
     return this.#worker.done;
   }
 
+  /** Ends it where it stands. */
+  terminate(): void {
+    this.#worker.terminate();
+  }
+
   /** Tells its driver to come to an end. */
   stop(): void {
     Atomics.store(this.#control, 0, 1);

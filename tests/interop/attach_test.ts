@@ -281,6 +281,33 @@ interopTest(
 );
 
 interopTest(
+  "attach: --force detaches what is mounted and what is dead, and whoever waits for it goes on",
+  [loopDevices, "mke2fs"],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach(["--dead-after", "forever"]);
+    await runChecked(["mke2fs", "-q", bench.node]);
+    const folder = await bench.mount();
+    await bench.target.stop();
+    const reader = new RunningProcess([
+      ...["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "bs=4k", "count=1"],
+    ]);
+    await sleep(500);
+    assertEquals(reader.status, undefined);
+    const pid = await bench.daemonPid();
+    const forced = await bench.aoe(["detach", "--force", bench.address]);
+    assertEquals([forced.code, forced.stdout], [0, `${bench.address} is detached\n`]);
+    assert((await reader.ended).code !== 0, reader.text);
+    await eventually(
+      "the daemon is gone",
+      async () => (await run(["test", "-e", `/proc/${pid}`])).code === 1,
+    );
+    await bench.unmount(folder);
+    assertEquals((await run(["test", "-e", bench.node])).code, 1);
+  },
+);
+
+interopTest(
   "attach: read-only when the export is, or when it is asked for",
   [loopDevices],
   async () => {

@@ -1,7 +1,8 @@
 // Beside the kernel's own driver, in a guest: `aoe discover` has the driver look again, and
-// `aoe stat` shows the driver's devices as Debian's aoe-stat does.
+// `aoe stat` shows the driver's devices as Debian's aoe-stat does; `aoe attach --backend kernel`
+// makes it attach a disk.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   bootGuest,
   buildInitramfs,
@@ -37,12 +38,28 @@ sh /aoe-stat > /tmp/theirs 2>/tmp/complaints
 /share/aoe stat > /tmp/ours 2>&1 || { cat /tmp/ours; fail "aoe stat"; }
 sed 's/^/@@ theirs /; s/ *$//' /tmp/theirs
 sed 's/^/@@ ours /; s/ *$//' /tmp/ours
+
+# The driver as a back end of attach.
+echo e1.9 > /dev/etherd/flush
+n=0; while [ -e /dev/etherd/e1.9 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.9 stays"; sleep 0.1; done
+/share/aoe attach e1.9 --backend kernel > /tmp/attach 2>&1 || { cat /tmp/attach; fail "attach e1.9"; }
+say "attached $(head -n 1 /tmp/attach)"
+[ -b /dev/etherd/e1.9 ] || fail "no e1.9"
+must /host/mke2fs -q /dev/etherd/e1.9
+must mount -t ext4 /dev/etherd/e1.9 /mnt
+/share/aoe detach e1.9 > /tmp/detach 2>&1 && fail "detached while mounted"
+say "busy $(cat /tmp/detach)"
+must umount /mnt
+must /share/aoe detach e1.9
+n=0; while [ -e /dev/etherd/e1.9 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.9 stays"; sleep 0.1; done
+/share/aoe attach e7.7 --backend kernel --timeout 1 > /tmp/attach 2>&1 && fail "attached e7.7"
+say "missing $(cat /tmp/attach)"
 say done
 `;
 
 interopTest(
   "stat and discover: beside the Linux driver they show and wake the kernel's devices",
-  [...guestTools, "aoe-stat"],
+  [...guestTools, "aoe-stat", "mke2fs"],
   async () => {
     await using testbed = await Testbed.create();
     const target = await testbed.namespace("target");
@@ -58,8 +75,8 @@ interopTest(
 
     const kernel = await guestKernel();
     const initramfs = await buildInitramfs(testbed.directory, kernel, {
-      modules: [...networkModules, ...shareModules],
-      programs: [],
+      modules: [...networkModules, ...shareModules, "crc32c_generic", "ext4"],
+      programs: ["mke2fs"],
       libraryUsers,
       directories: [[testbed.path("scripts"), "/"]],
       script,
@@ -80,6 +97,15 @@ interopTest(
     // aoe-stat sorts by text; we sort by address.
     assertEquals(said("ours").toSorted(), said("theirs").toSorted());
     assertEquals(said("ours").map((line) => line.trim().split(" ")[0]), ["e1.1", "e1.9", "e1.10"]);
+    assertEquals(
+      said("attached"),
+      ["e1.9 is /dev/etherd/e1.9, 2.0 MiB, by the kernel's driver"],
+    );
+    assertStringIncludes(said("busy").join(), "aoe: e1.9 is in use: unmount it first");
+    assertStringIncludes(
+      said("missing").join(),
+      "The kernel's driver did not find e7.7 within 1 s",
+    );
     assert(said("theirs").every((line) => /eth0 1024 {2}up$/.test(line)), guest.text);
   },
 );

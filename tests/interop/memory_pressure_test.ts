@@ -1,0 +1,74 @@
+// A disk that is attached where memory is short: a guest of 512 MB writes 2 GB to a file system on
+// it. Dirty pages can only be written by the daemon, which needs memory to do so.
+
+import { assert } from "@std/assert";
+import {
+  bootGuest,
+  buildInitramfs,
+  guestKernel,
+  guestSays,
+  guestTools,
+  networkModules,
+  shareExecutable,
+  shareModules,
+} from "./guest.ts";
+import { interopTest } from "./requirements.ts";
+import { startTarget } from "./target.ts";
+import { Testbed } from "./testbed.ts";
+
+const script = `
+mkdir -p /share /run
+must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
+export HOME=/tmp XDG_CACHE_HOME=/share/cache NO_COLOR=1
+ip link set eth0 mtu 9000 up
+must /share/aoe attach e1.1 -i eth0 --backend fuse
+say attached $(cat /tmp/output)
+must /host/mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 /dev/etherd/e1.1
+must mount -t ext4 /dev/etherd/e1.1 /mnt
+pattern() { yes "sixteen bytes of" | head -c 2147483648; }
+pattern > /mnt/large || fail "write"
+say written $(sed -n 's/^MemFree: *//p' /proc/meminfo)
+must sync
+echo 3 > /proc/sys/vm/drop_caches
+pattern | cmp - /mnt/large || fail "compare"
+must umount /mnt
+must /host/e2fsck -f -n /dev/etherd/e1.1
+must /share/aoe detach e1.1
+dmesg | grep -iE "hung|blocked for|oom-kill|Out of memory" | sed 's/^/@@ trouble /'
+say done
+`;
+
+interopTest(
+  "attach: a guest of 512 MB writes 2 GB to its disk, and reads them back",
+  [...guestTools, "mke2fs", "e2fsck"],
+  async () => {
+    await using testbed = await Testbed.create();
+    const target = await testbed.namespace("target");
+    const host = await testbed.namespace("host");
+    await testbed.wire([target, "net0"], [host, "net0"], 9000);
+    await host.tap("tap0", 9000);
+    await host.bridge("br0", ["tap0", "net0"], 9000);
+    const share = testbed.path("share");
+    const libraryUsers = await shareExecutable(share);
+    const kernel = await guestKernel();
+    const initramfs = await buildInitramfs(testbed.directory, kernel, {
+      modules: [...networkModules, ...shareModules, "crc32c_generic", "ext4", "fuse", "loop"],
+      programs: ["mke2fs", "e2fsck"],
+      libraryUsers,
+      directories: [],
+      script,
+    });
+    const image = await testbed.image("disk.img", 2304 * 2 ** 20);
+    await using _serve = await startTarget(target, {
+      interfaces: "net0",
+      exports: [["1.1", image]],
+    });
+    await using guest = bootGuest(host, {
+      ...{ kernel, initramfs, tap: "tap0", mtu: 9000, memoryMiB: 512, share },
+    });
+    await guestSays(guest, "attached", 90_000);
+    await guestSays(guest, "written", 300_000);
+    await guestSays(guest, "done", 300_000);
+    assert(!guest.lines.some((line) => line.text.includes("@@ trouble")), guest.text);
+  },
+);
