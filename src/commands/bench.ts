@@ -173,7 +173,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
       warn(message.text);
     }
   });
-  onStopSignals(() => thread.stop(), stopListener.signal);
+  thread.stopOnSignals(stopListener.signal, () => Deno.exit(EXIT_INTERRUPTED));
   const live = liveLine(thread.counters);
   const timer = setInterval(() => line.show(live()), LIVE_EVERY_MS);
   try {
@@ -196,17 +196,4 @@ export async function runBench(options: BenchOptions): Promise<number> {
     return EXIT_MISMATCH;
   }
   return result.stopped ? EXIT_INTERRUPTED : 0;
-}
-
-/** SIGINT and SIGTERM: the first ends the measurement in good order, the second as it stands. */
-function onStopSignals(stop: () => void, until: AbortSignal): void {
-  let told = 0;
-  const listener = () => {
-    if (told++ > 0) Deno.exit(EXIT_INTERRUPTED);
-    stop();
-  };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, listener);
-    until.addEventListener("abort", () => Deno.removeSignalListener(signal, listener));
-  }
 }

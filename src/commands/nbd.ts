@@ -117,7 +117,10 @@ export async function runNbd(options: NbdOptions): Promise<number> {
       else if (news.kind === "resized") warn("Clients see the new size when they connect again");
       else if (news.kind === "ended") failure = news.failure;
     });
-    onStopSignals(() => thread.stop(), stopListener.signal, () => listener.close());
+    thread.stopOnSignals(stopListener.signal, () => {
+      listener.close();
+      Deno.exit(EXIT_INTERRUPTED);
+    });
     await thread.ended;
   } finally {
     stopListener.abort();
@@ -155,20 +158,4 @@ function uriOf(place: NbdPlace): string {
   }
   const host = place.host.includes(":") ? `[${place.host}]` : place.host;
   return `nbd://${host}:${place.port}`;
-}
-
-/** SIGINT and SIGTERM: the first lets requests in flight end, the second does not wait for them. */
-function onStopSignals(stop: () => void, until: AbortSignal, leave: () => void): void {
-  let told = 0;
-  const listener = () => {
-    if (told++ > 0) {
-      leave();
-      Deno.exit(EXIT_INTERRUPTED);
-    }
-    stop();
-  };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, listener);
-    until.addEventListener("abort", () => Deno.removeSignalListener(signal, listener));
-  }
 }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import {
   address,
   byteSize,
+  hostAndPort,
   integerBetween,
   interfaceList,
   interfaceName,
@@ -25,6 +26,22 @@ function assertParses<T>(
     assertEquals([text, result.success ? result.value : undefined], [text, expected]);
   }
 }
+
+Deno.test("arguments: hosts with ports", () => {
+  assertParses(hostAndPort(), [
+    ["127.0.0.1:10809", { host: "127.0.0.1", port: 10809 }],
+    ["[::1]:0", { host: "::1", port: 0 }],
+    ["disks.example:65535", { host: "disks.example", port: 65535 }],
+    ["::1:10809", undefined],
+    ["127.0.0.1", undefined],
+    ["127.0.0.1:65536", undefined],
+    ["127.0.0.1:-1", undefined],
+    [":10809", undefined],
+    ["a b:1", undefined],
+    ["", undefined],
+  ]);
+  assertEquals(hostAndPort().format({ host: "::1", port: 1 }), "[::1]:1");
+});
 
 Deno.test("arguments: addresses", () => {
   assertParses(address(), [

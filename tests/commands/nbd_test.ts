@@ -1,0 +1,33 @@
+// `aoe nbd` called wrongly: one sentence, and nothing is left behind.
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { run } from "../interop/process.ts";
+
+const main = new URL("../../main.ts", import.meta.url).pathname;
+
+async function nbd(...words: readonly string[]): Promise<[number, string]> {
+  const { code, stderr } = await run([Deno.execPath(), "run", "-A", main, "nbd", ...words]);
+  return [code, stderr];
+}
+
+Deno.test("nbd: it has to be said where to listen, once", async () => {
+  const expected = "aoe: Say where to listen: --socket PATH or --listen HOST:PORT\n";
+  assertEquals(await nbd("e1.1"), [2, expected]);
+  const both = ["--socket", "/tmp/never-made", "--listen", "127.0.0.1:0"];
+  assertEquals(await nbd("e1.1", ...both), [2, expected]);
+});
+
+Deno.test("nbd: wrong arguments are named", async () => {
+  const [code, text] = await nbd("e1.1", "--listen", "10809");
+  assertEquals(code, 2);
+  assertEquals(
+    text,
+    'aoe: `--listen`: Expected a host and a port, as in "127.0.0.1:10809" or "[::1]:10809", ' +
+      'but got "10809"\n',
+  );
+  const [none, noInterface] = await nbd("e1.1", "--socket", "/tmp/never-made", "-i", "no-such-if");
+  assertEquals(none, 1);
+  assertMatch(noInterface, /^aoe: No interface is called "no-such-if"/);
+  const long = await nbd("e1.1", "--socket", "/tmp/never-made", "--name", "x".repeat(4097));
+  assertEquals(long, [2, "aoe: --name is at most 4096 bytes long\n"]);
+});
