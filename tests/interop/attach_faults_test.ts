@@ -1,0 +1,179 @@
+// Attached disks when something is killed, stopped or lost: the daemon, its keeper, the target, or
+// frames. fio writes what it can recognise, and finds every byte again.
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { compiledTool, sharedTool } from "./aoebench.ts";
+import { AttachBench, fioVerify, loopDevices } from "./attached.ts";
+import { eventually, run, runChecked, RunningProcess, sleep } from "./process.ts";
+import { interopTest } from "./requirements.ts";
+
+const MIB = 2 ** 20;
+
+interopTest(
+  "attach: fio verifies mixed sizes at depth 32, clean and where 3 % of the frames are lost",
+  [loopDevices, "fio", ...sharedTool("lossybridge")],
+  async () => {
+    for (const lossy of [false, true]) {
+      const bridge = [await compiledTool("lossybridge"), "left", "right", "3", "1", "1", "2", "7"];
+      await using bench = await AttachBench.create(64 * MIB, lossy ? { lossy: bridge } : {});
+      await bench.attach();
+      const fio = fioVerify(bench.node, { seconds: 6, bytes: 32 * MIB });
+      await runChecked(fio, { timeoutMs: 60_000 });
+      if (lossy) assert(Number((await bench.status()).attached.retransmitted) > 10);
+      await bench.detach();
+    }
+  },
+);
+
+interopTest(
+  "attach: a daemon that is killed is replaced, and fio finds every byte",
+  [loopDevices, "fio"],
+  async () => {
+    await using bench = await AttachBench.create(64 * MIB);
+    await bench.attach();
+    const fio = new RunningProcess(fioVerify(bench.node, { seconds: 9, bytes: 32 * MIB }));
+    const pids = new Set<number>();
+    for (let i = 0; i < 3; i++) {
+      await sleep(1500);
+      const pid = await eventually("there is a daemon", async () => {
+        const { stdout } = await bench.aoe(["stat", "--json", bench.address]);
+        return JSON.parse(stdout).attached?.pid as number | undefined;
+      });
+      pids.add(pid);
+      Deno.kill(pid, "SIGKILL");
+    }
+    assertEquals(pids.size, 3);
+    assertEquals((await fio.ended).code, 0, fio.text);
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: without a keeper a killed daemon's device fails at once, and its name is free",
+  [loopDevices, "mke2fs"],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach();
+    await runChecked(["mke2fs", "-q", bench.node]);
+    const folder = await bench.mount();
+    const pid = await bench.daemonPid();
+    const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+    const keepers = children.trim().split(" ").map(Number).filter((child) => child > 0);
+    assertEquals(keepers.length, 1);
+    Deno.kill(keepers[0]!, "SIGKILL");
+    Deno.kill(pid, "SIGKILL");
+    const startedMs = performance.now();
+    const read = await run(["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "count=8"]);
+    assert(read.code !== 0 && performance.now() - startedMs < 5000, read.stderr);
+    await bench.unmount(folder);
+    await bench.attach();
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: a keeper that is killed is replaced",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach();
+    const pid = await bench.daemonPid();
+    const keeper = async () =>
+      Number((await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`)).trim().split(" ")[0]);
+    const first = await keeper();
+    Deno.kill(first, "SIGKILL");
+    await eventually("there is another keeper", async () => {
+      const now = await keeper();
+      return now > 0 && now !== first;
+    });
+    assertEquals((await bench.status()).attached.keeper, true);
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: retransmitted far too early, with a target that stands still, nothing is torn",
+  [loopDevices, "fio"],
+  async () => {
+    await using bench = await AttachBench.create(64 * MIB);
+    await bench.attach(["--retransmit-ms", "0.5"]);
+    const fio = new RunningProcess(
+      fioVerify(bench.node, { seconds: 9, bytes: 24 * MIB, sizes: "4k/70:64k/30" }),
+    );
+    await sleep(2000);
+    bench.target.signal("SIGSTOP");
+    await sleep(3000);
+    bench.target.signal("SIGCONT");
+    assertEquals((await fio.ended).code, 0, fio.text);
+    assert(Number((await bench.status()).attached.retransmitted) > 100);
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: I/O waits for a target that is killed and served again",
+  [loopDevices, "fio"],
+  async () => {
+    await using bench = await AttachBench.create(64 * MIB);
+    await bench.attach();
+    const fio = new RunningProcess(fioVerify(bench.node, { seconds: 9, bytes: 32 * MIB }));
+    await sleep(2000);
+    await bench.target.stop("SIGKILL");
+    await eventually(
+      "aoe stat says down",
+      async () => (await bench.status()).attached.state === "down",
+    );
+    const { stdout } = await bench.aoe(["stat", bench.address, "--timeout", "0.2"]);
+    assertMatch(stdout, new RegExp(`^${bench.node}\\s+fuse\\s+down\\s+net0`, "m"));
+    await bench.serveAgain();
+    assertEquals((await fio.ended).code, 0, fio.text);
+    assertEquals((await bench.status()).attached.state, "up");
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: after --dead-after a read fails with ETIMEDOUT, and works when the target is back",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach(["--dead-after", "2"]);
+    await bench.target.stop();
+    const read = ["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "bs=4k", "count=1"];
+    const failed = await run(read, { timeoutMs: 20_000 });
+    assertStringIncludes(failed.stderr, "Connection timed out");
+    const refused = await bench.aoe(["detach", bench.address]);
+    assertEquals(refused.code, 1);
+    assertStringIncludes(refused.stderr, "could not be flushed");
+    await bench.serveAgain();
+    await eventually("it reads again", async () => (await run(read)).code === 0);
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: --force detaches what is mounted and what is dead, and whoever waits for it goes on",
+  [loopDevices, "mke2fs"],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach(["--dead-after", "forever"]);
+    await runChecked(["mke2fs", "-q", bench.node]);
+    const folder = await bench.mount();
+    await bench.target.stop();
+    const reader = new RunningProcess([
+      ...["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "bs=4k", "count=1"],
+    ]);
+    await sleep(500);
+    assertEquals(reader.status, undefined);
+    const pid = await bench.daemonPid();
+    const forced = await bench.aoe(["detach", "--force", bench.address]);
+    assertEquals([forced.code, forced.stdout], [0, `${bench.address} is detached\n`]);
+    assert((await reader.ended).code !== 0, reader.text);
+    await eventually(
+      "the daemon is gone",
+      async () => (await run(["test", "-e", `/proc/${pid}`])).code === 1,
+    );
+    await bench.unmount(folder);
+    assertEquals((await run(["test", "-e", bench.node])).code, 1);
+  },
+);
