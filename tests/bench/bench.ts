@@ -12,6 +12,7 @@ import { runChecked } from "../interop/process.ts";
 import { findProgram, isFile } from "../interop/requirements.ts";
 import { Testbed } from "../interop/testbed.ts";
 import { compare, type Settings } from "./compare.ts";
+import { measureAttach, missingForAttach } from "./attach.ts";
 import { measureHang, missingForHang } from "./hang.ts";
 import { describeMachine } from "./machine.ts";
 import { measureGrowth, measureMemory } from "./memory.ts";
@@ -23,7 +24,7 @@ const MIB = 1 << 20;
 /** Where the tools' sources are. */
 const sources = Deno.env.get("AOE_TOOLS") ??
   new URL("../../../shared/tools", import.meta.url).pathname;
-const rowNames = [...rows.map((row) => row.name), "hang", "memory", "growth"];
+const rowNames = [...rows.map((row) => row.name), "hang", "attach", "memory", "growth"];
 
 const parser = object({
   rounds: withDefault(
@@ -142,6 +143,9 @@ async function measureAll(
     const why = missingForHang();
     if (why === undefined) await measureIf("hang", () => measureHang(settings));
     else progress(why);
+    const whyNotAttached = missingForAttach();
+    if (whyNotAttached === undefined) await measureIf("attach", () => measureAttach(settings));
+    else progress(whyNotAttached);
     await measureIf("memory", () => measureMemory(settings));
     await measureIf("growth", () => measureGrowth(settings, requests * 1e6));
   }

@@ -28,6 +28,8 @@ export interface Load {
   readonly sectors: number;
   readonly window: number;
   readonly seconds: number;
+  /** In order, not at random places. */
+  readonly sequential?: boolean;
   /** The only core that a generator may run on. */
   readonly core?: number | undefined;
 }
@@ -44,6 +46,7 @@ export function startGenerator(aoebench: string, station: Station, load: Load): 
   return station.namespace.start([
     ...[aoebench, IFACE, `${shelf}.${slot}`, load.mode, "-s", `${load.sectors}`],
     ...["-w", `${load.window}`, "-t", `${load.seconds}`],
+    ...load.sequential === true ? ["-q"] : [],
     ...load.core === undefined ? [] : ["-c", `${load.core}`],
   ]);
 }
