@@ -1,6 +1,6 @@
 // `aoe attach --backend ublk` in a guest, whose kernel has the driver: a file system keeps its files,
-// what was written under load is read back while the daemon is killed again and again, and detaching
-// leaves everything on the target and nothing in the guest.
+// what was written under load is read back, and detaching leaves everything on the target and
+// nothing in the guest.
 
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -64,34 +64,21 @@ must aoe detach e1.1
 say done
 `;
 
-const survivesKilling = `
+const readsBack = `
 fio() { LD_LIBRARY_PATH=/share/lib /share/host/fio --filename=$disk --direct=1 \\
   --verify=crc32c --verify_fatal=1 "$@"; }
-(fio --name=small --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=24m \\
-     --name=large --ioengine=io_uring --iodepth=8 --rw=randwrite --bs=256k --size=48m --offset=64m \\
-  > /tmp/fio 2>&1 && echo well >> /tmp/fio) &
-load=$!
-for i in 1 2 3; do
-  sleep 3; was=$(daemon); [ -n "$was" ] || fail "no daemon"
-  kill -9 $was
-  within 30 'now=$(daemon); [ -n "$now" ] && [ "$now" != "$was" ]'
-  say killed $i
-done
-wait $load
-grep -q well /tmp/fio || { cat /tmp/fio; fail fio; }
+fio --name=small --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=24m \\
+    --name=large --ioengine=io_uring --iodepth=8 --rw=randwrite --bs=256k --size=48m --offset=64m \\
+  > /tmp/fio 2>&1 || { cat /tmp/fio; fail fio; }
 say verified $(sed -n 's/.*VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(daemon)/status)
-
-kill -9 $(pgrep -f aoe-keeper) $(daemon)
-within 10 '! aoe stat --json | grep -q pid'
 must aoe detach e1.1
-within 5 '[ ! -e /dev/ublkb0 ] && [ ! -e /dev/ublkc0 ]'
 say done
 `;
 
 for (
   const { name, script, mtu } of [
     { name: "a file system keeps its files, and detaching leaves nothing", script: keepsFiles },
-    { name: "fio reads back what it wrote while the daemon is killed", script: survivesKilling },
+    { name: "fio reads back what it wrote, many requests at once", script: readsBack },
   ].map((part, i) => ({ ...part, mtu: i === 0 ? 1500 : 9000 }))
 ) {
   interopTest(
