@@ -80,6 +80,14 @@ export class PollSet {
     return this.#arena.u16[(this.#at + place * POLLFD_BYTES + 6) >>> 1]!;
   }
 
+  /** The same, told once: a second call before the next wait finds nothing. */
+  take(place: number): number {
+    const at = (this.#at + place * POLLFD_BYTES + 6) >>> 1;
+    const found = this.#arena.u16[at]!;
+    this.#arena.u16[at] = 0;
+    return found;
+  }
+
   /**
    * Waits until a descriptor is ready. A signal ends the wait early, as if nothing were ready.
    *

@@ -7,6 +7,8 @@ const FOLDER = "/run/aoe";
 /** A daemon that does not answer a question for so long does not answer at all. */
 const ANSWER_MS_MAX = 60_000;
 const LINE_BYTES_MAX = 65_536;
+/** Who has connected and asks nothing does not keep a daemon alive. */
+const FAREWELL_MS_MAX = 2_000;
 
 /** What a daemon is asked. */
 export type ControlRequest =
@@ -32,6 +34,8 @@ export function takeDiskName(name: string): boolean {
 export class ControlSocket {
   readonly #listener: Deno.UnixListener;
   readonly #path: string;
+  /** Those who have asked and are not answered. */
+  readonly #talks = new Set<Promise<void>>();
 
   /**
    * @param name `e1.1`.
@@ -47,16 +51,22 @@ export class ControlSocket {
     this.#serve(answer);
   }
 
-  /** Nobody can ask any more. */
-  close(): void {
+  /** Nobody can ask any more; resolves when everybody has his answer. */
+  async close(): Promise<void> {
     this.#listener.close();
     removeFile(this.#path);
+    const late = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS_MAX));
+    await Promise.race([Promise.all(this.#talks), late]);
   }
 
   async #serve(answer: (request: ControlRequest) => Promise<unknown>): Promise<void> {
     for await (const connection of this.#listener) {
       // Questions are answered side by side: a detach may take a while.
-      this.#talk(connection, answer).catch(() => {}).finally(() => connection.close());
+      const talk = this.#talk(connection, answer).catch(() => {}).finally(() => {
+        connection.close();
+        this.#talks.delete(talk);
+      });
+      this.#talks.add(talk);
     }
   }
 

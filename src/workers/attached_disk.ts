@@ -129,6 +129,7 @@ export class AttachedDisk {
     const { shelf, slot } = options.address;
     this.name = formatAddress(shelf, slot);
     this.#control = new ControlSocket(this.name, (request) => this.#answer(request));
+    // Whoever has asked for its end hears of it before the process ends.
     this.ended = thread.ended.finally(() => this.#gone());
     this.ended.catch((error) => this.#connected.reject(error));
   }
@@ -237,7 +238,6 @@ export class AttachedDisk {
       return this.status;
     }
     await this.detach(request.force);
-    // The answer has to leave before the process does.
     return true;
   }
 
@@ -265,7 +265,7 @@ export class AttachedDisk {
     if (claim !== undefined) releaseDevice(claim);
     // Who has the device open all the same, unmounted, keeps it until he closes it.
     await Promise.race([
-      Promise.all([stopped, this.ended]),
+      Promise.all([stopped, this.#thread.ended]),
       new Promise((resolve) => setTimeout(resolve, GONE_MS_MAX)),
     ]);
     // It may wait for a target that is dead.
@@ -286,9 +286,9 @@ export class AttachedDisk {
     );
   }
 
-  #gone(): void {
-    this.#control.close();
+  async #gone(): Promise<void> {
     this.#nodes?.remove();
+    await this.#control.close();
   }
 
   /** Starts a keeper, and another one should it be killed. */

@@ -102,6 +102,8 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   #serving = false;
   #stopped = false;
   #disconnected = false;
+  /** There may be requests: reading in vain costs half a microsecond. */
+  #readable = true;
 
   /** Arena bytes of a device. */
   static readonly bytes = BlockRequests.bytes +
@@ -132,7 +134,8 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       this.#post({ kind: "ended", failure });
       return true;
     }
-    if (!this.#disconnected) this.#receive(nowMs);
+    if (this.#loop.found(this.#place) !== 0) this.#readable = true;
+    if (this.#readable) this.#receive(nowMs);
     if (this.#requests.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
     this.#post({ kind: "ended", failure: undefined });
     return true;
@@ -184,6 +187,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       const slot = this.#free[this.#freeCount - 1]!;
       const bytes = this.#channel.receive(slot);
       if (bytes <= 0) {
+        this.#readable = false;
         // Unmounted, or abandoned; the descriptor would be ready for ever.
         if (bytes === -ENODEV || bytes === 0) {
           this.#disconnected = true;

@@ -163,9 +163,9 @@ export class InitiatorLoop {
     this.#poll.want(place, events);
   }
 
-  /** The events that the last wait found. */
+  /** The events that the last wait found, told once. */
   found(place: number): number {
-    return this.#poll.found(place);
+    return this.#poll.take(place);
   }
 
   /** Works until the driver says that everything is over. */
