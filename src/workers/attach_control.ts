@@ -32,6 +32,8 @@ export function takeDiskName(name: string): boolean {
 export class ControlSocket {
   readonly #listener: Deno.UnixListener;
   readonly #path: string;
+  /** Of those who have asked something. */
+  readonly #answers = new Set<Promise<void>>();
 
   /**
    * @param name `e1.1`.
@@ -47,10 +49,11 @@ export class ControlSocket {
     this.#serve(answer);
   }
 
-  /** Nobody can ask any more. */
-  close(): void {
+  /** Nobody can ask any more; resolves when whoever has asked has his answer. */
+  async close(): Promise<void> {
     this.#listener.close();
     removeFile(this.#path);
+    await Promise.allSettled(this.#answers);
   }
 
   async #serve(answer: (request: ControlRequest) => Promise<unknown>): Promise<void> {
@@ -65,14 +68,24 @@ export class ControlSocket {
     answer: (request: ControlRequest) => Promise<unknown>,
   ): Promise<void> {
     const line = await readLine(connection);
-    let reply: unknown;
-    try {
-      reply = { answer: await answer(JSON.parse(line) as ControlRequest) };
-    } catch (error) {
-      reply = { error: (error as Error).message };
-    }
-    await writeLine(connection, JSON.stringify(reply));
+    const answered = reply(connection, line, answer);
+    this.#answers.add(answered);
+    await answered.finally(() => this.#answers.delete(answered));
   }
+}
+
+async function reply(
+  connection: Deno.UnixConn,
+  line: string,
+  answer: (request: ControlRequest) => Promise<unknown>,
+): Promise<void> {
+  let said: unknown;
+  try {
+    said = { answer: await answer(JSON.parse(line) as ControlRequest) };
+  } catch (error) {
+    said = { error: (error as Error).message };
+  }
+  await writeLine(connection, JSON.stringify(said));
 }
 
 /** Names of the disks that have, or had, a daemon on this machine. */

@@ -265,7 +265,7 @@ export class AttachedDisk {
     if (claim !== undefined) releaseDevice(claim);
     // Who has the device open all the same, unmounted, keeps it until he closes it.
     await Promise.race([
-      Promise.all([stopped, this.ended]),
+      Promise.all([stopped, this.#thread.ended]),
       new Promise((resolve) => setTimeout(resolve, GONE_MS_MAX)),
     ]);
     // It may wait for a target that is dead.
@@ -286,9 +286,10 @@ export class AttachedDisk {
     );
   }
 
-  #gone(): void {
-    this.#control.close();
+  /** The process may end after this: the command that detaches must have its answer. */
+  async #gone(): Promise<void> {
     this.#nodes?.remove();
+    await this.#control.close();
   }
 
   /** Starts a keeper, and another one should it be killed. */
