@@ -69,7 +69,7 @@ export interface NbdSharing {
 export class NbdConnection {
   /** The socket; −1 without one. */
   fd = NONE;
-  /** Why the last client was left, in words; undefined when it went by itself. */
+  /** Why the last client was left, in words, until that has been told. */
   failure: string | undefined;
   readonly line: NbdReplyLine;
   readonly #index: number;
@@ -119,6 +119,11 @@ export class NbdConnection {
     return this.#state === HANDSHAKE;
   }
 
+  /** Whether it has to wait for memory before it can go on. */
+  get waits(): boolean {
+    return this.#waits;
+  }
+
   /** What to poll the socket for; 0 for nothing, then the socket must not be polled at all. */
   get wants(): number {
     if (this.fd < 0) return 0;
@@ -132,7 +137,6 @@ export class NbdConnection {
   /** Takes a client over. Without a handshake, it is in transmission at once. */
   open(fd: number, handshake: NbdHandshake | undefined): void {
     this.fd = fd;
-    this.failure = undefined;
     this.#handshake = handshake;
     this.#state = handshake === undefined ? TRANSMISSION : HANDSHAKE;
     this.#blockStatus = false;
@@ -152,7 +156,7 @@ export class NbdConnection {
       this.#waits = false;
       this.#work();
     }
-    if (!readable || (this.wants & POLLIN) === 0) return;
+    if (this.fd < 0 || !readable || (this.wants & POLLIN) === 0) return;
     const received = this.#receive();
     if (received > 0) this.#work();
     else if (received === 0) this.#endReading();
@@ -187,7 +191,7 @@ export class NbdConnection {
   leave(failure: string | undefined): void {
     if (this.fd < 0) return;
     const { requests } = this.#shared;
-    this.failure = failure;
+    this.failure ??= failure;
     closeStream(this.fd);
     this.fd = NONE;
     this.#state = GONE;

@@ -112,28 +112,31 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
         : false;
     }
     this.#followDisk();
-    const waited = this.#requests.waiting;
     this.#poll.wait(0);
     this.#accept(nowMs);
     const connections = this.#connections;
+    for (let i = 0; i < connections.length; i++) {
+      connections[i]!.send((this.#foundAt(i) & ~POLLIN) !== 0);
+    }
+    const { released } = this.#requests;
+    let waiting = false;
     // Whoever comes first gets memory first: another one in each turn.
     const first = Math.floor(nowMs) % connections.length;
     for (let i = 0; i < connections.length; i++) {
       const index = (first + i) % connections.length;
       const connection = connections[index]!;
-      if (connection.fd < 0) continue;
-      const found = this.#fds[index] === connection.fd ? this.#poll.found(index) : 0;
-      connection.send((found & ~POLLIN) !== 0);
-      connection.read((found & ~POLLOUT) !== 0);
+      connection.read((this.#foundAt(index) & ~POLLOUT) !== 0);
       connection.send(false);
       this.#checkTimes(nowMs, index, connection);
-      if (connection.fd < 0) this.#left(nowMs, connection);
+      waiting ||= connection.waits;
     }
     for (let i = 0; i < connections.length; i++) {
-      this.#follow(i, connections[i]!.fd, connections[i]!.wants);
+      const connection = connections[i]!;
+      if (connection.failure !== undefined) this.#tell(nowMs, connection);
+      this.#follow(i, connection.fd, connection.wants);
     }
-    // What was sent last may have freed what a connection before it waits for.
-    this.#again = waited !== this.#requests.waiting;
+    // What was sent last may have freed what another one waits for.
+    this.#again = waiting && released !== this.#requests.released;
     return this.#isOver(nowMs);
   }
 
@@ -214,10 +217,19 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     }
   }
 
-  #left(nowMs: number, { failure }: NbdConnection): void {
-    if (failure === undefined || nowMs < this.#noteAtMs) return;
+  /** Tells why a client was left. */
+  #tell(nowMs: number, connection: NbdConnection): void {
+    const { failure } = connection;
+    connection.failure = undefined;
+    if (nowMs < this.#noteAtMs) return;
     this.#noteAtMs = nowMs + NOTE_EVERY_MS;
     this.#post({ kind: "note", text: `A client was disconnected: ${failure}` });
+  }
+
+  /** What the last look has found of a connection. */
+  #foundAt(index: number): number {
+    const { fd } = this.#connections[index]!;
+    return fd >= 0 && this.#fds[index] === fd ? this.#poll.found(index) : 0;
   }
 
   /** Polls a place for what is wanted there, here and in the loop. */

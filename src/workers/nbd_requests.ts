@@ -57,6 +57,8 @@ export class NbdRequests implements BlockAnswers {
   nowMs = 0;
   /** Requests begun and not released. */
   inUse = 0;
+  /** Requests released so far. */
+  released = 0;
   /** A connection waits for memory that others have. */
   waiting = NONE;
   // Of each request, by its number.
@@ -223,6 +225,7 @@ export class NbdRequests implements BlockAnswers {
     this.#freeRequests[this.#freeRequestCount++] = id;
     this.#requestsHeld[connection] = this.#requestsHeld[connection]! - 1;
     this.inUse--;
+    this.released++;
   }
 
   /** Frees a unit. */

@@ -304,6 +304,25 @@ interopTest("nbd: clients that behave badly do no harm to others", [], async () 
   assert(peakKib < 256 * 1024, `${peakKib} KiB`);
 });
 
+interopTest("nbd: clients that hold all memory and read nothing are left", [], async () => {
+  await using stage = await Stage.create();
+  const greedy = [await NbdClient.open(stage.socket), await NbdClient.open(stage.socket)];
+  for (const client of greedy) {
+    for (let i = 0; i < 40; i++) {
+      await client.send({ command: NBD_CMD_READ, offset: 0, bytes: MIB });
+    }
+  }
+  await sleep(1000);
+  using good = await NbdClient.open(stage.socket);
+  const startMs = performance.now();
+  assertEquals(await good.ask({ command: NBD_CMD_READ, offset: 0, bytes: 4 * MIB }), 0);
+  await good.read(4 * MIB);
+  const seconds = (performance.now() - startMs) / 1000;
+  assert(seconds > 20 && seconds < 45, `${seconds} s`);
+  await stage.server.waitForLine(/A client was disconnected: it takes no answers/);
+  for (const client of greedy) client[Symbol.dispose]();
+});
+
 interopTest(
   "nbd: a signal lets requests in flight end, and takes the socket away",
   ["fio"],
