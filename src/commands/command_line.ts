@@ -117,7 +117,8 @@ function readArguments(args: readonly string[]): () => Promise<number> {
         onShow: exitWith,
       },
       completion: { command: { names: ["completions"] }, onShow: exitWith },
-      stdout: printLine,
+      // Help ends with an empty line of its own.
+      stdout: (text) => printLine(text.replace(/\n$/, "")),
       stderr: () => {},
       aboveError: "none",
       onError: (_, error) => {

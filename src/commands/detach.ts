@@ -39,7 +39,8 @@ export const detachParser = command(
     description:
       message`Flushes a disk that aoe attach has made a block device of, and takes the device away. One that is mounted is left alone. Exits with 1 when a disk is not attached, is in use, or cannot be flushed.`,
     usageLine: shortUsage,
-    footer: message`Examples:${lineBreak()}  umount /mnt && aoe detach e1.1`,
+    footer:
+      message`Examples:${lineBreak()}  aoe detach e1.1${lineBreak()}  aoe detach --force e1.1 e1.2`,
   },
 );
 

@@ -84,6 +84,8 @@ export class InitiatorLoop {
   readonly #links: readonly InitiatorLink[];
   readonly #poll: PollSet;
   #countAtMs = 0;
+  /** Something has happened since the shared counters were brought up to date. */
+  #uncounted = true;
 
   /**
    * @param driverBytes What the driver will allocate from the arena.
@@ -180,7 +182,8 @@ export class InitiatorLoop {
       const worked = this.#receive(nowMs) + this.#deliver(nowMs, driver);
       const over = driver.turn(nowMs);
       const sent = this.#transmit(nowMs);
-      if (nowMs >= this.#countAtMs || over) this.#count(nowMs);
+      this.#uncounted ||= worked + sent > 0;
+      if (over || (this.#uncounted && nowMs >= this.#countAtMs)) this.#count(nowMs);
       if (over) break;
       if (worked + sent === 0) this.#wait(driver.wakeAtMs());
     }
@@ -244,7 +247,8 @@ export class InitiatorLoop {
 
   /** The one point where this thread sleeps. */
   #wait(driverMs: number): void {
-    let dueMs = Math.min(driverMs, this.#countAtMs + COUNT_EVERY_MS);
+    // What has not changed need not be counted again: an idle loop sleeps.
+    let dueMs = this.#uncounted ? Math.min(driverMs, this.#countAtMs) : driverMs;
     for (let disk = 0; disk < this.initiators.length; disk++) {
       dueMs = Math.min(dueMs, this.initiators[disk]!.pollTimeout());
     }
@@ -294,6 +298,7 @@ export class InitiatorLoop {
 
   #count(nowMs: number): void {
     this.#countAtMs = nowMs + COUNT_EVERY_MS;
+    this.#uncounted = false;
     this.counters.gather(this.initiators);
     for (const link of this.#links) this.counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
   }
