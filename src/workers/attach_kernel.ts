@@ -84,5 +84,6 @@ export function detachFromKernel(address: Address, force: boolean): void {
   }
   // The driver destroys even what is open: ours is closed before.
   if (claim !== undefined) releaseDevice(claim);
-  Deno.writeTextFileSync(FLUSH_FILE, name);
+  // It compares as many bytes as it is given: with the closing zero e1.1 is not e1.10 as well.
+  Deno.writeTextFileSync(FLUSH_FILE, `${name}\0`);
 }

@@ -40,7 +40,7 @@ sed 's/^/@@ theirs /; s/ *$//' /tmp/theirs
 sed 's/^/@@ ours /; s/ *$//' /tmp/ours
 
 # The driver as a back end of attach.
-echo e1.9 > /dev/etherd/flush
+printf e1.9 > /dev/etherd/flush
 n=0; while [ -e /dev/etherd/e1.9 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.9 stays"; sleep 0.1; done
 /share/aoe attach e1.9 --backend kernel > /tmp/attach 2>&1 || { cat /tmp/attach; fail "attach e1.9"; }
 say "attached $(head -n 1 /tmp/attach)"
@@ -52,6 +52,10 @@ say "busy $(cat /tmp/detach)"
 must umount /mnt
 must /share/aoe detach e1.9
 n=0; while [ -e /dev/etherd/e1.9 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.9 stays"; sleep 0.1; done
+# One that only begins like another is left alone.
+must /share/aoe detach e1.1
+n=0; while [ -e /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.1 stays"; sleep 0.1; done
+[ -e /dev/etherd/e1.10 ] || fail "e1.10 went with e1.1"
 /share/aoe attach e7.7 --backend kernel --timeout 1 > /tmp/attach 2>&1 && fail "attached e7.7"
 say "missing $(cat /tmp/attach)"
 say done
@@ -90,7 +94,7 @@ interopTest(
     await using guest = bootGuest(host, {
       ...{ kernel, initramfs, tap: "tap0", mtu: 1500, memoryMiB: 512, share },
     });
-    await guestSays(guest, "done", 90_000);
+    await guestSays(guest, "done", 180_000);
     const said = (word: string) =>
       guest.lines.flatMap((line) => line.text.split(`@@ ${word} `).slice(1));
     assertEquals(said("discover").filter((line) => /\be1\.1\b.*eth0/.test(line)).length, 1);
