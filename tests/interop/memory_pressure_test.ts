@@ -1,6 +1,5 @@
-// A disk that is attached where memory is short: a guest of 512 MB writes 2 GB to a file system on
-// it. Dirty pages can only be written by the daemon, which needs memory to do so. Every byte is
-// compared afterwards on the host, where that is quick.
+// A disk that is attached where memory is short: a guest of 512 MB writes twice what it has free
+// to a file system on it. Dirty pages can only be written by the daemon, which needs memory to do so.
 
 import { assert } from "@std/assert";
 import {
@@ -13,10 +12,12 @@ import {
   shareExecutable,
   shareModules,
 } from "./guest.ts";
-import { runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
 import { Testbed } from "./testbed.ts";
+
+/** AOE_PRESSURE_MIB=2048 takes ten minutes in a virtual machine without KVM. */
+const mib = Number(Deno.env.get("AOE_PRESSURE_MIB") ?? 704);
 
 const script = `
 mkdir -p /share /run
@@ -27,14 +28,12 @@ must /share/aoe attach e1.1 -i eth0 --backend fuse
 say attached $(cat /tmp/output)
 must /host/mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 /dev/etherd/e1.1
 must mount -t ext4 /dev/etherd/e1.1 /mnt
-pieces() { n=0; while [ $n -lt 64 ]; do cat /share/piece || return 1; n=$((n+1)); done; }
-pieces > /mnt/large || fail "write"
+pattern() { yes "sixteen bytes of" | head -c ${mib * 2 ** 20}; }
+pattern > /mnt/large || fail "write"
 say written $(sed -n 's/^MemFree: *//p' /proc/meminfo)
 must sync
 echo 3 > /proc/sys/vm/drop_caches
-[ "$(wc -c < /mnt/large)" = 2147483648 ] || fail "size"
-cat /mnt/large > /dev/null || fail "read"
-dd if=/mnt/large bs=1M skip=1024 count=32 2>/dev/null | cmp - /share/piece || fail "compare"
+pattern | cmp - /mnt/large || fail "compare"
 must umount /mnt
 must /host/e2fsck -f -n /dev/etherd/e1.1
 must /share/aoe detach e1.1
@@ -43,8 +42,8 @@ say done
 `;
 
 interopTest(
-  "attach: a guest of 512 MB writes 2 GB to its disk, and reads them back",
-  [...guestTools, "mke2fs", "e2fsck", "losetup"],
+  `attach: a guest of 512 MB writes ${mib} MiB to its disk, and reads them back`,
+  [...guestTools, "mke2fs", "e2fsck"],
   async () => {
     await using testbed = await Testbed.create();
     const target = await testbed.namespace("target");
@@ -54,8 +53,6 @@ interopTest(
     await host.bridge("br0", ["tap0", "net0"], 9000);
     const share = testbed.path("share");
     const libraryUsers = await shareExecutable(share);
-    const piece = ["dd", "if=/dev/urandom", `of=${share}/piece`, "bs=1M", "count=32"];
-    await runChecked(piece);
     const kernel = await guestKernel();
     const initramfs = await buildInitramfs(testbed.directory, kernel, {
       modules: [...networkModules, ...shareModules, "crc32c_generic", "ext4", "fuse", "loop"],
@@ -64,7 +61,7 @@ interopTest(
       directories: [],
       script,
     });
-    const image = await testbed.image("disk.img", 2304 * 2 ** 20);
+    const image = await testbed.image("disk.img", (mib + 256) * 2 ** 20);
     await using _serve = await startTarget(target, {
       interfaces: "net0",
       exports: [["1.1", image]],
@@ -73,13 +70,8 @@ interopTest(
       ...{ kernel, initramfs, tap: "tap0", mtu: 9000, memoryMiB: 512, share },
     });
     await guestSays(guest, "attached", 90_000);
-    await guestSays(guest, "written", 300_000);
-    await guestSays(guest, "done", 300_000);
-    const compare = `mount -o loop,ro ${image} ${testbed.path("mnt")} || exit 1
-      i=0; while [ $i -lt 64 ]; do cat ${share}/piece; i=$((i+1)); done |
-        cmp - ${testbed.path("mnt")}/large; code=$?; umount ${testbed.path("mnt")}; exit $code`;
-    await Deno.mkdir(testbed.path("mnt"));
-    await runChecked(["sh", "-c", compare], { timeoutMs: 120_000 });
+    await guestSays(guest, "written", 600_000);
+    await guestSays(guest, "done", 600_000);
     assert(!guest.lines.some((line) => line.text.includes("@@ trouble")), guest.text);
   },
 );
