@@ -29,6 +29,8 @@ import { explainSocketError } from "./interfaces.ts";
 
 /** Shared counters are brought up to date so often. */
 const COUNT_EVERY_MS = 50;
+/** An idle loop looks around so often all the same. */
+const IDLE_MS_MAX = 200;
 /** A socket that refuses frames for want of memory is tried again after this, readable or not. */
 const BLOCKED_RETRY_MS = 1;
 /** Sessions that tags can tell apart on one host. */
@@ -183,7 +185,7 @@ export class InitiatorLoop {
       const over = driver.turn(nowMs);
       const sent = this.#transmit(nowMs);
       this.#uncounted ||= worked + sent > 0;
-      if (over || (this.#uncounted && nowMs >= this.#countAtMs)) this.#count(nowMs);
+      if (nowMs >= this.#countAtMs || over) this.#count(nowMs);
       if (over) break;
       if (worked + sent === 0) this.#wait(driver.wakeAtMs());
     }
@@ -247,8 +249,9 @@ export class InitiatorLoop {
 
   /** The one point where this thread sleeps. */
   #wait(driverMs: number): void {
-    // What has not changed need not be counted again: an idle loop sleeps.
-    let dueMs = this.#uncounted ? Math.min(driverMs, this.#countAtMs) : driverMs;
+    // What has not changed need not be counted again: an idle loop sleeps longer.
+    const countMs = this.#uncounted ? this.#countAtMs : this.#countAtMs + IDLE_MS_MAX;
+    let dueMs = Math.min(driverMs, countMs);
     for (let disk = 0; disk < this.initiators.length; disk++) {
       dueMs = Math.min(dueMs, this.initiators[disk]!.pollTimeout());
     }
