@@ -110,12 +110,13 @@ export async function serveDisk(
   });
   ready = true;
   const { status } = disk;
-  if (daemon && resume === undefined) printJson({ status } satisfies DaemonMessage);
-  else if (options.json) printJson(status);
-  else if (!daemon) printLine(`${name} is ${status.node}, by ${backEnd} (${status.device})`);
   const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
   if (resume !== undefined) log(`${how}; its daemon was killed, and this one goes on`, "warning");
-  else if (daemon) log(how, "info");
+  else if (daemon) {
+    printJson({ status } satisfies DaemonMessage);
+    log(how, "info");
+  } else if (options.json) printJson(status);
+  else printLine(how);
   for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
   const stopped = Promise.withResolvers<number>();
   onStopSignals(disk, log, stopped.resolve);

@@ -71,7 +71,7 @@ async function detach(disk: Address, name: string, force: boolean): Promise<void
   if (takeDiskName(name)) {
     left = await removeLeftDevice(disk, force);
     left = removeNodes(name) || left;
+    removeControlSocket(name);
   }
-  removeControlSocket(name);
   if (!left) throw new Failure(`${name} is not attached`);
 }

@@ -7,7 +7,7 @@ import { closeStream, streamPair } from "../../ffi/stream_socket.ts";
 import { nbdExport } from "../core/nbd_export.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
-import type { BlockConfig, BlockDisk } from "./block_requests.ts";
+import { type BlockConfig, type BlockDisk, RESUME_AFTER_MS } from "./block_requests.ts";
 import type { NbdConfig } from "./nbd_driver.ts";
 
 /** How long what is under way waits for a new daemon when this one is killed. */
@@ -17,8 +17,6 @@ const DEAD_AFTER_SECONDS = 60;
  * leaves unanswered for so long is told of in the kernel's log.
  */
 const KERNEL_RETRY_MS = 10_000;
-/** Frames of a killed process are no longer on their way when its requests are sent again. */
-const RESUME_AFTER_MS = 150;
 
 /** An nbd device and the thread's end of its connection. */
 export class NbdBackEnd implements BackEnd {

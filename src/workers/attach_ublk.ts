@@ -126,23 +126,16 @@ export class UblkBackEnd implements BackEnd {
    * Makes the device, or goes on with it.
    *
    * @param label The disk's address.
-   * @returns `problem`: in one sentence, why the device has not the disk's size.
    * @throws {SystemError} With the kernel's reason; a device that was made is gone then, one that
    * was there stays.
    */
   async start(
     disk: BlockDisk,
     label: string,
-  ): Promise<StartedDevice & { readonly problem?: string | undefined }> {
-    if (this.#left === undefined) {
-      await this.#add(disk, label);
-      return { kernelName: `ublkb${this.#number}` };
-    }
-    await this.#goOn(this.#left);
-    const kernelName = `ublkb${this.#number}`;
-    const sectors = Number(Deno.readTextFileSync(`/sys/block/${kernelName}/size`));
-    const same = sectors * SECTOR_BYTES === disk.bytes;
-    return { kernelName, problem: same ? undefined : this.resize(disk.bytes) };
+  ): Promise<StartedDevice> {
+    if (this.#left === undefined) await this.#add(disk, label);
+    else await this.#goOn(this.#left);
+    return { kernelName: `ublkb${this.#number}` };
   }
 
   message(): void {

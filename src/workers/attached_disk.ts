@@ -6,6 +6,7 @@ import { errnoText } from "../../ffi/errno.ts";
 import { refuseOutOfMemoryKill } from "../../ffi/reclaim.ts";
 import type { InitiatorSettings } from "../core/initiator_state.ts";
 import { type Address, formatAddress } from "../wire/aoe.ts";
+import { SECTOR_BYTES } from "../wire/ata.ts";
 import { openBackEnd } from "./attach_back_end.ts";
 import type { BackEnd, BackEndName, BackEndState, SkippedBackEnd } from "./attach_back_end.ts";
 import { ControlSocket } from "./attach_control.ts";
@@ -186,6 +187,10 @@ export class AttachedDisk {
     const { kernelName } = await this.#backEnd.start(disk, this.name);
     this.#kernelName = kernelName;
     tune(kernelName, disk);
+    // The disk may have grown while no daemon was there.
+    if (this.#options.resume !== undefined && deviceBytes(kernelName) !== disk.bytes) {
+      this.#resized(disk.bytes);
+    }
     this.#nodes = new DeviceNodes(this.name, kernelName);
     this.#nodes.make();
     this.#keep();
@@ -339,6 +344,11 @@ export class AttachedDisk {
     const { address, interfaces } = this.#options;
     return { address, interfaces, timeoutMs: RESERVE_TIMEOUT_MS };
   }
+}
+
+/** Size that the kernel takes a device to have. */
+function deviceBytes(kernelName: string): number {
+  return Number(Deno.readTextFileSync(`/sys/block/${kernelName}/size`)) * SECTOR_BYTES;
 }
 
 /** Tells the block layer what it cannot know of a disk behind a network. */

@@ -9,6 +9,7 @@
 //
 // Memory of a request belongs to this file and the initiator from `submit` to the answer.
 
+import { guardAgainstReclaim } from "../../ffi/reclaim.ts";
 import {
   OPERATION_DISCARD,
   OPERATION_FLUSH,
@@ -65,6 +66,11 @@ const EOPNOTSUPP = 95;
 const ETIMEDOUT = 110;
 const EREMOTEIO = 121;
 
+/**
+ * Another process goes on with a killed one's device after this: frames of that one are no longer
+ * on their way when its requests are sent again.
+ */
+export const RESUME_AFTER_MS = 150;
 /** Zeros are written so many at a time. */
 const ZEROS_BYTES = 256 * 1024;
 const STAGE_LAST = 0;
@@ -92,8 +98,6 @@ export interface BlockDisk {
   readonly model: string;
   /** See wire/incarnation.ts; 0 when the target names none. */
   readonly incarnation: number;
-  /** Bytes of data in one frame, of the path that carries most. */
-  readonly frameBytes: number;
 }
 
 /** One path, for people. */
@@ -190,6 +194,12 @@ export class BlockRequests {
       initiator.submit(nowMs, OPERATION_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyTag);
     }
     return false;
+  }
+
+  /** For a device of this machine: the kernel may have to write to it in order to free memory. */
+  guard(): void {
+    const problem = guardAgainstReclaim(this.#loop.arena);
+    if (problem !== undefined) this.#post({ kind: "unguarded", text: problem });
   }
 
   /** When `connect` wants to be called at the latest. */
@@ -345,7 +355,6 @@ export class BlockRequests {
       serial: identity.serial,
       model: identity.model,
       incarnation,
-      frameBytes: SECTOR_BYTES * Math.max(...initiator.paths.map((path) => path.sectorsMax)),
     };
     this.#post({ kind: "connected", disk: this.disk, paths: this.#paths() });
   }

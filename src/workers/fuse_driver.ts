@@ -11,7 +11,6 @@
 import { EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
 import { FuseChannel } from "../../ffi/fuse.ts";
 import { POLLIN } from "../../ffi/poll.ts";
-import { guardAgainstReclaim } from "../../ffi/reclaim.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import {
@@ -60,6 +59,7 @@ import {
   type BlockConfig,
   type BlockMessage,
   BlockRequests,
+  RESUME_AFTER_MS,
 } from "./block_requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
@@ -69,8 +69,6 @@ const SLOTS = 160;
 const BACKGROUND_MAX = 128;
 /** Data of one request; slots that are never used are never backed by memory. */
 const REQUEST_BYTES_MAX = 256 * 1024;
-/** Frames of a killed process are no longer on their way when its requests are sent again. */
-const RESUME_AFTER_MS = 150;
 
 /** What to serve. */
 export interface FuseConfig extends BlockConfig {
@@ -123,8 +121,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     );
     this.#words = loop.arena.u32;
     this.#place = loop.watch(config.fd, 0);
-    const problem = guardAgainstReclaim(loop.arena);
-    if (problem !== undefined) post({ kind: "unguarded", text: problem });
+    this.#requests.guard();
   }
 
   turn(nowMs: number): boolean {
@@ -191,7 +188,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
         // Unmounted, or abandoned; the descriptor would be ready for ever.
         if (bytes === -ENODEV || bytes === 0) {
           this.#disconnected = true;
-          this.#loop.unwatch(this.#place);
+          this.#loop.rewatch(this.#place, -1);
         }
         break;
       }

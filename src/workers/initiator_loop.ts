@@ -152,12 +152,7 @@ export class InitiatorLoop {
     return this.#poll.add(fd, events);
   }
 
-  /** Leaves a place empty: its descriptor is closed, or of no more use. */
-  unwatch(place: number): void {
-    this.#poll.replace(place, -1);
-  }
-
-  /** Puts a descriptor in a place that may be empty. */
+  /** Puts another descriptor in a place; −1 leaves it empty. */
   rewatch(place: number, fd: number): void {
     this.#poll.replace(place, fd);
   }

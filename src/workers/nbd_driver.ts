@@ -7,7 +7,6 @@
 
 import { POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
 import { acceptStream, closeStream, setTcpOptions, StreamPieces } from "../../ffi/stream_socket.ts";
-import { guardAgainstReclaim } from "../../ffi/reclaim.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { nbdExport } from "../core/nbd_export.ts";
 import { NbdHandshake } from "../core/nbd_handshake.ts";
@@ -95,8 +94,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
       this.#poll.add(-1, 0);
       this.#places[place] = loop.watch(-1, 0);
     }
-    const problem = "stream" in socket ? guardAgainstReclaim(loop.arena) : undefined;
-    if (problem !== undefined) post({ kind: "unguarded", text: problem });
+    if ("stream" in socket) this.#blocks.guard();
   }
 
   /** Arena bytes that it takes: 64 MiB for data, touched as the load needs it. */

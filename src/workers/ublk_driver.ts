@@ -1,5 +1,5 @@
 // A remote disk as a block device of the kernel's ublk driver: requests come by io_uring from
-// /dev/ublkcN, which the main thread has made (ublk_device.ts).
+// /dev/ublkcN, which the main thread has made (attach_ublk.ts).
 //
 // 1. The disk shows itself; the main thread makes a device for it and hands its number over.
 // 2. This thread, and no other, fetches: one command waits in the kernel for each tag.
@@ -43,6 +43,7 @@ import {
   type BlockConfig,
   type BlockMessage,
   BlockRequests,
+  RESUME_AFTER_MS,
 } from "./block_requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
@@ -53,8 +54,6 @@ export const UBLK_DEPTH = 128;
  * is there: 16 MiB of the 120 that a daemon may take.
  */
 export const UBLK_REQUEST_BYTES_MAX = 128 * 1024;
-/** Frames of a killed process are no longer on their way when its requests are sent again. */
-const RESUME_AFTER_MS = 150;
 /** The kernel is asked again after this when it would not take all commands. */
 const FULL_RETRY_MS = 1;
 
@@ -114,6 +113,7 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     this.#config = config;
     this.#post = post;
     this.#requests = new BlockRequests(loop, UBLK_DEPTH, config, this, post);
+    this.#requests.guard();
     this.#shared = new Int32Array(config.shared);
     this.#sharedPlace = loop.watch(config.event, POLLIN);
     this.#memoryAt = loop.arena.allocate(UBLK_DEPTH * UBLK_REQUEST_BYTES_MAX, 4096);
@@ -250,7 +250,7 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
 
   #letGo(): void {
     if (this.#queue !== undefined) {
-      this.#loop.unwatch(this.#queuePlace);
+      this.#loop.rewatch(this.#queuePlace, -1);
       this.#queue.close();
       this.#queue = undefined;
     }

@@ -4,7 +4,7 @@
 import { findProgram, isFile, type Requirement, type Tool, tool } from "./requirements.ts";
 import { run, runChecked, type RunningProcess } from "./process.ts";
 import { aoeExecutable } from "./target.ts";
-import type { Namespace } from "./testbed.ts";
+import type { Namespace, Testbed } from "./testbed.ts";
 
 const cache = `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/aoe-tests`;
 
@@ -279,6 +279,19 @@ export const networkModules = ["virtio_pci", "virtio_net", "aoe"] as const;
 
 /** The modules that mount the shared directory of `bootGuest`. */
 export const shareModules = ["virtio_pci", "9pnet_virtio", "9p"] as const;
+
+/** A target's host, and one whose tap interface is a guest's eth0, on one wire. */
+export async function guestNetwork(
+  testbed: Testbed,
+  mtu: number,
+): Promise<{ target: Namespace; host: Namespace }> {
+  const target = await testbed.namespace("target");
+  const host = await testbed.namespace("host");
+  await testbed.wire([target, "net0"], [host, "net0"], mtu);
+  await host.tap("tap0", mtu);
+  await host.bridge("br0", ["tap0", "net0"], mtu);
+  return { target, host };
+}
 
 /** Boots a guest whose eth0 is the tap interface. Its console is the process's output and input. */
 export function bootGuest(

@@ -1,7 +1,7 @@
 // What the real driver's guests do with a disk of ours, whatever is behind it: file systems made,
 // filled, mounted again after the target has been somewhere else, compared and checked.
 
-import { bootGuest, buildInitramfs, guestKernel, networkModules } from "./guest.ts";
+import { bootGuest, buildInitramfs, guestKernel, guestNetwork, networkModules } from "./guest.ts";
 import type { RunningProcess } from "./process.ts";
 import type { Namespace, Testbed } from "./testbed.ts";
 
@@ -83,11 +83,7 @@ export async function fileSystemGuest(
   mtu: number,
   disks: readonly string[],
 ): Promise<{ target: Namespace; boot: () => RunningProcess }> {
-  const target = await testbed.namespace("target");
-  const host = await testbed.namespace("host");
-  await testbed.wire([target, "net0"], [host, "net0"], mtu);
-  await host.tap("tap0", mtu);
-  await host.bridge("br0", ["tap0", "net0"], mtu);
+  const { target, host } = await guestNetwork(testbed, mtu);
   await makeTree(testbed.directory);
   const kernel = await guestKernel();
   const initramfs = await buildInitramfs(testbed.directory, kernel, {

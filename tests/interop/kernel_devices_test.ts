@@ -7,6 +7,7 @@ import {
   bootGuest,
   buildInitramfs,
   guestKernel,
+  guestNetwork,
   guestSays,
   guestTools,
   networkModules,
@@ -66,11 +67,7 @@ interopTest(
   [...guestTools, "aoe-stat", "mke2fs"],
   async () => {
     await using testbed = await Testbed.create();
-    const target = await testbed.namespace("target");
-    const host = await testbed.namespace("host");
-    await testbed.wire([target, "net0"], [host, "net0"], 1500);
-    await host.tap("tap0", 1500);
-    await host.bridge("br0", ["tap0", "net0"], 1500);
+    const { target, host } = await guestNetwork(testbed, 1500);
 
     const share = testbed.path("share");
     const libraryUsers = await shareExecutable(share);

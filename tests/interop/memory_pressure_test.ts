@@ -6,6 +6,7 @@ import {
   bootGuest,
   buildInitramfs,
   guestKernel,
+  guestNetwork,
   guestSays,
   guestTools,
   networkModules,
@@ -46,11 +47,7 @@ interopTest(
   [...guestTools, "mke2fs", "e2fsck"],
   async () => {
     await using testbed = await Testbed.create();
-    const target = await testbed.namespace("target");
-    const host = await testbed.namespace("host");
-    await testbed.wire([target, "net0"], [host, "net0"], 9000);
-    await host.tap("tap0", 9000);
-    await host.bridge("br0", ["tap0", "net0"], 9000);
+    const { target, host } = await guestNetwork(testbed, 9000);
     const share = testbed.path("share");
     const libraryUsers = await shareExecutable(share);
     const kernel = await guestKernel();

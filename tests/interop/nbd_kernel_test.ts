@@ -6,6 +6,7 @@ import {
   bootGuest,
   buildInitramfs,
   guestKernel,
+  guestNetwork,
   guestSays,
   guestTools,
   shareExecutable,
@@ -68,11 +69,7 @@ interopTest(
   [...guestTools, "mke2fs", "e2fsck"],
   async () => {
     await using testbed = await Testbed.create();
-    const target = await testbed.namespace("target");
-    const host = await testbed.namespace("host");
-    await testbed.wire([target, "net0"], [host, "net0"], 1500);
-    await host.tap("tap0", 1500);
-    await host.bridge("br0", ["tap0", "net0"], 1500);
+    const { target, host } = await guestNetwork(testbed, 1500);
     const share = testbed.path("share");
     const libraryUsers = await shareExecutable(share);
     const kernel = await guestKernel();

@@ -8,6 +8,7 @@ import {
   backportsTools,
   bootGuest,
   buildInitramfs,
+  guestNetwork,
   guestSays,
   networkModules,
   shareExecutable,
@@ -86,11 +87,7 @@ for (
     [...backportsTools, "mke2fs", "e2fsck", "fio"],
     async () => {
       await using testbed = await Testbed.create();
-      const target = await testbed.namespace("target");
-      const host = await testbed.namespace("host");
-      await testbed.wire([target, "net0"], [host, "net0"], mtu);
-      await host.tap("tap0", mtu);
-      await host.bridge("br0", ["tap0", "net0"], mtu);
+      const { target, host } = await guestNetwork(testbed, mtu);
       const share = testbed.path("share");
       const libraryUsers = await shareExecutable(share);
       await shareProgram("fio", share);
