@@ -36,6 +36,7 @@ export class ControlSocket {
   readonly #path: string;
   /** Those who have asked and are not answered. */
   readonly #talks = new Set<Promise<void>>();
+  #closed = false;
 
   /**
    * @param name `e1.1`.
@@ -51,8 +52,10 @@ export class ControlSocket {
     this.#serve(answer);
   }
 
-  /** Nobody can ask any more; resolves when everybody has his answer. */
+  /** Nobody can ask any more; resolves when everybody has his answer. Closing twice is once. */
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#listener.close();
     removeFile(this.#path);
     const late = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS_MAX));

@@ -43,7 +43,13 @@ export class DeviceNodes {
     const mine = `/dev/${this.#kernelName}p`;
     for await (const event of watcher) {
       if (event.kind !== "create" && event.kind !== "remove") continue;
-      if (event.paths.some((path) => path.startsWith(mine))) this.#update();
+      if (!event.paths.some((path) => path.startsWith(mine))) continue;
+      try {
+        this.#update();
+      } catch (error) {
+        // The device goes, or a partition went between two looks: the next event tells.
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
     }
   }
 

@@ -83,7 +83,10 @@ export class AttachedDisk {
   #keeper: Keeper | undefined;
   #whyNoKeeper = "";
   #incarnation = 0;
-  #leaving = false;
+  /** The device is being taken away, or gone. */
+  #leaving: Promise<void> | undefined;
+  /** The reservation is this host's. */
+  #reserved = false;
 
   /**
    * Makes the device, and returns when it can be used.
@@ -117,6 +120,7 @@ export class AttachedDisk {
     } catch (error) {
       attached.#control.close();
       attached.#nodes?.remove();
+      await attached.#release();
       await backEnd.stop(false);
       thread.stop();
       throw error;
@@ -150,7 +154,7 @@ export class AttachedDisk {
       state: this.#up ? "up" : "down",
       paths: this.#paths,
       keeper: this.#keeper !== undefined ? true : this.#whyNoKeeper,
-      reserved: this.#options.reserve,
+      reserved: this.#reserved,
       reads: counters.value(COUNT_READS),
       writes: counters.value(COUNT_WRITES),
       readBytes: counters.value(COUNT_READ_BYTES),
@@ -168,12 +172,20 @@ export class AttachedDisk {
    * @throws {Error} One sentence: it is in use, or could not be flushed; it stays attached.
    */
   async detach(force: boolean): Promise<void> {
-    if (this.#leaving) return;
-    this.#leaving = true;
+    while (this.#leaving !== undefined) {
+      // Who asks besides hears how it ends; who insists tries again when it has failed.
+      if (!force) return await this.#leaving;
+      try {
+        return await this.#leaving;
+      } catch {
+        // The first who asked is told.
+      }
+    }
+    this.#leaving = this.#leave(force);
     try {
-      await this.#leave(force);
+      await this.#leaving;
     } catch (error) {
-      this.#leaving = false;
+      this.#leaving = undefined;
       throw error;
     }
   }
@@ -182,7 +194,10 @@ export class AttachedDisk {
     const disk = await this.#connected.promise;
     this.#disk = disk;
     this.#incarnation = disk.incarnation;
-    if (this.#options.reserve) await takeReservation(this.#inquiry());
+    if (this.#options.reserve) {
+      await takeReservation(this.#inquiry());
+      this.#reserved = true;
+    }
     refuseOutOfMemoryKill();
     const { kernelName } = await this.#backEnd.start(disk, this.name);
     this.#kernelName = kernelName;
@@ -263,7 +278,7 @@ export class AttachedDisk {
     }
     await this.#dismissKeeper();
     this.#nodes!.remove();
-    if (this.#options.reserve) await releaseReservation(this.#inquiry()).catch(() => {});
+    await this.#release();
     const stopped = Promise.resolve(this.#backEnd.stop(force)).catch((error) => {
       this.#options.log(`${this.name}: ${(error as Error).message}`, "warning");
     });
@@ -312,18 +327,18 @@ export class AttachedDisk {
     );
     this.#keeper = keeper;
     keeper.ended.then(() => {
-      if (this.#keeper !== keeper || this.#leaving) return;
+      if (this.#keeper !== keeper || this.#leaving !== undefined) return;
       this.#keeper = undefined;
       this.#whyNoKeeper = "it was killed";
       setTimeout(() => {
-        if (this.#keeper === undefined && !this.#leaving) this.#keep();
+        if (this.#keeper === undefined && this.#leaving === undefined) this.#keep();
       }, KEEPER_AGAIN_MS);
     });
   }
 
   async #keepAgain(): Promise<void> {
     await this.#dismissKeeper();
-    if (!this.#leaving) this.#keep();
+    if (this.#leaving === undefined) this.#keep();
   }
 
   async #dismissKeeper(): Promise<void> {
@@ -338,6 +353,12 @@ export class AttachedDisk {
     } catch (error) {
       this.#options.log((error as Error).message, "warning");
     }
+  }
+
+  /** Gives the reservation back; a target that is away forgets it by itself. */
+  async #release(): Promise<void> {
+    if (this.#reserved) await releaseReservation(this.#inquiry()).catch(() => {});
+    this.#reserved = false;
   }
 
   #inquiry() {

@@ -152,6 +152,31 @@ interopTest(
 );
 
 interopTest(
+  "attach: whoever asks to detach while a flush waits hears how it ended",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach(["--dead-after", "3"]);
+    bench.target.signal("SIGSTOP");
+    // Both wait for the flush, which fails when the target is given up.
+    const outcomes = await Promise.all([
+      bench.aoe(["detach", bench.address]),
+      sleep(500).then(() => bench.aoe(["detach", bench.address])),
+    ]);
+    bench.target.signal("SIGCONT");
+    for (const { code, stderr } of outcomes) {
+      assertEquals(code, 1, stderr);
+      assertStringIncludes(stderr, "could not be flushed");
+    }
+    await eventually(
+      "it answers again",
+      async () => (await bench.status()).attached.state === "up",
+    );
+    await bench.detach();
+  },
+);
+
+interopTest(
   "attach: --force detaches what is mounted and what is dead, and whoever waits for it goes on",
   [loopDevices, "mke2fs"],
   async () => {
