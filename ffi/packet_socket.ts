@@ -7,16 +7,18 @@ import type { MessageTable } from "./message_table.ts";
 
 // sys/socket.h, linux/if_packet.h, linux/if_ether.h
 const AF_PACKET = 17;
-const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const SO_RCVTIMEO = 20;
 const SO_ATTACH_FILTER = 26;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
 const MSG_DONTWAIT = 0x40;
+const MSG_WAITFORONE = 0x10000;
 const SOCKADDR_LL_BYTES = 20;
 const INSTRUCTION_BYTES = 8;
 
@@ -47,9 +49,11 @@ export interface PacketSocketOptions {
   readonly filter: Uint8Array;
   /** Bytes of kernel memory for frames not yet taken, and not yet sent. */
   readonly bufferBytes: number;
+  /** How long `receive` waits at most when it is told to; 0, which is usual, for ever. */
+  readonly waitMs?: number;
 }
 
-/** A socket bound to one interface. Calls never block. */
+/** A socket bound to one interface. Calls do not block unless they are told to. */
 export class PacketSocket {
   readonly fd: number;
 
@@ -59,12 +63,18 @@ export class PacketSocket {
    */
   constructor(interfaceIndex: number, options: PacketSocketOptions) {
     // Protocol 0: nothing is received before the filter stands and bind names the protocol.
-    this.fd = libc.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0);
+    this.fd = libc.socket(AF_PACKET, SOCK_RAW_CLOEXEC, 0);
     if (this.fd < 0) throw new SystemError("Open a packet socket", errno() || EPERM);
     try {
       this.#attach(options.filter);
       this.#setBuffer(SO_RCVBUFFORCE, SO_RCVBUF, options.bufferBytes);
       this.#setBuffer(SO_SNDBUFFORCE, SO_SNDBUF, options.bufferBytes);
+      const timeval = new BigInt64Array([0n, BigInt((options.waitMs ?? 0) * 1000)]);
+      const waiting = new Uint8Array(timeval.buffer);
+      check(
+        libc.setsockopt(this.fd, SOL_SOCKET, SO_RCVTIMEO, waiting, waiting.length),
+        "Bound how long a packet socket waits",
+      );
       const address = new Uint8Array(SOCKADDR_LL_BYTES);
       const view = new DataView(address.buffer);
       view.setUint16(0, AF_PACKET, true);
@@ -80,10 +90,12 @@ export class PacketSocket {
   /**
    * Takes frames that have arrived into the first `count` messages of a table.
    *
+   * @param wait Sleep until there is one, for `waitMs` at most.
    * @returns How many; 0 when there are none, also when the interface went down.
    */
-  receive(table: MessageTable, count: number): number {
-    const received = libc.recvmmsg(this.fd, table.pointer(0), count, MSG_DONTWAIT, null);
+  receive(table: MessageTable, count: number, wait = false): number {
+    const flags = wait ? MSG_WAITFORONE : MSG_DONTWAIT;
+    const received = libc.recvmmsg(this.fd, table.pointer(0), count, flags, null);
     return received < 0 ? 0 : received;
   }
 

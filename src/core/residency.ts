@@ -3,8 +3,9 @@
 
 /** Bytes of the unit in which residency is remembered. */
 export const CHUNK_BYTES = 65536;
-/** Chunks remembered at a time; others push them out of the table. */
-const CHUNKS_MAX = 32768;
+/** Bytes of a segment, the unit in which a file is mapped. */
+export const SEGMENT_BYTES = 16 * 2 ** 20;
+const CHUNKS_PER_SEGMENT = SEGMENT_BYTES / CHUNK_BYTES;
 /** How long a chunk that was wholly in memory is taken to be so still. */
 const RESIDENT_MS = 1000;
 /** How long one that was not is left alone, so that a cold disk is not asked at every read. */
@@ -15,29 +16,38 @@ export const CHUNK_UNKNOWN = 0;
 export const CHUNK_RESIDENT = 1;
 export const CHUNK_ABSENT = 2;
 
-/** Remembers for a bounded time what was found out about chunks of one file. */
+/** Remembers for a bounded time what was found out about chunks of mapped segments of one file. */
 export class ChunkMemory {
-  readonly #chunks = new Float64Array(CHUNKS_MAX).fill(-1);
-  readonly #until = new Float64Array(CHUNKS_MAX);
-  readonly #states = new Uint8Array(CHUNKS_MAX);
+  readonly #chunks: Float64Array;
+  readonly #until: Float64Array;
+  readonly #states: Uint8Array;
 
-  /** What is known of a chunk: a CHUNK constant. */
-  recall(chunk: number, nowMs: number): number {
-    const at = chunk % CHUNKS_MAX;
+  /** @param places How many segments may be mapped at a time. */
+  constructor(places: number) {
+    const chunks = places * CHUNKS_PER_SEGMENT;
+    this.#chunks = new Float64Array(chunks).fill(-1);
+    this.#until = new Float64Array(chunks);
+    this.#states = new Uint8Array(chunks);
+  }
+
+  /** What is known of a chunk whose segment is mapped in a place: a CHUNK constant. */
+  recall(place: number, chunk: number, nowMs: number): number {
+    const at = place * CHUNKS_PER_SEGMENT + chunk % CHUNKS_PER_SEGMENT;
     return this.#chunks[at] === chunk && nowMs < this.#until[at]! ? this.#states[at]! : 0;
   }
 
   /** Notes what has just been found out. */
-  remember(chunk: number, resident: boolean, nowMs: number): void {
-    const at = chunk % CHUNKS_MAX;
+  remember(place: number, chunk: number, resident: boolean, nowMs: number): void {
+    const at = place * CHUNKS_PER_SEGMENT + chunk % CHUNKS_PER_SEGMENT;
     this.#chunks[at] = chunk;
     this.#until[at] = nowMs + (resident ? RESIDENT_MS : ABSENT_MS);
     this.#states[at] = resident ? CHUNK_RESIDENT : CHUNK_ABSENT;
   }
 }
 
-/** Entries of the table of segments; a power of two. */
-const SEGMENT_TABLE = 65536;
+/** Entries of the table of segments: what most files need, and what a terabyte does. */
+const SEGMENT_TABLE_MIN = 256;
+const SEGMENT_TABLE_MAX = 65536;
 /** Reads of an unmapped segment, decayed, before it can push a mapped one out. */
 const HEAT_MIN = 4096;
 
@@ -45,26 +55,33 @@ const HEAT_MIN = 4096;
  * Chooses which segments of a file are mapped when not all may be: those read most. Changing one
  * costs thousands of page faults, so a newcomer must be twice as hot as what it replaces.
  *
- * Segments a terabyte apart share an entry of the table. It counts for one of them, the reads of
+ * Segments far apart share an entry of the table. It counts for one of them, the reads of
  * the others against it, so that it goes to the one read most (Boyer and Moore's majority vote);
  * and they share a place, so that they cannot take turns in emptying all others.
  */
 export class SegmentChoice {
   readonly #owner: Float64Array;
   /** Whom the entry counts for. */
-  readonly #segmentOf = new Float64Array(SEGMENT_TABLE).fill(-1);
-  readonly #placeOf = new Int32Array(SEGMENT_TABLE).fill(-1);
-  readonly #heat = new Uint32Array(SEGMENT_TABLE);
+  readonly #segmentOf: Float64Array;
+  readonly #placeOf: Int32Array;
+  readonly #heat: Uint32Array;
   #used = 0;
 
-  /** @param places How many segments may be mapped at a time. */
-  constructor(places: number) {
+  /**
+   * @param places How many segments may be mapped at a time.
+   * @param segments How many the file has; it may grow.
+   */
+  constructor(places: number, segments: number) {
     this.#owner = new Float64Array(places).fill(-1);
+    const entries = Math.min(SEGMENT_TABLE_MAX, Math.max(SEGMENT_TABLE_MIN, segments));
+    this.#segmentOf = new Float64Array(entries).fill(-1);
+    this.#placeOf = new Int32Array(entries).fill(-1);
+    this.#heat = new Uint32Array(entries);
   }
 
   /** Counts a read; the place where the segment is mapped, −1 for none. */
   touch(segment: number): number {
-    const at = segment % SEGMENT_TABLE;
+    const at = segment % this.#heat.length;
     const heat = this.#heat[at]!;
     if (this.#segmentOf[at] === segment) {
       this.#heat[at] = heat + 1;
@@ -84,7 +101,7 @@ export class SegmentChoice {
    * @returns The place it takes from now on, emptied of any other; −1 when it is not worth it.
    */
   offer(segment: number): number {
-    const at = segment % SEGMENT_TABLE;
+    const at = segment % this.#heat.length;
     if (this.#segmentOf[at] !== segment) return -1;
     const heat = this.#heat[at]!;
     const hot = heat >= HEAT_MIN && heat % 64 === 0;
@@ -96,7 +113,7 @@ export class SegmentChoice {
     } else if (place < 0) {
       place = this.#coldest();
       if (heat < 2 * this.#heatAt(place)) return -1;
-      this.#placeOf[this.#owner[place]! % SEGMENT_TABLE] = -1;
+      this.#placeOf[this.#owner[place]! % this.#heat.length] = -1;
     }
     this.#owner[place] = segment;
     this.#placeOf[at] = place;
@@ -105,7 +122,7 @@ export class SegmentChoice {
 
   /** Halves every count, so that what was hot an hour ago is not for ever; once a second. */
   decay(): void {
-    for (let i = 0; i < SEGMENT_TABLE; i++) this.#heat[i] = this.#heat[i]! >>> 1;
+    for (let i = 0; i < this.#heat.length; i++) this.#heat[i] = this.#heat[i]! >>> 1;
   }
 
   #coldest(): number {
@@ -118,7 +135,7 @@ export class SegmentChoice {
 
   #heatAt(place: number): number {
     const segment = this.#owner[place]!;
-    const at = segment % SEGMENT_TABLE;
+    const at = segment % this.#heat.length;
     return this.#segmentOf[at] === segment ? this.#heat[at]! : 0;
   }
 }

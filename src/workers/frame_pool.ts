@@ -22,6 +22,8 @@ export class FramePool {
 
   /** Time of the worker's turn in milliseconds. */
   nowMs = 0;
+  /** Frames that this turn has received. */
+  batch = 0;
 
   // The command in each frame.
   readonly exportOf: Uint16Array;

@@ -69,11 +69,11 @@ export class DiskWork {
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
   /**
-   * One export has the worker to itself: a write in place costs a third less than through the ring,
-   * but while its disk hangs nothing else moves, so that neighbours never write in place. An NBD
-   * source is no file, and has no place.
+   * Frames of the turn up to which writes are done in place: a few are quicker so than through the
+   * ring. While a disk hangs in it nothing else moves, so that neighbours never write in place; an
+   * NBD source is no file, and has no place.
    */
-  readonly #alone: boolean;
+  readonly #inPlaceMax: number;
   readonly #onDiskError: DiskErrorListener;
   // The operation being put together: frames in line from `#mergeFirst`, in file order.
   #mergeExport: TargetExport | undefined;
@@ -94,6 +94,7 @@ export class DiskWork {
       commit: GroupCommit;
       answers: TargetAnswers;
       counters: TargetCounters;
+      inPlaceMax: number;
       onDiskError: DiskErrorListener;
     },
   ) {
@@ -107,7 +108,8 @@ export class DiskWork {
     this.#commit = parts.commit;
     this.#answers = parts.answers;
     this.#counters = parts.counters;
-    this.#alone = parts.exports.length === 1 && parts.exports[0]!.source === undefined;
+    const alone = parts.exports.length === 1 && parts.exports[0]!.source === undefined;
+    this.#inPlaceMax = alone ? parts.inPlaceMax : -1;
     this.#onDiskError = parts.onDiskError;
   }
 
@@ -199,8 +201,8 @@ export class DiskWork {
       return;
     }
     const stable = operation === OPERATION_WRITE && this.#makeStable(ex, first, count);
-    const inPlace = operation === OPERATION_WRITE && this.#alone && fd === ex.config.fd &&
-      ex.config.directFd < 0;
+    const inPlace = operation === OPERATION_WRITE && pool.batch <= this.#inPlaceMax &&
+      fd === ex.config.fd && ex.config.directFd < 0;
     if (inPlace && count === 1 && !stable && pool.progress[first] === 0) {
       this.#writeInPlace(ex, first);
       return;

@@ -11,15 +11,13 @@ import {
   CHUNK_RESIDENT,
   CHUNK_UNKNOWN,
   ChunkMemory,
+  SEGMENT_BYTES,
   SegmentChoice,
 } from "../core/residency.ts";
 import type { FramePool } from "./frame_pool.ts";
 import type { NbdOrigin } from "./nbd_source_connection.ts";
 import type { NbdSource } from "./nbd_source.ts";
 import { FIRMWARE_VERSION, Target } from "../core/target.ts";
-
-/** Bytes of a mapped segment. */
-const SEGMENT_BYTES = 16 * 2 ** 20;
 
 /** What a worker is told of an export. The descriptors are the main thread's, and stay open. */
 export interface ExportConfig {
@@ -114,7 +112,7 @@ export class TargetExport {
 
   #segments: MappedSegments | undefined;
   readonly #choice: SegmentChoice;
-  readonly #chunks = new ChunkMemory();
+  readonly #chunks: ChunkMemory;
   #fileBytes = 0;
 
   /**
@@ -165,7 +163,9 @@ export class TargetExport {
     this.#segments = config.directFd < 0 && options.segments > 0 && this.source === undefined
       ? new MappedSegments(config.fd, SEGMENT_BYTES, options.segments)
       : undefined;
-    this.#choice = new SegmentChoice(Math.max(1, options.segments));
+    const places = Math.max(1, options.segments);
+    this.#choice = new SegmentChoice(places, Math.ceil(this.#fileBytes / SEGMENT_BYTES));
+    this.#chunks = new ChunkMemory(places);
   }
 
   /** The descriptor for a transfer: O_DIRECT where it is wanted and the range is aligned. */
@@ -265,13 +265,13 @@ export class TargetExport {
   }
 
   #chunkResident(chunk: number, place: number, nowMs: number): boolean {
-    const known = this.#chunks.recall(chunk, nowMs);
+    const known = this.#chunks.recall(place, chunk, nowMs);
     if (known !== CHUNK_UNKNOWN) return known === CHUNK_RESIDENT;
     const start = chunk * CHUNK_BYTES;
     const bytes = Math.min(CHUNK_BYTES, this.#fileBytes - start);
     const resident = bytes > 0 &&
       this.#segments!.resident(place, start % SEGMENT_BYTES, bytes);
-    this.#chunks.remember(chunk, resident, nowMs);
+    this.#chunks.remember(place, chunk, resident, nowMs);
     return resident;
   }
 }

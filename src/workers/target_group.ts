@@ -1,5 +1,6 @@
 // The threads of one `aoe serve`: started together, stopped together, their counters added up.
 
+import { measureCrossingNs } from "../../ffi/crossing.ts";
 import { openEvent, signalEvent } from "../../ffi/poll.ts";
 import { takeName } from "../../ffi/address_lock.ts";
 import { formatAddress } from "../wire/aoe.ts";
@@ -12,7 +13,7 @@ import type { TargetJobConfig, TargetMessage } from "./target_worker.ts";
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
-  & Omit<TargetJobConfig, "controlEvent" | "control" | "counters">
+  & Omit<TargetJobConfig, "crossingNs" | "controlEvent" | "control" | "counters">
   & {
     /** Number of threads; no more than exports are started. */
     readonly workers: number;
@@ -46,7 +47,8 @@ export class TargetGroup {
   /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
     const group = new TargetGroup();
-    const { workers, onMessage, ...shared } = options;
+    const { workers, onMessage, ...given } = options;
+    const shared = { ...given, crossingNs: measureCrossingNs() };
     const shares: ExportConfig[][] = Array.from(
       { length: Math.min(workers, options.exports.length) },
       () => [],

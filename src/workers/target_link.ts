@@ -12,6 +12,8 @@ import type { FramePool } from "./frame_pool.ts";
 
 /** Most frames taken in one crossing. */
 export const RECEIVE_BATCH = 64;
+/** How long a patient link sleeps at most. */
+const RECEIVE_WAIT_MS = 10;
 
 /** One interface, as a target sees it. */
 export class TargetLink {
@@ -24,6 +26,8 @@ export class TargetLink {
   running = false;
   /** Whether the next turn should look for frames: set by the wait, or by frames just found. */
   readable = true;
+  /** Whether that look sleeps until there is one, for `RECEIVE_WAIT_MS` at most. */
+  patient = false;
   /** No frame was free to receive into; those that come free are tried first. */
   starved = false;
   /** The kernel takes no more frames for now. */
@@ -101,6 +105,7 @@ export class TargetLink {
         etherType: ETHERTYPE_AOE,
         filter: this.#filter,
         bufferBytes: this.#bufferBytes,
+        waitMs: RECEIVE_WAIT_MS,
       });
       this.#index = link.index;
       this.running = false;
@@ -123,7 +128,8 @@ export class TargetLink {
     const armed = this.#arm();
     this.starved = armed === 0;
     if (armed === 0 || this.#socket === undefined) return 0;
-    const count = this.#socket.receive(this.#received, armed);
+    const count = this.#socket.receive(this.#received, armed, this.patient);
+    this.patient = false;
     this.readable = count === armed;
     return count;
   }

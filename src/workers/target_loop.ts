@@ -52,6 +52,8 @@ export interface TargetLoopParts {
   readonly exports: readonly TargetExport[];
   readonly counters: TargetCounters;
   readonly clock: Clock;
+  /** Frames of a turn up to which writes go to the page cache in place, not through the ring. */
+  readonly inPlaceMax: number;
   readonly onDiskError: DiskErrorListener;
 }
 
@@ -100,6 +102,7 @@ export class TargetLoop {
     const disk = this.#disk;
     this.#pool.nowMs = this.#clock.nowMs();
     this.#received = 0;
+    this.#pool.batch = 0;
     this.#sent = 0;
     let done = 0;
     const links = this.#links;
@@ -181,6 +184,7 @@ export class TargetLoop {
   #receive(link: TargetLink): void {
     const count = link.receive();
     this.#received += count;
+    this.#pool.batch = this.#received;
     for (let i = 0; i < count; i++) {
       this.#accept(link, link.takeFrame(i), link.length(i));
     }

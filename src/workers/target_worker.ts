@@ -21,12 +21,10 @@ import { freshIncarnation, segmentsWithin, TargetExport } from "./target_export.
 import type { ExportConfig } from "./target_export.ts";
 import { RECEIVE_BATCH, TargetLink } from "./target_link.ts";
 import { TargetLoop } from "./target_loop.ts";
+import { frameCount, inPlaceMax, socketBytes } from "./target_sizes.ts";
 
 /** Jumbo frames fit even where the MTU is raised while we serve. */
 const MTU_MIN = 9000;
-const FRAMES_MIN = 256;
-const FRAMES_MAX = 1024;
-const FRAME_MEMORY_MAX = 32 * 2 ** 20;
 /** How often, at least, a thread that never sleeps looks at interfaces and blocked sockets. */
 const LOOK_MS = 10;
 /** How often sizes, counters of the kernel and withheld messages are looked at. */
@@ -35,10 +33,6 @@ const HOUSEKEEPING_MS = 1000;
 const STOP_MS_MAX = 10_000;
 /** For so long the requests that keep coming in are still answered after the word to stop. */
 const STOP_RECEIVE_MS = 100;
-/** Initiators whose full windows the socket's buffer holds. */
-const INITIATORS = 8;
-const SOCKET_BUFFER_MIN = 4 * 2 ** 20;
-const SOCKET_BUFFER_MAX = 64 * 2 ** 20;
 
 /** What a target thread is started with. */
 export interface TargetJobConfig {
@@ -51,6 +45,8 @@ export interface TargetJobConfig {
   readonly macs: readonly Uint8Array[];
   /** Whether io_uring may be used. */
   readonly uring: boolean;
+  /** What a crossing into the kernel costs, in nanoseconds; see `measureCrossingNs`. */
+  readonly crossingNs: number;
   /** Microseconds to spin before sleeping. */
   readonly pollUs: number;
   /** Bytes of the files that may stay mapped. */
@@ -112,6 +108,8 @@ export class TargetWorker {
   readonly #monitor = new LinkMonitor();
   readonly #monitorPlace: number;
   readonly #errors: ErrorReporter;
+  /** The last wait was ended by a frame. */
+  #lively = false;
 
   constructor(config: TargetJobConfig, post: (message: TargetMessage) => void) {
     this.#config = config;
@@ -163,14 +161,7 @@ export class TargetWorker {
       );
     });
     const filter = targetFilter(config.exports);
-    // The kernel charges about twice a frame's length.
-    const bufferBytes = Math.min(
-      SOCKET_BUFFER_MAX,
-      Math.max(
-        SOCKET_BUFFER_MIN,
-        2 * this.#pool.frameBytes * config.buffers * config.exports.length * INITIATORS,
-      ),
-    );
+    const bufferBytes = socketBytes(config, this.#pool.frameBytes);
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
     this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
@@ -193,6 +184,8 @@ export class TargetWorker {
       exports: this.#exports,
       counters: this.#counters,
       clock: this.#clock,
+      // Without the ring each write is a system call in any case.
+      inPlaceMax: this.#withoutUring === undefined ? inPlaceMax(config.crossingNs) : Infinity,
       onDiskError: (ex, operation, sector, code) => {
         this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
       },
@@ -225,7 +218,7 @@ export class TargetWorker {
     let housekeepingMs = nowMs + HOUSEKEEPING_MS;
     let lookMs = nowMs + LOOK_MS;
     while (Atomics.load(this.#control, 0) === 0) {
-      const idle = this.#loop.turn(true) === 0 && !this.#spin();
+      const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#awaitFrame();
       nowMs = this.#clock.nowMs();
       if (idle || nowMs >= lookMs) {
         if (idle) this.#counters.add(COUNT_WAITS, 1);
@@ -250,6 +243,24 @@ export class TargetWorker {
   turn(): number {
     for (const link of this.#links) link.readable = true;
     return this.#loop.turn(true);
+  }
+
+  /**
+   * While frames flow and nothing else can come, sleeps for a little in the call that receives: a
+   * crossing less than by way of ppoll(2).
+   *
+   * @returns Whether something came.
+   */
+  #awaitFrame(): boolean {
+    const link = this.#links[0]!;
+    if (!this.#lively || this.#links.length > 1 || this.#sources.length > 0 || this.#loop.busy) {
+      return false;
+    }
+    this.#counters.add(COUNT_WAITS, 1);
+    link.readable = true;
+    link.patient = true;
+    this.#lively = this.#loop.turn(true) > 0;
+    return this.#lively;
   }
 
   /** With --poll: looks again and again for a while; true when something came. */
@@ -282,6 +293,7 @@ export class TargetWorker {
       if (this.#poll.found(link.pollPlace) === 0) continue;
       link.readable = true;
       link.blocked = false;
+      this.#lively = true;
     }
     if (this.#poll.found(this.#queuePlace) !== 0) clearEvent(this.#queue.event);
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
@@ -382,17 +394,6 @@ export class TargetWorker {
     this.#queue.close();
     this.#post({ kind: "stopped", abandoned });
   }
-}
-
-/** Frames of a worker: the batches being received, and two full windows for each export. */
-function frameCount(config: TargetJobConfig, mtuMax: number): number {
-  const wanted = RECEIVE_BATCH * config.interfaces.length +
-    2 * config.buffers * config.exports.length;
-  const affordable = Math.floor(FRAME_MEMORY_MAX / mtuMax);
-  return Math.max(
-    RECEIVE_BATCH * config.interfaces.length + 64,
-    Math.min(FRAMES_MAX, affordable, Math.max(FRAMES_MIN, wanted)),
-  );
 }
 
 function openQueue(

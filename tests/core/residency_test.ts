@@ -8,43 +8,58 @@ import {
   SegmentChoice,
 } from "../../src/core/residency.ts";
 
-/** Chunks and segments so far apart share a place in the tables. */
-const CHUNK_TABLE = 32768;
+/** Chunks so far apart share a place in the table of a mapped segment. */
+const CHUNK_TABLE = 256;
+/** Segments of a file of a terabyte or more; so far apart they share an entry. */
 const SEGMENT_TABLE = 65536;
 
 Deno.test("residency: nothing is known of a chunk at first", () => {
-  const memory = new ChunkMemory();
+  const memory = new ChunkMemory(2);
   for (const chunk of [0, 1, CHUNK_TABLE, 2 ** 33]) {
-    assertEquals(memory.recall(chunk, 0), CHUNK_UNKNOWN);
+    assertEquals(memory.recall(1, chunk, 0), CHUNK_UNKNOWN);
   }
 });
 
 Deno.test("residency: a resident chunk is taken to be so for a second, an absent one for 20 ms", () => {
-  const memory = new ChunkMemory();
-  memory.remember(7, true, 5000);
-  memory.remember(8, false, 5000);
-  assertEquals([memory.recall(7, 5999), memory.recall(7, 6000)], [CHUNK_RESIDENT, CHUNK_UNKNOWN]);
-  assertEquals([memory.recall(8, 5019), memory.recall(8, 5020)], [CHUNK_ABSENT, CHUNK_UNKNOWN]);
+  const memory = new ChunkMemory(2);
+  memory.remember(1, 7, true, 5000);
+  memory.remember(1, 8, false, 5000);
+  assertEquals([memory.recall(1, 7, 5999), memory.recall(1, 7, 6000)], [
+    CHUNK_RESIDENT,
+    CHUNK_UNKNOWN,
+  ]);
+  assertEquals([memory.recall(1, 8, 5019), memory.recall(1, 8, 5020)], [
+    CHUNK_ABSENT,
+    CHUNK_UNKNOWN,
+  ]);
 });
 
 Deno.test("residency: what is found out later counts", () => {
-  const memory = new ChunkMemory();
-  memory.remember(7, false, 0);
-  memory.remember(7, true, 10);
-  assertEquals(memory.recall(7, 1000), CHUNK_RESIDENT);
-  memory.remember(7, false, 1000);
-  assertEquals(memory.recall(7, 1001), CHUNK_ABSENT);
+  const memory = new ChunkMemory(2);
+  memory.remember(1, 7, false, 0);
+  memory.remember(1, 7, true, 10);
+  assertEquals(memory.recall(1, 7, 1000), CHUNK_RESIDENT);
+  memory.remember(1, 7, false, 1000);
+  assertEquals(memory.recall(1, 7, 1001), CHUNK_ABSENT);
 });
 
-Deno.test("residency: a chunk far away is never taken for another", () => {
-  const memory = new ChunkMemory();
-  memory.remember(7, true, 0);
-  assertEquals(memory.recall(7 + CHUNK_TABLE, 1), CHUNK_UNKNOWN);
-  memory.remember(7 + CHUNK_TABLE, false, 1);
-  assertEquals([memory.recall(7, 2), memory.recall(7 + CHUNK_TABLE, 2)], [
+Deno.test("residency: a chunk far away, or of another place, is never taken for another", () => {
+  const memory = new ChunkMemory(2);
+  memory.remember(1, 7, true, 0);
+  assertEquals(memory.recall(1, 7 + CHUNK_TABLE, 1), CHUNK_UNKNOWN);
+  memory.remember(1, 7 + CHUNK_TABLE, false, 1);
+  assertEquals([memory.recall(1, 7, 2), memory.recall(1, 7 + CHUNK_TABLE, 2)], [
     CHUNK_UNKNOWN,
     CHUNK_ABSENT,
   ]);
+  assertEquals(memory.recall(0, 7 + CHUNK_TABLE, 2), CHUNK_UNKNOWN);
+});
+
+Deno.test("residency: a small file that has grown shares entries as a large one does", () => {
+  const choice = new SegmentChoice(2, 1);
+  assert(read(choice, 3).mapped);
+  for (const segment of [300, 3 + 256, 70_000]) readOften(choice, segment, 100);
+  assertEquals(choice.touch(3), 0);
 });
 
 /** Reads a segment as an export does; the place where it is mapped, and whether that is new. */
@@ -62,7 +77,7 @@ function readOften(choice: SegmentChoice, segment: number, times: number): numbe
 }
 
 Deno.test("residency: segments are mapped at their first read while there is room", () => {
-  const choice = new SegmentChoice(3);
+  const choice = new SegmentChoice(3, SEGMENT_TABLE);
   for (const segment of [5, 9, 2]) assert(read(choice, segment).mapped);
   assertEquals([5, 9, 2].map((segment) => read(choice, segment)), [
     { place: 0, mapped: false },
@@ -73,7 +88,7 @@ Deno.test("residency: segments are mapped at their first read while there is roo
 });
 
 Deno.test("residency: a newcomer must be read twice as much as the coldest it replaces", () => {
-  const choice = new SegmentChoice(2);
+  const choice = new SegmentChoice(2, SEGMENT_TABLE);
   readOften(choice, 1, 10_000);
   readOften(choice, 2, 3_000);
   assertEquals(readOften(choice, 3, 5_900), 0);
@@ -82,7 +97,7 @@ Deno.test("residency: a newcomer must be read twice as much as the coldest it re
 });
 
 Deno.test("residency: what was replaced comes back by the same rule", () => {
-  const choice = new SegmentChoice(1);
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
   readOften(choice, 1, 100);
   assertEquals(readOften(choice, 2, 10_000), 1);
   assertEquals(readOften(choice, 1, 19_000), 0);
@@ -90,14 +105,14 @@ Deno.test("residency: what was replaced comes back by the same rule", () => {
 });
 
 Deno.test("residency: a few reads of cold segments push nothing out", () => {
-  const choice = new SegmentChoice(1);
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
   assert(read(choice, 0).mapped);
   for (let segment = 1; segment < 2000; segment++) assertEquals(readOften(choice, segment, 64), 0);
   assertEquals(choice.touch(0), 0);
 });
 
 Deno.test("residency: what was hot long ago gives way", () => {
-  const choice = new SegmentChoice(1);
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
   readOften(choice, 1, 1_000_000);
   assertEquals(readOften(choice, 2, 10_000), 0);
   for (let second = 0; second < 12; second++) choice.decay();
@@ -106,7 +121,7 @@ Deno.test("residency: what was hot long ago gives way", () => {
 });
 
 Deno.test("residency: two segments a terabyte apart do not take turns in being mapped", () => {
-  const choice = new SegmentChoice(16);
+  const choice = new SegmentChoice(16, SEGMENT_TABLE);
   const [near, far] = [3, 3 + SEGMENT_TABLE];
   let mappings = 0;
   for (let i = 0; i < 100_000; i++) {
@@ -119,7 +134,7 @@ Deno.test("residency: two segments a terabyte apart do not take turns in being m
 });
 
 Deno.test("residency: of two segments a terabyte apart the one that is read more is mapped", () => {
-  const choice = new SegmentChoice(1);
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
   const [near, far] = [3, 3 + SEGMENT_TABLE];
   readOften(choice, near, 1000);
   readOften(choice, far, 20_000);
@@ -136,7 +151,7 @@ Deno.test("residency: whatever is read, a place belongs to one segment and is gi
   });
   fc.assert(
     fc.property(fc.array(burst, { maxLength: 15 }), (bursts) => {
-      const choice = new SegmentChoice(PLACES);
+      const choice = new SegmentChoice(PLACES, SEGMENT_TABLE);
       /** What is mapped at each place: exactly what was last offered it. */
       const mapped = new Map<number, number>();
       for (const { segment, times, decays } of bursts) {

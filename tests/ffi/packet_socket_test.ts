@@ -14,7 +14,8 @@ import { inOwnNetwork, ip } from "./own_network.ts";
 
 const FRAMES = 16;
 const FRAME_BYTES = 128;
-const OPTIONS = { etherType: ETHERTYPE_AOE, bufferBytes: 1 << 20 };
+const WAIT_MS = 30;
+const OPTIONS = { etherType: ETHERTYPE_AOE, bufferBytes: 1 << 20, waitMs: WAIT_MS };
 
 /** An arena with a table and frames to send, and the same to receive. */
 class Frames {
@@ -122,6 +123,31 @@ interopTest(
       assertEquals(received + drops, sent);
       assertEquals(target.takeDrops(), 0);
     }),
+);
+
+interopTest(
+  "packet socket: who waits has the frame that is there at once, and gives up in time",
+  [],
+  () => {
+    return withSockets([targetFilter([{ shelf: 1, slot: 1 }]), initiatorFilter()], (target, b) => {
+      const frames = new Frames();
+      const receive = (wait: boolean) => {
+        const startMs = performance.now();
+        const count = target.receive(frames.receiving, FRAMES, wait);
+        return { count, ms: performance.now() - startMs };
+      };
+      assert(receive(false).ms < WAIT_MS / 2, "not told to wait");
+      const inVain = receive(true);
+      assertEquals(inVain.count, 0);
+      assert(inVain.ms >= WAIT_MS - 1, `only ${inVain.ms} ms`);
+      for (let i = 0; i < 3; i++) frames.put(i, 0x10, 1);
+      assertEquals(b.send(frames.sending, 0, 3), 3);
+      // Three of sixteen: it does not wait for more.
+      const found = receive(true);
+      assertEquals(found.count, 3);
+      assert(found.ms < WAIT_MS / 2, `${found.ms} ms`);
+    });
+  },
 );
 
 interopTest("packet socket: a memory error or a lost interface is a number, not an end", [], () => {

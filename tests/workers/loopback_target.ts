@@ -22,6 +22,8 @@ const FRAME_BYTES = 12288;
 /** How the target is made. */
 export interface LoopbackOptions {
   readonly uring: boolean;
+  /** What a crossing is taken to cost: 0, the default, writes in place, Infinity hardly any. */
+  readonly crossingNs?: number;
   readonly direct?: boolean;
   readonly sync?: boolean;
   readonly mapBytes?: number;
@@ -78,6 +80,7 @@ export class LoopbackTarget {
       buffers: 64,
       macs: [],
       uring: options.uring,
+      crossingNs: options.crossingNs ?? 0,
       pollUs: 0,
       mapBytes: options.mapBytes ?? 64 * 2 ** 20,
       controlEvent: openEvent(),

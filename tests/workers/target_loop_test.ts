@@ -27,6 +27,7 @@ const WAYS: readonly (LoopbackOptions & { name: string })[] = [
   { name: "io_uring, each write stable", uring: true, sync: true },
   { name: "io_uring, O_DIRECT, each write stable", uring: true, direct: true, sync: true },
   { name: "io_uring, nothing mapped", uring: true, mapBytes: 0 },
+  { name: "io_uring, writes through the ring", uring: true, crossingNs: Infinity },
 ];
 
 /** Runs a body with a target for a fresh image, filled with a pattern that tells sectors apart. */
