@@ -37,8 +37,10 @@ const OP_READV = 1;
 const OP_WRITEV = 2;
 const OP_FSYNC = 3;
 const OP_READ_FIXED = 4;
+const OP_WRITE_FIXED = 5;
 const OP_FALLOCATE = 17;
 const OP_READ = 22;
+const OP_WRITE = 23;
 const OP_URING_CMD = 46;
 const FSYNC_DATASYNC = 1;
 const RWF_DSYNC = 2;
@@ -211,12 +213,12 @@ export class IoUring {
     offset: number,
     remote = false,
   ): void {
-    const fixed = address >= this.#fixedFrom && address + bytes <= this.#fixedTo;
-    const opcode = (fixed ? OP_READ_FIXED : OP_READ) | (remote ? IOSQE_ASYNC << 8 : 0);
+    const opcode = (this.#isFixed(address, bytes) ? OP_READ_FIXED : OP_READ) |
+      (remote ? IOSQE_ASYNC << 8 : 0);
     this.#queue(opcode, tag, fd, address, bytes, offset, 0);
   }
 
-  /** Queues a read at `offset` into `count` iovecs; see `write` for how long they must stay. */
+  /** Queues a read at `offset` into `count` iovecs; see `writeVectors` for how long they must stay. */
   readVectors(
     tag: number,
     fd: number,
@@ -230,12 +232,27 @@ export class IoUring {
   }
 
   /**
-   * Queues a write from `count` iovecs at the address `iovecs`, which stay as they are until it is
-   * submitted; its result is the count written.
+   * Queues a write of `bytes` at `offset` from `address`; its result is the count written.
    *
    * @param stable Complete only once the data are on stable storage.
    */
   write(
+    tag: number,
+    fd: number,
+    address: number,
+    bytes: number,
+    offset: number,
+    stable: boolean,
+  ): void {
+    const opcode = this.#isFixed(address, bytes) ? OP_WRITE_FIXED : OP_WRITE;
+    this.#queue(opcode, tag, fd, address, bytes, offset, stable ? RWF_DSYNC : 0);
+  }
+
+  /**
+   * Queues a write from `count` iovecs at the address `iovecs`, which stay as they are until it is
+   * submitted; otherwise as `write`.
+   */
+  writeVectors(
     tag: number,
     fd: number,
     iovecs: number,
@@ -307,6 +324,11 @@ export class IoUring {
   close(): void {
     libc.close(this.#fd);
     libc.close(this.event);
+  }
+
+  /** Whether memory lies in the registered buffer. */
+  #isFixed(address: number, bytes: number): boolean {
+    return address >= this.#fixedFrom && address + bytes <= this.#fixedTo;
   }
 
   /**

@@ -25,21 +25,22 @@ export class SyncQueue {
   readonly #iovec: number;
   readonly #iovecPointer: Pointer;
   readonly #offset: number;
-  readonly #baseOf: (address: number) => Pointer;
+  readonly #pointerOf: ((address: number) => Pointer) | undefined;
   #first = 0;
 
   /**
    * @param entries Most operations between two rounds of `next`.
-   * @param pointerOf Turns the address of iovecs back into the pointer it came from.
+   * @param pointerOf Turns the address of iovecs back into the pointer it came from; without it
+   * there are no operations of several pieces.
    */
-  constructor(arena: Arena, entries: number, pointerOf: (address: number) => Pointer) {
+  constructor(arena: Arena, entries: number, pointerOf?: (address: number) => Pointer) {
     this.#arena = arena;
     this.#tags = new Int32Array(entries);
     this.#results = new Int32Array(entries);
     this.#iovec = arena.allocate(16);
     this.#iovecPointer = arena.pointer(this.#iovec);
     this.#offset = arena.allocate(8);
-    this.#baseOf = pointerOf;
+    this.#pointerOf = pointerOf;
   }
 
   /** Arena bytes that a queue takes. */
@@ -60,9 +61,10 @@ export class SyncQueue {
     offset: number,
     _remote = false,
   ): void {
-    this.#arena.setAddress(this.#iovec, address);
-    this.#arena.u32[(this.#iovec >>> 2) + 2] = bytes;
-    this.#done(tag, readAt(fd, this.#iovecPointer, 1, this.#arena.i64, this.#place(offset)));
+    this.#done(
+      tag,
+      readAt(fd, this.#vectorOf(address, bytes), 1, this.#arena.i64, this.#place(offset)),
+    );
   }
 
   /** See `IoUring.readVectors`. */
@@ -74,11 +76,28 @@ export class SyncQueue {
     offset: number,
     _remote = false,
   ): void {
-    this.#done(tag, readAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, this.#place(offset)));
+    this.#done(
+      tag,
+      readAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, this.#place(offset)),
+    );
   }
 
   /** See `IoUring.write`. */
   write(
+    tag: number,
+    fd: number,
+    address: number,
+    bytes: number,
+    offset: number,
+    stable: boolean,
+  ): void {
+    const place = this.#place(offset);
+    const iovec = this.#vectorOf(address, bytes);
+    this.#done(tag, writeAt(fd, iovec, 1, this.#arena.i64, place, stable));
+  }
+
+  /** See `IoUring.writeVectors`. */
+  writeVectors(
     tag: number,
     fd: number,
     iovecs: number,
@@ -87,7 +106,7 @@ export class SyncQueue {
     stable: boolean,
   ): void {
     const place = this.#place(offset);
-    this.#done(tag, writeAt(fd, this.#baseOf(iovecs), count, this.#arena.i64, place, stable));
+    this.#done(tag, writeAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, place, stable));
   }
 
   /** See `IoUring.sync`. */
@@ -124,6 +143,13 @@ export class SyncQueue {
     this.#tags[at] = tag;
     this.#results[at] = result;
     this.inFlight++;
+  }
+
+  /** The queue's own iovec, made one of memory at an address. */
+  #vectorOf(address: number, bytes: number): Pointer {
+    this.#arena.setAddress(this.#iovec, address);
+    this.#arena.u32[(this.#iovec >>> 2) + 2] = bytes;
+    return this.#iovecPointer;
   }
 
   /** Stores a file offset as 64 bits; its place in the arena. */

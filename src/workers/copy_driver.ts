@@ -79,7 +79,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #sum = "";
 
   /** Arena bytes of a copy. */
-  static readonly bytes = CopyPump.bytes + 2 * (FileEnd.bytes(TAGS) + SECTOR_BYTES) + 4096;
+  static readonly bytes = CopyPump.bytes + 2 * (FileEnd.bytes + SECTOR_BYTES) + 4096;
 
   constructor(loop: InitiatorLoop, config: CopyConfig, post: (message: CopyMessage) => void) {
     this.#loop = loop;

@@ -8,7 +8,6 @@ import { IoUring } from "../../ffi/io_uring.ts";
 import { SyncQueue } from "../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./copy_end.ts";
 
-const IOVEC_BYTES = 16;
 /** A stream that is not ready is tried again after this. */
 const RETRY_MS = 2;
 const ENOSPC = 28;
@@ -47,8 +46,6 @@ export class FileEnd implements CopyEnd {
   readonly #outcome: CopyOutcome;
   readonly #queue: IoUring | SyncQueue;
   readonly #holes: boolean;
-  readonly #iovecsAt: number;
-  readonly #iovecs: Deno.PointerValue[] = [];
   // The operation of each tag.
   readonly #operation: Uint8Array;
   readonly #offset: Float64Array;
@@ -79,20 +76,12 @@ export class FileEnd implements CopyEnd {
     this.#size = new Float64Array(tags);
     this.#done = new Float64Array(tags);
     this.#memoryAt = new Float64Array(tags);
-    this.#iovecsAt = arena.allocate(tags * IOVEC_BYTES, IOVEC_BYTES);
-    const pointerOf = (address: number) =>
-      this.#iovecs[(address - arena.address - this.#iovecsAt) / IOVEC_BYTES]!;
-    for (let i = 0; i < tags; i++) {
-      this.#iovecs.push(arena.pointer(this.#iovecsAt + i * IOVEC_BYTES));
-    }
-    this.#queue = openQueue(options.uring, arena, tags, pointerOf);
+    this.#queue = openQueue(options.uring, arena, tags);
     this.event = this.#queue.event;
   }
 
-  /** Arena bytes of an end with so many tags. */
-  static bytes(tags: number): number {
-    return tags * IOVEC_BYTES + SyncQueue.bytes + 64;
-  }
+  /** Arena bytes of an end. */
+  static readonly bytes = SyncQueue.bytes + 64;
 
   holeAt(offset: number, bytes: number): number {
     if (!this.#holes || (offset >= this.#dataFrom && offset < this.#dataTo)) return 0;
@@ -165,18 +154,13 @@ export class FileEnd implements CopyEnd {
         if (this.inOrder && this.#queue.event < 0) this.#callStream(tag, bytes, readStream);
         else this.#queue.read(tag, this.#fd, address, bytes, offset);
         break;
-      case WRITE: {
+      case WRITE:
         if (this.inOrder && this.#queue.event < 0) {
           this.#callStream(tag, bytes, writeStream);
           break;
         }
-        const iovec = this.#iovecsAt + tag * IOVEC_BYTES;
-        this.#arena.setAddress(iovec, address);
-        this.#arena.u32[(iovec >>> 2) + 2] = bytes;
-        this.#arena.u32[(iovec >>> 2) + 3] = 0;
-        this.#queue.write(tag, this.#fd, this.#arena.address + iovec, 1, offset, false);
+        this.#queue.write(tag, this.#fd, address, bytes, offset, false);
         break;
-      }
       case DISCARD:
         this.#queue.punch(tag, this.#fd, offset, bytes);
         break;
@@ -227,12 +211,7 @@ export class FileEnd implements CopyEnd {
   }
 }
 
-function openQueue(
-  uring: boolean,
-  arena: Arena,
-  tags: number,
-  pointerOf: (address: number) => Deno.PointerValue,
-): IoUring | SyncQueue {
+function openQueue(uring: boolean, arena: Arena, tags: number): IoUring | SyncQueue {
   const entries = 2 ** Math.ceil(Math.log2(tags));
   if (uring) {
     try {
@@ -241,5 +220,5 @@ function openQueue(
       // A container forbids it, or the kernel is old: system calls do the same, one by one.
     }
   }
-  return new SyncQueue(arena, entries, pointerOf);
+  return new SyncQueue(arena, entries);
 }

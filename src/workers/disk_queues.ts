@@ -91,13 +91,25 @@ export class DiskQueues {
   write(
     tag: number,
     fd: number,
+    address: number,
+    bytes: number,
+    offset: number,
+    stable: boolean,
+  ): void {
+    if (fd <= SOURCE_NUMBER_FIRST) this.#source(fd).write(tag, offset, stable);
+    else this.#files.write(tag, fd, address, bytes, offset, stable);
+  }
+
+  writeVectors(
+    tag: number,
+    fd: number,
     iovecs: number,
     count: number,
     offset: number,
     stable: boolean,
   ): void {
     if (fd <= SOURCE_NUMBER_FIRST) this.#source(fd).write(tag, offset, stable);
-    else this.#files.write(tag, fd, iovecs, count, offset, stable);
+    else this.#files.writeVectors(tag, fd, iovecs, count, offset, stable);
   }
 
   sync(tag: number, fd: number): void {

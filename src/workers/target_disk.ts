@@ -195,8 +195,8 @@ export class DiskWork {
     const offset = pool.offset[first]! + pool.progress[first]!;
     const buffered = (pool.flags[first]! & FLAG_BUFFERED) !== 0;
     const fd = buffered ? ex.config.fd : ex.fdFor(pool, first, this.#mergeBytes);
+    const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
     if (operation !== OPERATION_WRITE && count === 1) {
-      const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
       this.#queue.read(first, fd, address, this.#mergeBytes, offset, ex.config.remote);
       return;
     }
@@ -207,6 +207,11 @@ export class DiskWork {
       this.#writeInPlace(ex, first);
       return;
     }
+    if (!inPlace && operation === OPERATION_WRITE && count === 1) {
+      ex.unsyncedBytes += this.#mergeBytes;
+      this.#queue.write(first, fd, address, this.#mergeBytes, offset, stable);
+      return;
+    }
     while (!this.#vectors.fits(count)) this.submit();
     const vector = this.#vectors.used;
     for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
@@ -214,13 +219,13 @@ export class DiskWork {
       this.#vectors.add(pool.start(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
     }
     if (operation !== OPERATION_WRITE) {
-      const address = this.#vectors.address(vector);
-      this.#queue.readVectors(first, fd, address, count, offset, ex.config.remote);
+      const iovecs = this.#vectors.address(vector);
+      this.#queue.readVectors(first, fd, iovecs, count, offset, ex.config.remote);
     } else if (inPlace) {
       this.#writeMergedInPlace(ex, first, vector, count, stable);
     } else {
       ex.unsyncedBytes += this.#mergeBytes;
-      this.#queue.write(first, fd, this.#vectors.address(vector), count, offset, stable);
+      this.#queue.writeVectors(first, fd, this.#vectors.address(vector), count, offset, stable);
     }
   }
 

@@ -36,6 +36,7 @@ export class TargetLink {
   pollPlace = -1;
 
   readonly #pool: FramePool;
+  readonly #batch: number;
   readonly #filter: Uint8Array;
   readonly #bufferBytes: number;
   readonly #received: MessageTable;
@@ -48,15 +49,23 @@ export class TargetLink {
   #sendEnd = 0;
 
   /**
+   * @param batch Most frames taken at a time, up to `RECEIVE_BATCH`.
    * @param filter BPF program that passes what this worker serves.
    * @param bufferBytes Of the socket, each way.
    */
   constructor(
     name: string,
-    options: { arena: Arena; pool: FramePool; filter: Uint8Array; bufferBytes: number },
+    options: {
+      arena: Arena;
+      pool: FramePool;
+      batch: number;
+      filter: Uint8Array;
+      bufferBytes: number;
+    },
   ) {
     this.name = name;
     this.#pool = options.pool;
+    this.#batch = options.batch;
     this.#filter = options.filter;
     this.#bufferBytes = options.bufferBytes;
     this.#received = new MessageTable(options.arena, RECEIVE_BATCH, 1);
@@ -215,14 +224,14 @@ export class TargetLink {
     // While answers pile up, requests stay in the socket's queue, and beyond it are dropped and
     // counted by the kernel.
     if (this.blocked) return 0;
-    for (let i = 0; i < RECEIVE_BATCH; i++) {
+    for (let i = 0; i < this.#batch; i++) {
       if (this.#receivedFrames[i]! >= 0) continue;
       const frame = this.#pool.take();
       if (frame < 0) return i;
       this.#receivedFrames[i] = frame;
       this.#received.setOne(i, this.#pool.address(frame), this.#pool.frameBytes);
     }
-    return RECEIVE_BATCH;
+    return this.#batch;
   }
 }
 

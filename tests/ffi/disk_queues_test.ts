@@ -105,8 +105,8 @@ function withBench(uring: boolean, body: (bench: Bench) => void): void {
 testBoth("what is written in pieces is read back, in one piece and in several", (bench) => {
   const { queue, fd, blocks, addresses } = bench;
   blocks.forEach((block, i) => block.fill(i + 1));
-  queue.write(1, fd, bench.vectors(0, 1), 2, BLOCK, false);
-  queue.write(2, fd, bench.vectors(2), 1, 10 * BLOCK, true);
+  queue.writeVectors(1, fd, bench.vectors(0, 1), 2, BLOCK, false);
+  queue.writeVectors(2, fd, bench.vectors(2), 1, 10 * BLOCK, true);
   assertEquals(bench.finish(), new Map([[1, 2 * BLOCK], [2, BLOCK]]));
   queue.sync(3, fd);
   assertEquals(bench.finish(), new Map([[3, 0]]));
@@ -129,12 +129,28 @@ testBoth("what is written in pieces is read back, in one piece and in several", 
   ]);
 });
 
+testBoth("one piece is written, from registered memory and from other", (bench) => {
+  const { queue, fd, blocks, addresses } = bench;
+  blocks.forEach((block, i) => block.fill(i + 1));
+  queue.write(1, fd, addresses[0]!, BLOCK, 0, false);
+  queue.write(2, fd, addresses[7]!, BLOCK, BLOCK, true);
+  queue.write(3, fd, addresses[1]! + 512, 512, 2 * BLOCK + 512, true);
+  queue.write(4, -1, addresses[1]!, 512, 0, false);
+  const EBADF = 9;
+  assertEquals(bench.finish(), new Map([[1, BLOCK], [2, BLOCK], [3, 512], [4, -EBADF]]));
+  const file = Deno.readFileSync(bench.path);
+  assertEquals(
+    [0, BLOCK - 1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 512].map((at) => file[at]),
+    [1, 1, 8, 8, 0, 2],
+  );
+});
+
 testBoth("past the end a read is short, a bad descriptor is −EBADF", (bench) => {
   const { queue, fd, addresses } = bench;
   queue.read(1, fd, addresses[0]!, BLOCK, 2 ** 20 - 512);
   queue.read(2, fd, addresses[0]!, BLOCK, 2 ** 20);
   queue.read(3, -1, addresses[0]!, BLOCK, 0);
-  queue.write(4, -1, bench.vectors(0), 1, 0, true);
+  queue.writeVectors(4, -1, bench.vectors(0), 1, 0, true);
   queue.sync(5, -1);
   const EBADF = 9;
   assertEquals(bench.finish(), new Map([[1, 512], [2, 0], [3, -EBADF], [4, -EBADF], [5, -EBADF]]));
@@ -144,7 +160,7 @@ testBoth("offsets beyond 4 GiB are meant as they are", (bench) => {
   const { queue, fd, blocks, addresses } = bench;
   const offset = 2 ** 41 + 512;
   blocks[0]!.fill(9);
-  queue.write(1, fd, bench.vectors(0), 1, offset, false);
+  queue.writeVectors(1, fd, bench.vectors(0), 1, offset, false);
   assertEquals(bench.finish(), new Map([[1, BLOCK]]));
   assertEquals(Deno.statSync(bench.path).size, offset + BLOCK);
   queue.read(2, fd, addresses[1]!, BLOCK, offset);
@@ -154,7 +170,7 @@ testBoth("offsets beyond 4 GiB are meant as they are", (bench) => {
 testBoth("a hole reads as zeros", (bench) => {
   const { queue, fd, blocks } = bench;
   blocks[0]!.fill(1);
-  queue.write(1, fd, bench.vectors(0, 0, 0), 3, 0, false);
+  queue.writeVectors(1, fd, bench.vectors(0, 0, 0), 3, 0, false);
   bench.finish();
   queue.punch(2, fd, BLOCK, BLOCK);
   const result = bench.finish().get(2);
