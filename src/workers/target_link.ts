@@ -134,11 +134,12 @@ export class TargetLink {
 
   /** Takes frames that have arrived; their numbers and lengths are `frame(i)` and `length(i)`. */
   receive(): number {
+    const wait = this.patient;
+    this.patient = false;
     const armed = this.#arm();
     this.starved = armed === 0;
     if (armed === 0 || this.#socket === undefined) return 0;
-    const count = this.#socket.receive(this.#received, armed, this.patient);
-    this.patient = false;
+    const count = this.#socket.receive(this.#received, armed, wait);
     this.readable = count === armed;
     return count;
   }

@@ -42,6 +42,13 @@ import type { DiskErrorListener, TargetExport } from "./target_export.ts";
 import type { TargetLink } from "./target_link.ts";
 import { GroupCommit } from "./target_sync.ts";
 
+/**
+ * After so many turns in a row in which nothing had completed, the disk is slow or hangs: from then on
+ * the kernel is entered for completions in every sixteenth turn, or when the ring says so.
+ */
+const FRUITLESS_MAX = 8;
+const FRUITLESS_STEP = 16;
+
 /** What the loop works with; all of it made before it starts. */
 export interface TargetLoopParts {
   readonly arena: Arena;
@@ -68,6 +75,10 @@ export class TargetLoop {
   readonly #clock: Clock;
   readonly #disk: DiskWork;
   readonly #commit: GroupCommit;
+  /** The ring has said that something has completed. */
+  completed = false;
+  /** Turns in a row that waited for the disk in vain. */
+  #fruitless = 0;
   /** Of this turn, added to the shared counters at its end. */
   #received = 0;
   #sent = 0;
@@ -112,7 +123,9 @@ export class TargetLoop {
       }
     }
     // Once at least where work is in flight: only entering the kernel lets it post completions.
-    let submit = this.#queue.inFlight > 0;
+    let submit = this.#queue.inFlight > 0 &&
+      (this.completed || this.#fruitless < FRUITLESS_MAX || this.#fruitless % FRUITLESS_STEP === 0);
+    this.completed = false;
     do {
       disk.issue();
       this.#commit.start();
@@ -125,6 +138,7 @@ export class TargetLoop {
         if (links[i]!.pending > 0 && !links[i]!.blocked) links[i]!.flush(this);
       }
     } while (this.#promote() || disk.pending || this.#commit.wanted);
+    this.#fruitless = done > 0 || this.#queue.inFlight === 0 ? 0 : this.#fruitless + 1;
     for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.endTurn();
     if (this.#received > 0) this.#counters.add(COUNT_RECEIVED, this.#received);
     if (this.#sent > 0) this.#counters.add(COUNT_SENT, this.#sent);

@@ -299,7 +299,10 @@ export class TargetWorker {
       link.blocked = false;
       this.#lively = true;
     }
-    if (this.#poll.found(this.#queuePlace) !== 0) clearEvent(this.#queue.event);
+    if (this.#poll.found(this.#queuePlace) !== 0) {
+      clearEvent(this.#queue.event);
+      this.#loop.completed = true;
+    }
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
     if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
   }

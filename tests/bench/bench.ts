@@ -62,9 +62,9 @@ const parser = object({
   ),
   cachedMib: withDefault(
     option("--cached-mib", integer({ metavar: "MIB", min: 16 }), {
-      description: message`Size of an image in the page cache.`,
+      description: message`Size of an image in the page cache (default 48, what stays mapped).`,
     }),
-    256,
+    48,
   ),
   diskMib: withDefault(
     option("--disk-mib", integer({ metavar: "MIB", min: 16 }), {

@@ -44,7 +44,7 @@ export async function compare(row: Row, settings: Settings): Promise<Table> {
   settings.progress(`${row.name}: writing ${row.disks} image(s)`);
   const { target, stations } = await build(testbed, {
     ...{ disks: row.disks, mtu: row.mtu },
-    bytes: cached ? settings.cachedBytes : settings.diskBytes,
+    bytes: cached ? settings.cachedBytes * row.times : settings.diskBytes,
     write: cached ? writeCachedImage : writeDiskImage,
   });
   const peers = row.peers.filter((name) => settings.peers.includes(name));

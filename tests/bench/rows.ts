@@ -31,6 +31,8 @@ export interface Row {
   readonly disks: number;
   /** Whether an image stands in the page cache from the start, or is for disk work. */
   readonly image: "cached" | "disk";
+  /** How often the size of `--cached-mib` a cached image has. */
+  readonly times: number;
   /** Whether the page cache is emptied before each load. */
   readonly cold: boolean;
   /** Whether the target has one core to itself, and the generator the other. */
@@ -108,6 +110,7 @@ const cachedRow = {
   mtu: JUMBO,
   disks: 1,
   image: "cached",
+  times: 1,
   cold: false,
   pinned: true,
   serve: {},
@@ -126,6 +129,13 @@ export const rows: readonly Row[] = [
     name: "page",
     title: `Page cache, window ${WINDOW}, MTU ${JUMBO}, target on one core`,
     works: cacheWorks(JUMBO, true),
+  },
+  {
+    ...cachedRow,
+    name: "large",
+    title: `The same with an image four times as large: not all of it stays mapped`,
+    times: 4,
+    works: cacheWorks(JUMBO, false).filter(({ load }) => load.mode === "read"),
   },
   {
     ...diskRow,
