@@ -6,6 +6,7 @@ import { openLibc } from "./libc.ts";
 
 // asm-generic/errno-base.h and errno.h; the same on x86_64 and aarch64.
 export const EPERM = 1;
+export const ENOENT = 2;
 export const EINTR = 4;
 export const EIO = 5;
 export const EAGAIN = 11;

@@ -91,6 +91,8 @@ export class IoUring {
   get needsVectors(): boolean {
     return this.queued > 0;
   }
+  /** Whether operations make progress within `submit` only: DEFER_TASKRUN, Linux 6.1. */
+  readonly deferred: boolean;
   /** Number of the operation that `next` has found. */
   tag = 0;
   /** Its result: a count of bytes, 0, or −errno. */
@@ -137,6 +139,7 @@ export class IoUring {
     }
     if (fd < 0) throw new SystemError("Set up io_uring", errno());
     this.#fd = fd;
+    this.deferred = (view.getUint32(8, true) & SETUP_DEFER_TASKRUN) !== 0;
     if ((view.getUint32(20, true) & FEATURE_SINGLE_MMAP) === 0) {
       libc.close(fd);
       throw new SystemError("Set up io_uring (Linux before 5.4)", EINVAL);

@@ -3,7 +3,7 @@
 //
 // The kernel does what a message asks for within the send: the answer is there behind it.
 
-import { check, errno, SystemError } from "./errno.ts";
+import { check, ENOENT, errno, SystemError } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 import { openNetlink } from "./netlink.ts";
 
@@ -35,7 +35,6 @@ const NBD_ATTR_BACKEND_IDENTIFIER = 10;
 const NBD_SOCK_ITEM = 1;
 const NBD_SOCK_FD = 1;
 
-const ENOENT = 2;
 const MESSAGE_BYTES_MAX = 8192;
 
 const libc = openLibc(

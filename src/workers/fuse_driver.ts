@@ -1,15 +1,15 @@
 // A remote disk as one file of a FUSE mount, under a loop device (attach_loop.ts): the kernel's
 // requests come from /dev/fuse and are answered there.
 //
-// 1. `turn` reads requests while there are free slots, each straight into the memory from which,
-//    or to which, the initiator moves its data.
+// 1. `turn` moves answers out and requests in, one crossing for a batch; each request comes straight
+//    into the memory from which, or to which, the initiator moves its data.
 // 2. Reads, writes, flushes and zeroing go to block_requests.ts; the rest is answered at once.
-// 3. `answered` writes the answer and frees the slot.
+// 3. `answered` queues the answer; the slot is free once it has gone out.
 //
 // Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
 
-import { EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
-import { FuseChannel } from "../../ffi/fuse.ts";
+import { EAGAIN, EINTR, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM } from "../../ffi/errno.ts";
+import { type FuseQueue, FuseSlots, openFuseQueue } from "../../ffi/fuse_channel.ts";
 import { POLLIN } from "../../ffi/poll.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
@@ -69,6 +69,13 @@ const SLOTS = 160;
 const BACKGROUND_MAX = 128;
 /** Data of one request; slots that are never used are never backed by memory. */
 const REQUEST_BYTES_MAX = 256 * 1024;
+/**
+ * Answers that leave together: whoever waits for one is told of it when this thread leaves the
+ * kernel, and shall not wait for a whole window.
+ */
+const ANSWERS = 8;
+/** Most requests asked for at once; each that is not there costs the kernel some work. */
+const RECEIVES_MAX = 32;
 
 /** What to serve. */
 export interface FuseConfig extends BlockConfig {
@@ -91,34 +98,36 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   readonly #config: FuseConfig;
   readonly #post: (message: FuseMessage) => void;
   readonly #requests: BlockRequests;
-  readonly #channel: FuseChannel;
+  readonly #slots: FuseSlots;
+  readonly #queue: FuseQueue;
   readonly #words: Uint32Array;
   readonly #place: number;
   readonly #free = Int32Array.from({ length: SLOTS }, (_, i) => SLOTS - 1 - i);
   #freeCount = SLOTS;
+  /** Requests that are asked for and not there; as many as the last turn found are worth it. */
+  #asked = 0;
+  #worthAsking = 1;
   #resumeAtMs = Infinity;
   #serving = false;
   #stopped = false;
   #disconnected = false;
-  /** There may be requests: reading in vain costs half a microsecond. */
-  #readable = true;
 
   /** Arena bytes of a device. */
-  static readonly bytes = BlockRequests.bytes +
-    FuseChannel.bytes(SLOTS, FUSE_WRITE_HEADER_BYTES, REQUEST_BYTES_MAX);
+  static readonly bytes = BlockRequests.bytes + FuseSlots.bytes(SLOTS, REQUEST_BYTES_MAX);
 
   constructor(loop: InitiatorLoop, config: FuseConfig, post: (message: FuseMessage) => void) {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
     this.#requests = new BlockRequests(loop, SLOTS, config, this, post);
-    this.#channel = new FuseChannel(
+    this.#slots = new FuseSlots(
       loop.arena,
-      config.fd,
       SLOTS,
       FUSE_WRITE_HEADER_BYTES,
+      FUSE_OUT_HEADER_BYTES,
       REQUEST_BYTES_MAX,
     );
+    this.#queue = openFuseQueue(config.fd, this.#slots);
     this.#words = loop.arena.u32;
     this.#place = loop.watch(config.fd, 0);
     this.#requests.guard();
@@ -127,15 +136,12 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   turn(nowMs: number): boolean {
     if (!this.#serving && !this.#begin(nowMs)) {
       const { failure } = this.#requests;
-      if (failure === undefined && !this.#stopped) return false;
-      this.#post({ kind: "ended", failure });
-      return true;
+      return (failure !== undefined || this.#stopped) && this.#end(failure);
     }
-    if (this.#loop.found(this.#place) !== 0) this.#readable = true;
-    if (this.#readable) this.#receive(nowMs);
+    const found = this.#loop.found(this.#place) !== 0;
+    if (!this.#disconnected) this.#serve(nowMs, found);
     if (this.#requests.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
-    this.#post({ kind: "ended", failure: undefined });
-    return true;
+    return this.#end(undefined);
   }
 
   wakeAtMs(): number {
@@ -155,15 +161,15 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   }
 
   answered(slot: number, errno: number): void {
-    const at = this.#channel.requestAt(slot);
-    if (errno !== 0) return this.#answer(slot, 0, 0, errno);
+    const at = this.#slots.requestAt(slot);
+    if (errno !== 0) return this.#answer(slot, 0, errno);
     const opcode = fuseOpcode(this.#words, at);
-    if (opcode === FUSE_READ) this.#answer(slot, 0, fuseSize(this.#words, at), 0);
+    if (opcode === FUSE_READ) this.#answer(slot, fuseSize(this.#words, at), 0);
     else if (opcode === FUSE_WRITE) {
-      const outAt = this.#channel.answerAt(slot);
+      const outAt = this.#slots.answerAt(slot);
       const bytes = writeFuseWritten(this.#words, outAt, fuseSize(this.#words, at));
-      this.#answer(slot, bytes, 0, 0);
-    } else this.#answer(slot, 0, 0, 0);
+      this.#answer(slot, bytes, 0);
+    } else this.#answer(slot, 0, 0);
   }
 
   /** Whether requests may be read: the disk is known, and a killed process's frames are gone. */
@@ -172,35 +178,96 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     if (this.#config.resume) {
       if (this.#resumeAtMs === Infinity) this.#resumeAtMs = nowMs + RESUME_AFTER_MS;
       if (nowMs < this.#resumeAtMs) return false;
-      this.#channel.answer(0, writeFuseResend(this.#words, this.#channel.answerAt(0)), 0);
+      const slot = this.#free[--this.#freeCount]!;
+      this.#queue.answer(slot, writeFuseResend(this.#words, this.#slots.answerAt(slot)));
     }
     this.#loop.want(this.#place, POLLIN);
     this.#serving = true;
     return true;
   }
 
-  #receive(nowMs: number): void {
-    while (this.#freeCount > 0) {
-      const slot = this.#free[this.#freeCount - 1]!;
-      const bytes = this.#channel.receive(slot);
-      if (bytes <= 0) {
-        this.#readable = false;
-        // Unmounted, or abandoned; the descriptor would be ready for ever.
-        if (bytes === -ENODEV || bytes === 0) {
-          this.#disconnected = true;
-          this.#loop.rewatch(this.#place, -1);
-        }
-        break;
-      }
-      this.#freeCount--;
-      this.#handle(nowMs, slot, bytes);
-    }
+  /**
+   * Moves messages until there are no more.
+   *
+   * @param found The descriptor is ready: for a request, or because the connection has ended.
+   */
+  #serve(nowMs: number, found: boolean): void {
+    // An answer that left with others may have brought requests.
+    let received = this.#take(nowMs);
+    if (!found && received === 0 && this.#queue.queued === 0) return;
+    let more: boolean;
+    do {
+      this.#ask();
+      this.#queue.submit();
+      const count = this.#take(nowMs);
+      received += count;
+      const allThere = this.#asked === 0;
+      more = allThere && count > 1 && this.#freeCount > 0;
+      this.#worthAsking = allThere
+        ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
+        : Math.max(1, count);
+    } while (!this.#disconnected && (more || this.#queue.queued > 0));
+    if (found && received === 0 && !this.#disconnected) this.#askAnew(nowMs);
     if (!this.#disconnected) this.#loop.want(this.#place, this.#freeCount > 0 ? POLLIN : 0);
   }
 
+  #ask(): void {
+    while (this.#asked < this.#worthAsking && this.#freeCount > 0) this.#askOne();
+  }
+
+  #askOne(): void {
+    this.#queue.receive(this.#free[--this.#freeCount]!);
+    this.#asked++;
+  }
+
+  /**
+   * The descriptor is ready, and yet no request has come: what was asked for waits for the file
+   * that the descriptor stood for before (`abandonFile`).
+   */
+  #askAnew(nowMs: number): void {
+    if (this.#freeCount === 0) return;
+    this.#askOne();
+    this.#queue.submit();
+    this.#take(nowMs);
+  }
+
+  /** Takes what has been moved; returns the number of requests. */
+  #take(nowMs: number): number {
+    const queue = this.#queue;
+    let received = 0;
+    while (!this.#disconnected && queue.next()) {
+      const { slot, result } = queue;
+      if (queue.isAnswer) {
+        this.#free[this.#freeCount++] = slot;
+        continue;
+      }
+      this.#asked--;
+      if (result > 0) {
+        received++;
+        this.#handle(nowMs, slot, result);
+        continue;
+      }
+      this.#free[this.#freeCount++] = slot;
+      if (!isPassing(result)) this.#disconnect();
+    }
+    return received;
+  }
+
+  #disconnect(): void {
+    this.#disconnected = true;
+    this.#loop.rewatch(this.#place, -1);
+    this.#queue.close();
+  }
+
+  #end(failure: string | undefined): true {
+    if (!this.#disconnected) this.#disconnect();
+    this.#post({ kind: "ended", failure });
+    return true;
+  }
+
   #handle(nowMs: number, slot: number, bytes: number): void {
-    const at = this.#channel.requestAt(slot);
-    const outAt = this.#channel.answerAt(slot);
+    const at = this.#slots.requestAt(slot);
+    const outAt = this.#slots.answerAt(slot);
     const words = this.#words;
     const disk = this.#requests.disk!;
     switch (fuseOpcode(words, at)) {
@@ -208,7 +275,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
         return this.#move(nowMs, slot, BLOCK_READ);
       case FUSE_WRITE:
         if (bytes !== FUSE_WRITE_HEADER_BYTES + fuseSize(words, at)) {
-          return this.#answer(slot, 0, 0, EINVAL);
+          return this.#answer(slot, 0, EINVAL);
         }
         return this.#move(nowMs, slot, BLOCK_WRITE);
       case FUSE_FSYNC:
@@ -223,44 +290,44 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       case FUSE_INIT: {
         const minor = fuseInitMinor(words, at);
         const options = { requestBytesMax: REQUEST_BYTES_MAX, backgroundMax: BACKGROUND_MAX };
-        this.#answer(slot, writeFuseInit(words, at, outAt, options), 0, 0);
+        this.#answer(slot, writeFuseInit(words, at, outAt, options), 0);
         this.#post({ kind: "mounted", resends: minor >= FUSE_MINOR_RESEND });
         return;
       }
       case FUSE_GETATTR:
       case FUSE_SETATTR:
-        this.#answer(slot, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0, 0);
+        this.#answer(slot, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0);
         return;
       case FUSE_OPEN:
-        return this.#answer(slot, writeFuseOpened(words, outAt), 0, 0);
+        return this.#answer(slot, writeFuseOpened(words, outAt), 0);
       case FUSE_STATFS:
         // The loop driver offers discards where it gets an answer: they must read as zeros.
-        if (!disk.discardsAreZero || disk.readOnly) return this.#answer(slot, 0, 0, ENOSYS);
-        return this.#answer(slot, writeFuseFileSystem(words, outAt, disk.bytes), 0, 0);
+        if (!disk.discardsAreZero || disk.readOnly) return this.#answer(slot, 0, ENOSYS);
+        return this.#answer(slot, writeFuseFileSystem(words, outAt, disk.bytes), 0);
       case FUSE_RELEASE:
       case FUSE_FLUSH:
       case FUSE_DESTROY:
-        return this.#answer(slot, 0, 0, 0);
+        return this.#answer(slot, 0, 0);
       default:
-        return this.#answer(slot, 0, 0, ENOSYS);
+        return this.#answer(slot, 0, ENOSYS);
     }
   }
 
   #move(nowMs: number, slot: number, operation: number): void {
-    const at = this.#channel.requestAt(slot);
+    const at = this.#slots.requestAt(slot);
     const offset = fuseOffset(this.#words, at);
     const size = fuseSize(this.#words, at);
     if (offset % SECTOR_BYTES !== 0 || size % SECTOR_BYTES !== 0 || size > REQUEST_BYTES_MAX) {
-      return this.#answer(slot, 0, 0, EINVAL);
+      return this.#answer(slot, 0, EINVAL);
     }
-    const payloadAt = this.#channel.payloadAt(slot);
+    const payloadAt = this.#slots.payloadAt(slot);
     const sectors = size / SECTOR_BYTES;
     const lba = offset / SECTOR_BYTES;
     this.#requests.submit(nowMs, slot, operation, lba, sectors, payloadAt, false);
   }
 
   #zero(nowMs: number, slot: number): void {
-    const at = this.#channel.requestAt(slot);
+    const at = this.#slots.requestAt(slot);
     const offset = fuseOffset(this.#words, at);
     const length = fuseFallocateLength(this.#words, at);
     const mode = fuseFallocateMode(this.#words, at);
@@ -269,20 +336,34 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       : mode === (FALLOC_KEEP_SIZE | FALLOC_ZERO_RANGE)
       ? BLOCK_ZERO_KEEP
       : -1;
-    if (operation < 0) return this.#answer(slot, 0, 0, EOPNOTSUPP);
+    if (operation < 0) return this.#answer(slot, 0, EOPNOTSUPP);
     if (offset % SECTOR_BYTES !== 0 || length % SECTOR_BYTES !== 0) {
-      return this.#answer(slot, 0, 0, EINVAL);
+      return this.#answer(slot, 0, EINVAL);
     }
     const lba = offset / SECTOR_BYTES;
     this.#requests.submit(nowMs, slot, operation, lba, length / SECTOR_BYTES, 0, false);
   }
 
-  /** Answers a request and frees its slot. What it returns tells nothing that matters any more. */
-  #answer(slot: number, bytes: number, payload: number, errno: number): void {
-    const inAt = this.#channel.requestAt(slot);
-    const outAt = this.#channel.answerAt(slot);
-    writeFuseAnswer(this.#words, inAt, outAt, bytes + payload, errno);
-    this.#channel.answer(slot, FUSE_OUT_HEADER_BYTES + bytes, payload);
-    this.#free[this.#freeCount++] = slot;
+  /**
+   * Answers a request with `bytes` behind the header. What comes of it tells nothing that matters
+   * any more.
+   */
+  #answer(slot: number, bytes: number, errno: number): void {
+    if (this.#disconnected) {
+      this.#free[this.#freeCount++] = slot;
+      return;
+    }
+    const outAt = this.#slots.answerAt(slot);
+    writeFuseAnswer(this.#words, this.#slots.requestAt(slot), outAt, bytes, errno);
+    this.#queue.answer(slot, FUSE_OUT_HEADER_BYTES + bytes);
+    if (this.#queue.queued >= ANSWERS) this.#queue.submit();
   }
+}
+
+/**
+ * Whether reading has failed for now: it is not mounted yet (EPERM), or was interrupted. Otherwise
+ * it is unmounted (ENODEV) or abandoned (0), and the descriptor would be ready for ever.
+ */
+function isPassing(result: number): boolean {
+  return result === -EPERM || result === -EAGAIN || result === -EINTR || result === -ENOENT;
 }

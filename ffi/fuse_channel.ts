@@ -1,0 +1,249 @@
+// Requests and answers of a FUSE connection, many at a time: by io_uring in one crossing into the
+// kernel, or by read(2) and write(2), each by itself.
+
+import { PAGE_BYTES } from "./arena.ts";
+import type { Arena } from "./arena.ts";
+import { EAGAIN, errno, SystemError } from "./errno.ts";
+import { IoUring } from "./io_uring.ts";
+import type { Pointer } from "./libc.ts";
+import { openLibc } from "./libc.ts";
+
+const libc = openLibc(
+  {
+    // int fd, void *buf, size_t count
+    read: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+    // int fd, const void *buf, size_t count
+    write: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  } as const,
+);
+
+/**
+ * Memory of the requests: `slots` payloads on pages of their own, each right behind the header of
+ * its request, and a part of that the header of its answer.
+ */
+export class FuseSlots {
+  readonly count: number;
+  readonly payloadBytes: number;
+  readonly requestHeaderBytes: number;
+  readonly answerHeaderBytes: number;
+  readonly arena: Arena;
+  readonly #payloadsAt: number;
+  readonly #stride: number;
+
+  /**
+   * @param requestHeaderBytes Of a request that has a payload.
+   * @param answerHeaderBytes Of every answer; not more.
+   * @param payloadBytes Data of one request: whole pages.
+   */
+  constructor(
+    arena: Arena,
+    count: number,
+    requestHeaderBytes: number,
+    answerHeaderBytes: number,
+    payloadBytes: number,
+  ) {
+    this.arena = arena;
+    this.count = count;
+    this.requestHeaderBytes = requestHeaderBytes;
+    this.answerHeaderBytes = answerHeaderBytes;
+    this.payloadBytes = payloadBytes;
+    this.#stride = PAGE_BYTES + payloadBytes;
+    this.#payloadsAt = arena.allocate(count * this.#stride, PAGE_BYTES) + PAGE_BYTES;
+  }
+
+  /** Arena bytes of so many slots. */
+  static bytes(count: number, payloadBytes: number): number {
+    return count * (PAGE_BYTES + payloadBytes) + PAGE_BYTES;
+  }
+
+  /** Arena offset of a slot's data. */
+  payloadAt(slot: number): number {
+    return this.#payloadsAt + slot * this.#stride;
+  }
+
+  /** Arena offset of a slot's request. */
+  requestAt(slot: number): number {
+    return this.payloadAt(slot) - this.requestHeaderBytes;
+  }
+
+  /** Arena offset of a slot's answer, which overwrites the end of the request's header. */
+  answerAt(slot: number): number {
+    return this.payloadAt(slot) - this.answerHeaderBytes;
+  }
+
+  /** Bytes of the longest request. */
+  get requestBytesMax(): number {
+    return this.requestHeaderBytes + this.payloadBytes;
+  }
+}
+
+/** Both ways to move the messages of a connection whose descriptor does not block. */
+export interface FuseQueue {
+  /** Slot of the message that `next` has found, and which of the two it was. */
+  readonly slot: number;
+  readonly isAnswer: boolean;
+  /**
+   * Bytes of a request, or −errno: ENODEV when it is unmounted, 0 where the descriptor is no
+   * connection any more. Of an answer, ENOENT when nobody waits for it, which is no error.
+   */
+  readonly result: number;
+  /** Messages that `submit` has to move. */
+  readonly queued: number;
+  /** Asks for a request, which comes into a slot now or later. */
+  receive(slot: number): void;
+  /** Queues an answer of `bytes` from the slot's `answerAt` on. */
+  answer(slot: number, bytes: number): void;
+  /** Moves what is queued, and takes requests that were asked for before; no waiting. */
+  submit(): void;
+  /** Finds the next message that has been moved; false when there is none. */
+  next(): boolean;
+  /** Gives up what was asked for, and lets go of the connection. */
+  close(): void;
+}
+
+/**
+ * The fastest way that works here.
+ *
+ * @param fd Looked up anew for each message, so that another file may take its place.
+ */
+export function openFuseQueue(fd: number, slots: FuseSlots): FuseQueue {
+  return FuseRing.open(fd, slots) ?? new FuseCalls(fd, slots);
+}
+
+/** By io_uring. A request that is not there yet stays asked for, in the kernel. */
+export class FuseRing implements FuseQueue {
+  slot = 0;
+  isAnswer = false;
+  readonly #fd: number;
+  readonly #slots: FuseSlots;
+  readonly #ring: IoUring;
+
+  /** Undefined where io_uring is forbidden, or moves messages behind its user's back. */
+  static open(fd: number, slots: FuseSlots): FuseRing | undefined {
+    try {
+      // FUSE takes no registered memory.
+      const ring = new IoUring(2 ** Math.ceil(Math.log2(2 * slots.count)));
+      if (ring.deferred) return new FuseRing(fd, slots, ring);
+      ring.close();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+    }
+    return undefined;
+  }
+
+  private constructor(fd: number, slots: FuseSlots, ring: IoUring) {
+    this.#fd = fd;
+    this.#slots = slots;
+    this.#ring = ring;
+  }
+
+  get result(): number {
+    return this.#ring.result;
+  }
+
+  get queued(): number {
+    return this.#ring.queued;
+  }
+
+  receive(slot: number): void {
+    const { arena, requestBytesMax } = this.#slots;
+    const address = arena.address + this.#slots.requestAt(slot);
+    this.#ring.read(2 * slot, this.#fd, address, requestBytesMax, 0);
+  }
+
+  answer(slot: number, bytes: number): void {
+    const address = this.#slots.arena.address + this.#slots.answerAt(slot);
+    this.#ring.write(2 * slot + 1, this.#fd, address, bytes, 0, false);
+  }
+
+  submit(): void {
+    this.#ring.submit();
+  }
+
+  next(): boolean {
+    if (!this.#ring.next()) return false;
+    this.slot = this.#ring.tag >>> 1;
+    this.isAnswer = (this.#ring.tag & 1) !== 0;
+    return true;
+  }
+
+  close(): void {
+    this.#ring.close();
+  }
+}
+
+/** By system calls: an answer at once, requests when they are submitted. */
+export class FuseCalls implements FuseQueue {
+  slot = 0;
+  isAnswer = false;
+  result = 0;
+  readonly #fd: number;
+  readonly #slots: FuseSlots;
+  readonly #requests: readonly Pointer[];
+  readonly #answers: readonly Pointer[];
+  /** Slots that wait for a request; the last one is the next. */
+  readonly #waiting: Int32Array;
+  #waitingCount = 0;
+  /** Messages moved that `next` has not told of: 2 × slot + 1 for an answer, and their results. */
+  readonly #moved: Int32Array;
+  readonly #results: Int32Array;
+  #movedFirst = 0;
+  #movedCount = 0;
+
+  constructor(fd: number, slots: FuseSlots) {
+    this.#fd = fd;
+    this.#slots = slots;
+    const all = Array.from({ length: slots.count }, (_, slot) => slot);
+    this.#requests = all.map((slot) => slots.arena.pointer(slots.requestAt(slot)));
+    this.#answers = all.map((slot) => slots.arena.pointer(slots.answerAt(slot)));
+    this.#waiting = new Int32Array(slots.count);
+    this.#moved = new Int32Array(slots.count);
+    this.#results = new Int32Array(slots.count);
+  }
+
+  get queued(): number {
+    return this.#movedCount;
+  }
+
+  receive(slot: number): void {
+    this.#waiting[this.#waitingCount++] = slot;
+  }
+
+  answer(slot: number, bytes: number): void {
+    const written = libc.write(this.#fd, this.#answers[slot]!, bytes);
+    this.#tell(2 * slot + 1, written < 0 ? -errno() : written);
+  }
+
+  submit(): void {
+    while (this.#waitingCount > 0) {
+      const slot = this.#waiting[this.#waitingCount - 1]!;
+      const { requestBytesMax } = this.#slots;
+      const bytes = libc.read(this.#fd, this.#requests[slot]!, requestBytesMax);
+      const result = bytes < 0 ? -errno() : bytes;
+      if (result === -EAGAIN) return;
+      this.#waitingCount--;
+      this.#tell(2 * slot, result);
+    }
+  }
+
+  next(): boolean {
+    if (this.#movedCount === 0) return false;
+    const at = this.#movedFirst;
+    this.#movedFirst = at + 1 === this.#moved.length ? 0 : at + 1;
+    this.#movedCount--;
+    this.slot = this.#moved[at]! >>> 1;
+    this.isAnswer = (this.#moved[at]! & 1) !== 0;
+    this.result = this.#results[at]!;
+    return true;
+  }
+
+  close(): void {
+    this.#waitingCount = 0;
+  }
+
+  #tell(moved: number, result: number): void {
+    const at = (this.#movedFirst + this.#movedCount++) % this.#moved.length;
+    this.#moved[at] = moved;
+    this.#results[at] = result;
+  }
+}
