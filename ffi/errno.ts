@@ -16,6 +16,7 @@ export const EFBIG = 27;
 export const ENOSPC = 28;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
+export const ECONNABORTED = 103;
 export const ENOBUFS = 105;
 export const EREMOTEIO = 121;
 export const EDQUOT = 122;
@@ -57,8 +58,9 @@ const NAMES: readonly (readonly [number, string, string])[] = [
   [99, "EADDRNOTAVAIL", "cannot assign requested address"],
   [100, "ENETDOWN", "network is down"],
   [101, "ENETUNREACH", "network is unreachable"],
-  [105, "ENOBUFS", "no buffer space available"],
+  [103, "ECONNABORTED", "connection aborted"],
   [104, "ECONNRESET", "connection reset"],
+  [105, "ENOBUFS", "no buffer space available"],
   [110, "ETIMEDOUT", "timed out"],
   [111, "ECONNREFUSED", "connection refused"],
   [113, "EHOSTUNREACH", "no route to host"],

@@ -1,4 +1,4 @@
-// io_uring(7): disk work submitted in batches, completed in any order. One ring a worker, made and
+// io_uring(7): work on files submitted in batches, completed in any order. One ring a worker, made and
 // entered by the same thread, so that the kernel may skip its locks and interrupts.
 //
 // Head and tail of the completion queue are read with Atomics: the kernel may write them from
@@ -76,7 +76,7 @@ const libc = openLibc(
   } as const,
 );
 
-/** Disk work in flight, told apart by small numbers that the caller chooses. */
+/** Work in flight, told apart by small numbers that the caller chooses. */
 export class IoUring {
   /**
    * An eventfd, signalled when a completion waits. Polling the ring itself is not enough: with
@@ -91,7 +91,7 @@ export class IoUring {
   get needsVectors(): boolean {
     return this.queued > 0;
   }
-  /** Whether operations make progress within `submit` only: DEFER_TASKRUN, Linux 6.1. */
+  /** Whether completions are posted within `submit` only: DEFER_TASKRUN, Linux 6.1. */
   readonly deferred: boolean;
   /** Number of the operation that `next` has found. */
   tag = 0;

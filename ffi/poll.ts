@@ -1,4 +1,4 @@
-// ppoll(2) and eventfd(2): the one point where a worker waits, and the way to wake it.
+// ppoll(2) and eventfd(2): where a worker waits, and the way to wake it.
 
 import type { Arena } from "./arena.ts";
 import { check } from "./errno.ts";

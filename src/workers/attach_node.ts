@@ -44,29 +44,27 @@ export class DeviceNodes {
     for await (const event of watcher) {
       if (event.kind !== "create" && event.kind !== "remove") continue;
       if (!event.paths.some((path) => path.startsWith(mine))) continue;
-      try {
-        this.#update();
-      } catch (error) {
-        // The device goes, or a partition went between two looks: the next event tells.
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-      }
+      this.#update();
     }
   }
 
+  /** Makes the nodes of what sysfs tells of, and removes those of partitions that are gone. */
   #update(): void {
     const block = `/sys/block/${this.#kernelName}`;
-    const wanted = new Map([[this.#name, `${block}/dev`]]);
-    for (const { name } of Deno.readDirSync(block)) {
-      const partition = new RegExp(`^${this.#kernelName}(p\\d+)$`).exec(name)?.[1];
-      if (partition !== undefined) wanted.set(this.#name + partition, `${block}/${name}/dev`);
+    const disk = deviceNumbers(block);
+    // The device itself goes: so will its nodes.
+    if (disk === undefined) return;
+    const wanted = new Map([[this.#name, disk]]);
+    for (const folder of namesIn(block)) {
+      const partition = new RegExp(`^${this.#kernelName}(p\\d+)$`).exec(folder)?.[1];
+      if (partition === undefined) continue;
+      const numbers = deviceNumbers(`${block}/${folder}`);
+      if (numbers !== undefined) wanted.set(this.#name + partition, numbers);
     }
     for (const name of nodesOf(this.#name)) {
       if (!wanted.has(name)) Deno.removeSync(nodePath(name));
     }
-    for (const [name, file] of wanted) {
-      const [major = 0, minor = 0] = Deno.readTextFileSync(file).trim().split(":").map(Number);
-      makeBlockNode(nodePath(name), major, minor);
-    }
+    for (const [name, { major, minor }] of wanted) makeBlockNode(nodePath(name), major, minor);
   }
 }
 
@@ -83,12 +81,24 @@ export function removeNodes(name: string): boolean {
 }
 
 function nodesOf(name: string): string[] {
+  const pattern = new RegExp(`^${name.replace(".", "\\.")}(p\\d+)?$`);
+  return namesIn(FOLDER).filter((entry) => pattern.test(entry));
+}
+
+function namesIn(folder: string): string[] {
   try {
-    const pattern = new RegExp(`^${name.replace(".", "\\.")}(p\\d+)?$`);
-    return [...Deno.readDirSync(FOLDER)].map((entry) => entry.name).filter((entry) =>
-      pattern.test(entry)
-    );
+    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
   } catch {
     return [];
+  }
+}
+
+/** Numbers of a device that sysfs tells of in a folder; undefined when it is gone, or just goes. */
+function deviceNumbers(folder: string): { major: number; minor: number } | undefined {
+  try {
+    const [major, minor] = Deno.readTextFileSync(`${folder}/dev`).trim().split(":").map(Number);
+    return major === undefined || minor === undefined ? undefined : { major, minor };
+  } catch {
+    return undefined;
   }
 }

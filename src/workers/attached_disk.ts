@@ -226,7 +226,7 @@ export class AttachedDisk {
         break;
       case "paths":
         this.#paths = message.paths;
-        if (message.up && !this.#up && this.#options.reserve) this.#reserveAgain();
+        if (message.up && !this.#up && this.#reserved) this.#reserveAgain();
         this.#up = message.up;
         break;
       case "restarted":

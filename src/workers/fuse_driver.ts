@@ -8,7 +8,7 @@
 //
 // Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
 
-import { EAGAIN, EINTR, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM } from "../../ffi/errno.ts";
+import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../ffi/errno.ts";
 import { type FuseQueue, FuseSlots, openFuseQueue } from "../../ffi/fuse_channel.ts";
 import { POLLIN } from "../../ffi/poll.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
@@ -74,8 +74,18 @@ const REQUEST_BYTES_MAX = 256 * 1024;
  * kernel, and shall not wait for a whole window.
  */
 const ANSWERS = 8;
-/** Most requests asked for at once; each that is not there costs the kernel some work. */
-const RECEIVES_MAX = 32;
+/**
+ * Most requests asked for at once: each that is not there costs the kernel some work. Together with
+ * what can be under way they leave slots free.
+ */
+const RECEIVES_MAX = 16;
+/**
+ * The ring is looked at so often without a cause: the kernel may move what was asked for to a thread
+ * of its own, where memory is short, and then the descriptor does not tell of it.
+ */
+const LOOK_EVERY_MS = 100;
+/** The kernel is asked again after this when it would not take everything. */
+const REFUSED_RETRY_MS = 1;
 
 /** What to serve. */
 export interface FuseConfig extends BlockConfig {
@@ -107,6 +117,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   /** Requests that are asked for and not there; as many as the last turn found are worth it. */
   #asked = 0;
   #worthAsking = 1;
+  #lookAtMs = 0;
   #resumeAtMs = Infinity;
   #serving = false;
   #stopped = false;
@@ -145,7 +156,9 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   }
 
   wakeAtMs(): number {
-    return this.#serving ? Infinity : Math.min(this.#requests.wakeAtMs, this.#resumeAtMs);
+    if (!this.#serving) return Math.min(this.#requests.wakeAtMs, this.#resumeAtMs);
+    const refused = !this.#disconnected && this.#queue.queued > 0;
+    return refused ? this.#loop.clock.nowMs() + REFUSED_RETRY_MS : Infinity;
   }
 
   complete(nowMs: number, _disk: number, userTag: number, result: number): void {
@@ -194,21 +207,33 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   #serve(nowMs: number, found: boolean): void {
     // An answer that left with others may have brought requests.
     let received = this.#take(nowMs);
-    if (!found && received === 0 && this.#queue.queued === 0) return;
-    let more: boolean;
-    do {
+    const due = this.#asked > 0 && nowMs >= this.#lookAtMs;
+    let again = found || due || received > 0 || this.#queue.queued > 0;
+    if (again) this.#lookAtMs = nowMs + LOOK_EVERY_MS;
+    let anew = found;
+    while (again && !this.#disconnected) {
       this.#ask();
       this.#queue.submit();
+      const refused = this.#queue.queued > 0;
       const count = this.#take(nowMs);
       received += count;
       const allThere = this.#asked === 0;
-      more = allThere && count > 1 && this.#freeCount > 0;
       this.#worthAsking = allThere
         ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
         : Math.max(1, count);
-    } while (!this.#disconnected && (more || this.#queue.queued > 0));
-    if (found && received === 0 && !this.#disconnected) this.#askAnew(nowMs);
-    if (!this.#disconnected) this.#loop.want(this.#place, this.#freeCount > 0 ? POLLIN : 0);
+      const more = allThere && count > 1 && this.#freeCount > 0;
+      again = !refused && (more || this.#queue.queued > 0);
+      // The descriptor is ready, and yet no request has come: what was asked for waits for the
+      // file that the descriptor stood for before (`abandonFile`).
+      if (!again && anew && received === 0 && this.#freeCount > 0) {
+        anew = false;
+        again = true;
+        this.#askOne();
+      }
+    }
+    if (this.#disconnected) return;
+    // Where there is no room for a request, the descriptor would be ready for nothing.
+    this.#loop.want(this.#place, this.#freeCount + this.#asked > 0 ? POLLIN : 0);
   }
 
   #ask(): void {
@@ -218,17 +243,6 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   #askOne(): void {
     this.#queue.receive(this.#free[--this.#freeCount]!);
     this.#asked++;
-  }
-
-  /**
-   * The descriptor is ready, and yet no request has come: what was asked for waits for the file
-   * that the descriptor stood for before (`abandonFile`).
-   */
-  #askAnew(nowMs: number): void {
-    if (this.#freeCount === 0) return;
-    this.#askOne();
-    this.#queue.submit();
-    this.#take(nowMs);
   }
 
   /** Takes what has been moved; returns the number of requests. */
@@ -248,7 +262,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
         continue;
       }
       this.#free[this.#freeCount++] = slot;
-      if (!isPassing(result)) this.#disconnect();
+      if (isEnd(result)) this.#disconnect();
     }
     return received;
   }
@@ -361,9 +375,9 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
 }
 
 /**
- * Whether reading has failed for now: it is not mounted yet (EPERM), or was interrupted. Otherwise
- * it is unmounted (ENODEV) or abandoned (0), and the descriptor would be ready for ever.
+ * Whether the connection has ended: unmounted, aborted, or abandoned; the descriptor would be ready
+ * for ever. All else passes: it is not mounted yet (EPERM), or reading was interrupted.
  */
-function isPassing(result: number): boolean {
-  return result === -EPERM || result === -EAGAIN || result === -EINTR || result === -ENOENT;
+function isEnd(result: number): boolean {
+  return result === -ENODEV || result === -ECONNABORTED || result === 0;
 }

@@ -40,8 +40,6 @@ export class InitiatorLink {
   blocked = false;
   /** Place of the socket in the poll set. */
   pollPlace = -1;
-  /** Frames sent that the kernel refused: the interface is down, or its MTU shrank. */
-  sendFailures = 0;
 
   readonly #disks: readonly Address[];
   readonly #arena: Arena;
@@ -202,7 +200,6 @@ export class InitiatorLink {
           return;
         }
       } else this.#blockedSinceMs = Infinity;
-      if (sent <= 0) this.sendFailures++;
       this.#done(nowMs, Math.max(1, sent));
     }
   }

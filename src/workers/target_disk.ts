@@ -2,7 +2,7 @@
 // place through the page cache or queued on the ring; each result is taken apart again.
 //
 // 1. `run` gathers a read, or puts a command in line with its neighbours.
-// 2. `issue` carries out the line: a write in place, anything else through the queue.
+// 2. `issue` carries out the line: a few small writes in place, anything else through the queue.
 // 3. `reap` takes results; a merged operation that failed is tried again one by one.
 // 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
 

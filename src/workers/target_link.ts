@@ -1,5 +1,5 @@
 // One interface of a target worker: its socket, the frames lent to the kernel for receiving, and
-// the answers that wait to be sent. Everything in batches, nothing blocks.
+// the answers that wait to be sent. Everything in batches, and nothing blocks unless `patient`.
 
 import type { Arena } from "../../ffi/arena.ts";
 import { EAGAIN } from "../../ffi/errno.ts";
@@ -132,7 +132,7 @@ export class TargetLink {
     return news;
   }
 
-  /** Takes frames that have arrived; their numbers and lengths are `frame(i)` and `length(i)`. */
+  /** Takes frames that have arrived; see `takeFrame` and `length`. */
   receive(): number {
     const wait = this.patient;
     this.patient = false;

@@ -104,7 +104,8 @@ export class TargetLoop {
   }
 
   /**
-   * Does what can be done now; never waits, save for a page cache that is not quite there.
+   * Does what can be done now; waits for a page cache that is not quite there, and for frames on a
+   * link that is patient.
    *
    * @param receive Whether to take new frames.
    * @returns Number of frames received, operations completed and answers sent.
@@ -122,7 +123,7 @@ export class TargetLoop {
         if (links[i]!.readable) this.#receive(links[i]!);
       }
     }
-    // Once at least where work is in flight: only entering the kernel lets it post completions.
+    // Where work is in flight, only entering the kernel lets it post completions.
     let submit = this.#queue.inFlight > 0 &&
       (this.completed || this.#fruitless < FRUITLESS_MAX || this.#fruitless % FRUITLESS_STEP === 0);
     this.completed = false;

@@ -278,8 +278,8 @@ export class TargetWorker {
   }
 
   /**
-   * Looks what has come or become possible, sleeping for so long until there is something: the one
-   * point where this thread sleeps.
+   * Looks what has come or become possible, sleeping for so long until there is something: where
+   * this thread sleeps while no frames flow (see `#awaitFrame`).
    */
   look(timeoutMs: number): void {
     for (const link of this.#links) {

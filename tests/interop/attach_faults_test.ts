@@ -152,6 +152,28 @@ interopTest(
 );
 
 interopTest(
+  "attach: more requests than the daemon takes, and the first after them is served",
+  [loopDevices, "fio"],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach();
+    for (let i = 0; i < 4; i++) {
+      bench.target.signal("SIGSTOP");
+      const burst = new RunningProcess([
+        ...["fio", "--name=burst", `--filename=${bench.node}`, "--ioengine=libaio", "--direct=1"],
+        ...["--rw=randread", "--bs=4k", "--iodepth=256", "--number_ios=512"],
+      ]);
+      await sleep(700);
+      bench.target.signal("SIGCONT");
+      assertEquals((await burst.ended).code, 0, burst.text);
+      const one = ["dd", `if=${bench.node}`, "of=/dev/null", "bs=4k", "count=1", "iflag=direct"];
+      await runChecked(one, { timeoutMs: 5000 });
+    }
+    await bench.detach();
+  },
+);
+
+interopTest(
   "attach: whoever asks to detach while a flush waits hears how it ended",
   [loopDevices],
   async () => {
