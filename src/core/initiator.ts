@@ -43,7 +43,7 @@ import { answer } from "./initiator_answers.ts";
 import { COMMAND_ENDED, copyOfTag, identityOfTag, slotOfTag } from "./initiator_commands.ts";
 import { complete, failAll, finish, refusalOf } from "./initiator_endings.ts";
 import type { OutgoingFrame } from "./initiator_frames.ts";
-import type { Path } from "./initiator_path.ts";
+import { type Path, PATH_UP } from "./initiator_path.ts";
 import {
   LIST_ENDED,
   LIST_QUEUED,
@@ -111,6 +111,17 @@ export class Initiator {
   /** Requests that have not ended. */
   get requestsOpen(): number {
     return this.#state.requests.open;
+  }
+
+  /** Smoothed round trip of the fastest path that works, in milliseconds; Infinity without one. */
+  get rttMs(): number {
+    const { paths } = this.#state.session;
+    let rttMs = Infinity;
+    for (let i = 0; i < paths.length; i++) {
+      const { state, srttMs } = paths[i]!;
+      if (state === PATH_UP && srttMs > 0 && srttMs < rttMs) rttMs = srttMs;
+    }
+    return rttMs;
   }
 
   /** Frames in the loop's hands, or answers outstanding: the loop may not stop yet. */

@@ -66,12 +66,12 @@ export class InitiatorCounters {
     for (const initiator of initiators) {
       commands += initiator.counters.commands;
       retransmitted += initiator.counters.retransmitted;
+      rttMs = Math.min(rttMs, initiator.rttMs);
       for (const path of initiator.paths) {
         paths++;
         if (path.state !== PATH_UP) continue;
         up++;
         window += path.window;
-        if (path.srttMs > 0 && path.srttMs < rttMs) rttMs = path.srttMs;
       }
     }
     this.set(COUNT_COMMANDS, commands);

@@ -33,6 +33,12 @@ const COUNT_EVERY_MS = 50;
 const IDLE_MS_MAX = 200;
 /** A socket that refuses frames for want of memory is tried again after this, readable or not. */
 const BLOCKED_RETRY_MS = 1;
+/**
+ * So few commands under way are waited for awake, where a round trip takes no longer than this: to
+ * be woken would take half as long again.
+ */
+const AWAKE_COMMANDS_MAX = 2;
+const AWAKE_RTT_MS_MAX = 0.06;
 /** Sessions that tags can tell apart on one host. */
 const SESSIONS = 8;
 /** Descriptors that a driver may watch. */
@@ -258,8 +264,9 @@ export class InitiatorLoop {
       this.#poll.want(link.pollPlace, link.blocked ? POLLIN | POLLOUT : POLLIN);
     }
     if (blocked) dueMs = Math.min(dueMs, nowMs + BLOCKED_RETRY_MS);
+    let found = this.#waitAwake(nowMs, dueMs);
     // Never early: a turn before the time would find nothing to do and wait again.
-    const found = this.#poll.wait(Math.max(0, Math.ceil((dueMs - nowMs) * 1000)));
+    if (found === 0) found = this.#poll.wait(Math.max(0, Math.ceil((dueMs - nowMs) * 1000)));
     for (let i = 0; i < this.#links.length; i++) {
       const link = this.#links[i]!;
       link.blocked = false;
@@ -268,6 +275,27 @@ export class InitiatorLoop {
     if (found === 0) return;
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#controlEvent);
     if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+  }
+
+  /**
+   * Waits awake for the answer to a command or two that a near target has got.
+   *
+   * @returns Number of descriptors that are ready.
+   */
+  #waitAwake(nowMs: number, dueMs: number): number {
+    let open = 0;
+    let rttMs = 0;
+    for (let disk = 0; disk < this.initiators.length; disk++) {
+      const initiator = this.initiators[disk]!;
+      if (initiator.commandsOpen === 0) continue;
+      open += initiator.commandsOpen;
+      rttMs = Math.max(rttMs, initiator.rttMs);
+    }
+    if (open === 0 || open > AWAKE_COMMANDS_MAX || rttMs > AWAKE_RTT_MS_MAX) return 0;
+    const untilMs = Math.min(dueMs, nowMs + 2 * rttMs);
+    let found: number;
+    do found = this.#poll.wait(0); while (found === 0 && this.clock.nowMs() < untilMs);
+    return found;
   }
 
   /** Takes over what netlink tells of the interfaces. */
