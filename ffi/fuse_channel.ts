@@ -122,7 +122,7 @@ export class FuseRing implements FuseQueue {
   static open(fd: number, slots: FuseSlots): FuseRing | undefined {
     try {
       // FUSE takes no registered memory.
-      const ring = new IoUring(2 ** Math.ceil(Math.log2(2 * slots.count)));
+      const ring = new IoUring(2 ** Math.ceil(Math.log2(2 * slots.count)), { silent: true });
       if (ring.deferred) return new FuseRing(fd, slots, ring);
       ring.close();
     } catch (error) {

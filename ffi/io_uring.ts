@@ -80,7 +80,7 @@ const libc = openLibc(
 export class IoUring {
   /**
    * An eventfd, signalled when a completion waits. Polling the ring itself is not enough: with
-   * DEFER_TASKRUN it did not wake (Linux 6.18).
+   * DEFER_TASKRUN it did not wake (Linux 6.18). −1 in a ring that was made without.
    */
   readonly event: number;
   /** Operations submitted, or about to be, that have not completed. */
@@ -117,10 +117,14 @@ export class IoUring {
 
   /**
    * @param entries Most operations queued between two calls of `submit`; a power of two.
-   * @param options `wide`: `command` may carry 80 bytes (Linux 5.19), and not only 16.
+   * @param options `wide`: `command` may carry 80 bytes (Linux 5.19), and not only 16. `silent`:
+   * nobody waits for completions by themselves, and there is no eventfd.
    * @throws {SystemError} ENOSYS or EPERM where io_uring is absent or forbidden.
    */
-  constructor(entries: number, options: { readonly wide?: boolean } = {}) {
+  constructor(
+    entries: number,
+    options: { readonly wide?: boolean; readonly silent?: boolean } = {},
+  ) {
     const wide = options.wide === true;
     const params = new Uint8Array(PARAMS_BYTES);
     const view = new DataView(params.buffer);
@@ -144,12 +148,14 @@ export class IoUring {
       libc.close(fd);
       throw new SystemError("Set up io_uring (Linux before 5.4)", EINVAL);
     }
-    this.event = openEvent();
-    const event = new Uint8Array(new Int32Array([this.event]).buffer);
-    check(
-      libc.register(SYS_IO_URING_REGISTER, fd, REGISTER_EVENTFD, event, 1),
-      "Give io_uring an eventfd",
-    );
+    this.event = options.silent === true ? -1 : openEvent();
+    if (this.event >= 0) {
+      const event = new Uint8Array(new Int32Array([this.event]).buffer);
+      check(
+        libc.register(SYS_IO_URING_REGISTER, fd, REGISTER_EVENTFD, event, 1),
+        "Give io_uring an eventfd",
+      );
+    }
     this.#entries = view.getUint32(0, true);
     const cqEntries = view.getUint32(4, true);
     const sqArray = view.getUint32(40 + 24, true);
@@ -326,7 +332,7 @@ export class IoUring {
 
   close(): void {
     libc.close(this.#fd);
-    libc.close(this.event);
+    if (this.event >= 0) libc.close(this.event);
   }
 
   /** Whether memory lies in the registered buffer. */

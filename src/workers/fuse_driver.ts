@@ -212,13 +212,15 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     if (again) this.#lookAtMs = nowMs + LOOK_EVERY_MS;
     let anew = found;
     while (again && !this.#disconnected) {
-      this.#ask();
+      if (found || this.#worthAsking > 1) this.#ask();
       this.#queue.submit();
       const refused = this.#queue.queued > 0;
       const count = this.#take(nowMs);
       received += count;
       const allThere = this.#asked === 0;
-      this.#worthAsking = allThere
+      // Who waits for each answer before the next request costs no look in vain.
+      const several = this.#requests.inFlight > 1;
+      this.#worthAsking = allThere && several
         ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
         : Math.max(1, count);
       const more = allThere && count > 1 && this.#freeCount > 0;

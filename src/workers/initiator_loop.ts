@@ -7,7 +7,8 @@
 // 3. The driver submits what it has; only then it is asked what to send, so that an answer makes
 //    room for the next request within one turn.
 // 4. Everything leaves in one sendmmsg for each interface.
-// 5. Nothing to do: one ppoll waits for sockets, the driver's descriptors, and the next timer.
+// 5. Nothing to do: one ppoll waits for sockets, the driver's descriptors, and the next timer;
+//    awake for a moment where the next answer is near.
 //
 // No step allocates for each frame: no Promise, Map, BigInt, closure or view.
 
