@@ -340,3 +340,17 @@ export async function guestSays(
   }
   return match[2] ?? "";
 }
+
+/**
+ * Runs a body once more when the guest's kernel has crashed, and says so. Linux 6.12 in emulation
+ * does that about once in fifty runs, in its own network softirq.
+ */
+export async function againAfterPanic(body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    if (!(error instanceof Error && error.message.includes("Kernel panic"))) throw error;
+    console.warn(error.message);
+    await body();
+  }
+}

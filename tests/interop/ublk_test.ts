@@ -4,6 +4,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
+  againAfterPanic,
   backportsKernel,
   backportsTools,
   bootGuest,
@@ -76,6 +77,51 @@ must aoe detach e1.1
 say done
 `;
 
+async function serveToGuest(script: string, mtu: number): Promise<void> {
+  await using testbed = await Testbed.create();
+  const { target, host } = await guestNetwork(testbed, mtu);
+  const share = testbed.path("share");
+  const libraryUsers = await shareExecutable(share);
+  await shareProgram("fio", share);
+  const kernel = await backportsKernel();
+  const drivers = networkModules.filter((module) => module !== "aoe");
+  const initramfs = await buildInitramfs(testbed.directory, kernel, {
+    modules: [...drivers, ...shareModules, "ublk_drv", "crc32c_generic", "ext4"],
+    programs: ["mke2fs", "e2fsck"],
+    libraryUsers,
+    directories: [],
+    script: `mtu=${mtu}\n${beginning}${script}`,
+  });
+  const image = await testbed.image("disk.img", imageBytes);
+  await using serve = await startTarget(target, {
+    interfaces: "net0",
+    exports: [["1.1", image]],
+  });
+  await using guest = bootGuest(host, {
+    ...{ kernel, initramfs, tap: "tap0", mtu, memoryMiB: 1024, share, processors: 1 },
+  });
+  const attached = await guestSays(guest, "attached", 120_000);
+  assert(
+    /^e1\.1 is \/dev\/etherd\/e1\.1, 256 MiB, by ublk \(\/dev\/ublkb0\)$/.test(attached),
+    attached,
+  );
+  if (script === keepsFiles) {
+    const device = await guestSays(guest, "device", 30_000);
+    assertEquals(device, `${imageBytes / 512} 0 write back 1`);
+    const refused = await guestSays(guest, "refused", 60_000);
+    assert(/in use: unmount it first/.test(refused), refused);
+    await guestSays(guest, "detached", 60_000);
+    await runChecked(["e2fsck", "-f", "-n", image]);
+    assertEquals(await guestSays(guest, "again", 30_000), "1");
+  } else {
+    const peakKiB = Number(await guestSays(guest, "verified", 400_000));
+    assert(peakKiB <= 120 * 1024, `The daemon took ${peakKiB} KiB of memory`);
+  }
+  await guestSays(guest, "done", 60_000);
+  await guest.ended;
+  assertEquals((await serve.stop()).code, 0, serve.text);
+}
+
 for (
   const { name, script, mtu } of [
     { name: "a file system keeps its files, and detaching leaves nothing", script: keepsFiles },
@@ -85,49 +131,6 @@ for (
   interopTest(
     `attach: ublk: ${name}`,
     [...backportsTools, "mke2fs", "e2fsck", "fio"],
-    async () => {
-      await using testbed = await Testbed.create();
-      const { target, host } = await guestNetwork(testbed, mtu);
-      const share = testbed.path("share");
-      const libraryUsers = await shareExecutable(share);
-      await shareProgram("fio", share);
-      const kernel = await backportsKernel();
-      const drivers = networkModules.filter((module) => module !== "aoe");
-      const initramfs = await buildInitramfs(testbed.directory, kernel, {
-        modules: [...drivers, ...shareModules, "ublk_drv", "crc32c_generic", "ext4"],
-        programs: ["mke2fs", "e2fsck"],
-        libraryUsers,
-        directories: [],
-        script: `mtu=${mtu}\n${beginning}${script}`,
-      });
-      const image = await testbed.image("disk.img", imageBytes);
-      await using serve = await startTarget(target, {
-        interfaces: "net0",
-        exports: [["1.1", image]],
-      });
-      await using guest = bootGuest(host, {
-        ...{ kernel, initramfs, tap: "tap0", mtu, memoryMiB: 1024, share, processors: 1 },
-      });
-      const attached = await guestSays(guest, "attached", 120_000);
-      assert(
-        /^e1\.1 is \/dev\/etherd\/e1\.1, 256 MiB, by ublk \(\/dev\/ublkb0\)$/.test(attached),
-        attached,
-      );
-      if (script === keepsFiles) {
-        const device = await guestSays(guest, "device", 30_000);
-        assertEquals(device, `${imageBytes / 512} 0 write back 1`);
-        const refused = await guestSays(guest, "refused", 60_000);
-        assert(/in use: unmount it first/.test(refused), refused);
-        await guestSays(guest, "detached", 60_000);
-        await runChecked(["e2fsck", "-f", "-n", image]);
-        assertEquals(await guestSays(guest, "again", 30_000), "1");
-      } else {
-        const peakKiB = Number(await guestSays(guest, "verified", 400_000));
-        assert(peakKiB <= 120 * 1024, `The daemon took ${peakKiB} KiB of memory`);
-      }
-      await guestSays(guest, "done", 60_000);
-      await guest.ended;
-      assertEquals((await serve.stop()).code, 0, serve.text);
-    },
+    () => againAfterPanic(() => serveToGuest(script, mtu)),
   );
 }
