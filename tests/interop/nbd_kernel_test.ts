@@ -12,6 +12,7 @@ import {
   shareExecutable,
   shareModules,
 } from "./guest.ts";
+import { runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
 import { Testbed } from "./testbed.ts";
@@ -60,13 +61,29 @@ must umount /mnt
 must /share/aoe detach e1.1
 [ -e $dev ] && fail "$dev stays"
 say "size $(cat /sys/block/$nbd/size)"
+
+# The same disk by the server for others, and the usual client of the same driver.
+/share/aoe nbd e1.1 -i eth0 --socket /tmp/nbd.sock > /tmp/server 2>&1 &
+server=$!
+n=0; until [ -S /tmp/nbd.sock ]; do n=$((n+1)); [ $n -lt 300 ] || { cat /tmp/server; fail "aoe nbd"; }; sleep 0.1; done
+must /host/nbd-client -unix /tmp/nbd.sock /dev/nbd5
+must /host/e2fsck -f -n /dev/nbd5
+must mount -t ext4 /dev/nbd5 /mnt
+for f in one two three; do cmp /tmp/data /mnt/$f || fail "cmp $f"; done
+must cp /tmp/data /mnt/four
+must sync
+must umount /mnt
+must /host/nbd-client -d /dev/nbd5
+kill $server
+wait $server || { cat /tmp/server; fail "aoe nbd ends"; }
+say served
 dmesg | grep -i nbd | sed 's/^/@@ dmesg /'
 say done
 `;
 
 interopTest(
-  "attach --backend nbd: the kernel's driver keeps a file system over a kill, and grows",
-  [...guestTools, "mke2fs", "e2fsck"],
+  "attach --backend nbd: the kernel's driver keeps a file system over a kill, and grows; nbd-client too",
+  [...guestTools, "mke2fs", "e2fsck", "nbd-client"],
   async () => {
     await using testbed = await Testbed.create();
     const { target, host } = await guestNetwork(testbed, 1500);
@@ -75,7 +92,7 @@ interopTest(
     const kernel = await guestKernel();
     const initramfs = await buildInitramfs(testbed.directory, kernel, {
       modules: ["virtio_net", ...shareModules, "crc32c_generic", "ext4", "nbd"],
-      programs: ["mke2fs", "e2fsck"],
+      programs: ["mke2fs", "e2fsck", "nbd-client"],
       libraryUsers,
       directories: [],
       script,
@@ -105,6 +122,9 @@ interopTest(
     await guestSays(guest, "grown", 60_000);
     assert((await guestSays(guest, "busy", 60_000)).includes("e1.1 is in use"));
     assertEquals(await guestSays(guest, "size", 120_000), "0");
+    await guestSays(guest, "served", 120_000);
     await guestSays(guest, "done", 10_000);
+    await guest.ended;
+    await runChecked(["e2fsck", "-f", "-n", path]);
   },
 );

@@ -27,6 +27,7 @@ const packages = {
   mke2fs: "e2fsprogs",
   "mkfs.btrfs": "btrfs-progs",
   "mkfs.xfs": "xfsprogs",
+  "nbd-client": "nbd-client",
   nbdcopy: "libnbd-bin",
   nbdinfo: "libnbd-bin",
   nbdkit: "nbdkit",
