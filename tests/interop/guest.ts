@@ -3,7 +3,6 @@
 
 import { findProgram, isFile, type Requirement, type Tool, tool } from "./requirements.ts";
 import { run, runChecked, type RunningProcess } from "./process.ts";
-import { aoeExecutable } from "./target.ts";
 import type { Namespace, Testbed } from "./testbed.ts";
 
 const cache = `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/aoe-tests`;
@@ -228,57 +227,21 @@ async function copyLibraries(path: string, root: string): Promise<void> {
   }
 }
 
-function programPath(name: string): string {
+/** The full path of a program that has to be installed. */
+export function programPath(name: string): string {
   const path = findProgram(name);
   if (path === undefined) throw new Error(`"${name}" is not installed`);
   return path;
 }
 
-async function librariesOf(path: string): Promise<string[]> {
+/** The shared libraries of a program, by path. */
+export async function librariesOf(path: string): Promise<string[]> {
   const { stdout } = await runChecked(["ldd", path]);
   return [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, file = ""]) => file);
 }
 
-/**
- * Puts the executable into a directory that a guest mounts as /share. It unpacks itself here and
- * not in the guest, where that takes long: XDG_CACHE_HOME is /share/cache there.
- *
- * @returns What the guest's root needs libraries for.
- */
-export async function shareExecutable(share: string): Promise<string[]> {
-  await Deno.mkdir(`${share}/cache`, { recursive: true });
-  await Deno.copyFile(await aoeExecutable(), `${share}/aoe`);
-  await run([`${share}/aoe`, "--version"], { env: { XDG_CACHE_HOME: `${share}/cache` } });
-  const programs = [`${share}/aoe`];
-  for await (const path of filesIn(`${share}/cache`)) programs.push(path);
-  const dynamic: string[] = [];
-  for (const path of programs) if ((await run(["ldd", path])).code === 0) dynamic.push(path);
-  return dynamic;
-}
-
-/** Puts a program with many libraries there: /share/host/NAME, with LD_LIBRARY_PATH=/share/lib. */
-export async function shareProgram(name: Tool, share: string): Promise<void> {
-  for (const folder of ["host", "lib"]) await Deno.mkdir(`${share}/${folder}`, { recursive: true });
-  const path = programPath(name);
-  await Deno.copyFile(path, `${share}/host/${name}`);
-  for (const file of await librariesOf(path)) {
-    await Deno.copyFile(file, `${share}/lib/${file.slice(file.lastIndexOf("/") + 1)}`);
-  }
-}
-
-async function* filesIn(folder: string): AsyncGenerator<string> {
-  for await (const entry of Deno.readDir(folder)) {
-    const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory) yield* filesIn(path);
-    else yield path;
-  }
-}
-
 /** The modules that bring eth0 and the aoe driver up. */
 export const networkModules = ["virtio_pci", "virtio_net", "aoe"] as const;
-
-/** The modules that mount the shared directory of `bootGuest`. */
-export const shareModules = ["virtio_pci", "9pnet_virtio", "9p"] as const;
 
 /** A target's host, and one whose tap interface is a guest's eth0, on one wire. */
 export async function guestNetwork(
@@ -302,7 +265,7 @@ export function bootGuest(
     readonly tap: string;
     readonly mtu: number;
     readonly memoryMiB: number;
-    /** A host directory that the guest can mount: `mount -t 9p share …`, with `shareModules`. */
+    /** A host directory that the guest can mount: `mount -t 9p share …`. */
     readonly share?: string;
     /**
      * Two when not given. QEMU 7.2 without KVM now and then runs into code that another processor

@@ -3,61 +3,48 @@
 // makes it attach a disk.
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import {
-  bootGuest,
-  buildInitramfs,
-  guestKernel,
-  guestNetwork,
-  guestSays,
-  guestTools,
-  networkModules,
-  shareExecutable,
-  shareModules,
-} from "./guest.ts";
-import { findProgram, interopTest } from "./requirements.ts";
+import { guestKernel, guestNetwork, guestSays, guestTools, programPath } from "./guest.ts";
+import { bootWithExecutable } from "./guest_executable.ts";
+import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
 import { Testbed } from "./testbed.ts";
 
 const script = `
-mkdir /share
-must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
-export HOME=/tmp XDG_CACHE_HOME=/share/cache NO_COLOR=1
-ip link set eth0 up
 n=0; until [ -b /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 100 ] || fail "no e1.1"
   echo > /dev/etherd/discover; sleep 0.1; done
-/share/aoe --version > /tmp/version || fail "aoe --version"
+aoe --version > /tmp/version || fail "aoe --version"
 say "version $(cat /tmp/version)"
 
 echo all > /dev/etherd/flush
 n=0; while [ -e /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.1 stays"; sleep 0.1; done
-/share/aoe discover > /tmp/discover 2>&1 || { cat /tmp/discover; fail "aoe discover"; }
+aoe discover > /tmp/discover 2>&1 || { cat /tmp/discover; fail "aoe discover"; }
 sed 's/^/@@ discover /' /tmp/discover
 n=0; until [ -b /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.1 not again"; sleep 0.1; done
 n=0; until grep -q up /sys/block/etherd!e1.1/state; do n=$((n+1)); [ $n -lt 50 ] || fail "up"; sleep 0.1; done
 
 sh /aoe-stat > /tmp/theirs 2>/tmp/complaints
-/share/aoe stat > /tmp/ours 2>&1 || { cat /tmp/ours; fail "aoe stat"; }
+aoe stat > /tmp/ours 2>&1 || { cat /tmp/ours; fail "aoe stat"; }
 sed 's/^/@@ theirs /; s/ *$//' /tmp/theirs
 sed 's/^/@@ ours /; s/ *$//' /tmp/ours
 
 # The driver as a back end of attach.
 printf e1.9 > /dev/etherd/flush
 n=0; while [ -e /dev/etherd/e1.9 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.9 stays"; sleep 0.1; done
-/share/aoe attach e1.9 --backend kernel > /tmp/attach 2>&1 || { cat /tmp/attach; fail "attach e1.9"; }
+aoe attach e1.9 --backend kernel > /tmp/attach 2>&1 || { cat /tmp/attach; fail "attach e1.9"; }
 say "attached $(head -n 1 /tmp/attach)"
 [ -b /dev/etherd/e1.9 ] || fail "no e1.9"
 must /host/mke2fs -q /dev/etherd/e1.9
 must mount -t ext4 /dev/etherd/e1.9 /mnt
-/share/aoe detach e1.9 > /tmp/detach 2>&1 && fail "detached while mounted"
+aoe detach e1.9 > /tmp/detach 2>&1 && fail "detached while mounted"
 say "busy $(cat /tmp/detach)"
 must umount /mnt
-must /share/aoe detach e1.9
+must aoe detach e1.9
 n=0; while [ -e /dev/etherd/e1.9 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.9 stays"; sleep 0.1; done
 # One that only begins like another is left alone.
-must /share/aoe detach e1.1
+must aoe detach e1.1
 n=0; while [ -e /dev/etherd/e1.1 ]; do n=$((n+1)); [ $n -lt 50 ] || fail "e1.1 stays"; sleep 0.1; done
 [ -e /dev/etherd/e1.10 ] || fail "e1.10 went with e1.1"
-/share/aoe attach e7.7 --backend kernel --timeout 1 > /tmp/attach 2>&1 && fail "attached e7.7"
+aoe attach e7.7 --backend kernel --timeout 1 > /tmp/attach 2>&1 && fail "attached e7.7"
 say "missing $(cat /tmp/attach)"
 say done
 `;
@@ -68,28 +55,20 @@ interopTest(
   async () => {
     await using testbed = await Testbed.create();
     const { target, host } = await guestNetwork(testbed, 1500);
-
-    const share = testbed.path("share");
-    const libraryUsers = await shareExecutable(share);
-    await Deno.mkdir(testbed.path("scripts"));
-    await Deno.copyFile(findProgram("aoe-stat") ?? "", testbed.path("scripts/aoe-stat"));
-
-    const kernel = await guestKernel();
-    const initramfs = await buildInitramfs(testbed.directory, kernel, {
-      modules: [...networkModules, ...shareModules, "crc32c_generic", "ext4"],
-      programs: ["mke2fs"],
-      libraryUsers,
-      directories: [[testbed.path("scripts"), "/"]],
-      script,
-    });
     const path = await testbed.image("disk.img", 40 << 20);
     await using _serve = await startTarget(target, {
       interfaces: "net0",
       exports: [["1.1", path], ["1.10", path.replace("disk", "other")], ["1.9", `${path}2`]],
       flags: ["--size", "2M"],
     });
-    await using guest = bootGuest(host, {
-      ...{ kernel, initramfs, tap: "tap0", mtu: 1500, memoryMiB: 512, share },
+    await Deno.mkdir(testbed.path("scripts"));
+    await Deno.copyFile(programPath("aoe-stat"), testbed.path("scripts/aoe-stat"));
+    await using guest = await bootWithExecutable(testbed, host, {
+      ...{ kernel: await guestKernel(), mtu: 1500, memoryMiB: 512 },
+      modules: ["aoe"],
+      programs: ["mke2fs"],
+      directories: [[testbed.path("scripts"), "/"]],
+      script,
     });
     await guestSays(guest, "done", 180_000);
     const said = (word: string) =>

@@ -2,17 +2,8 @@
 // to a file system on it. Dirty pages can only be written by the daemon, which needs memory to do so.
 
 import { assert } from "@std/assert";
-import {
-  bootGuest,
-  buildInitramfs,
-  guestKernel,
-  guestNetwork,
-  guestSays,
-  guestTools,
-  networkModules,
-  shareExecutable,
-  shareModules,
-} from "./guest.ts";
+import { guestKernel, guestNetwork, guestSays, guestTools } from "./guest.ts";
+import { bootWithExecutable } from "./guest_executable.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
 import { Testbed } from "./testbed.ts";
@@ -21,14 +12,10 @@ import { Testbed } from "./testbed.ts";
 const mib = Number(Deno.env.get("AOE_PRESSURE_MIB") ?? 704);
 
 const script = `
-mkdir -p /share /run
-must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
-export HOME=/tmp XDG_CACHE_HOME=/share/cache NO_COLOR=1
-ip link set eth0 mtu 9000 up
-must /share/aoe attach e1.1 -i eth0 --backend fuse
+must aoe attach e1.1 -i eth0 --backend fuse
 say attached $(cat /tmp/output)
-must /host/mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 /dev/etherd/e1.1
-must mount -t ext4 /dev/etherd/e1.1 /mnt
+must /host/mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 $disk
+must mount -t ext4 $disk /mnt
 pattern() { yes "sixteen bytes of" | head -c ${mib * 2 ** 20}; }
 pattern > /mnt/large || fail "write"
 say written $(sed -n 's/^MemFree: *//p' /proc/meminfo)
@@ -36,8 +23,8 @@ must sync
 echo 3 > /proc/sys/vm/drop_caches
 pattern | cmp - /mnt/large || fail "compare"
 must umount /mnt
-must /host/e2fsck -f -n /dev/etherd/e1.1
-must /share/aoe detach e1.1
+must /host/e2fsck -f -n $disk
+must aoe detach e1.1
 dmesg | grep -iE "hung|blocked for|oom-kill|Out of memory" | sed 's/^/@@ trouble /'
 say done
 `;
@@ -48,23 +35,16 @@ interopTest(
   async () => {
     await using testbed = await Testbed.create();
     const { target, host } = await guestNetwork(testbed, 9000);
-    const share = testbed.path("share");
-    const libraryUsers = await shareExecutable(share);
-    const kernel = await guestKernel();
-    const initramfs = await buildInitramfs(testbed.directory, kernel, {
-      modules: [...networkModules, ...shareModules, "crc32c_generic", "ext4", "fuse", "loop"],
-      programs: ["mke2fs", "e2fsck"],
-      libraryUsers,
-      directories: [],
-      script,
-    });
     const image = await testbed.image("disk.img", (mib + 256) * 2 ** 20);
     await using _serve = await startTarget(target, {
       interfaces: "net0",
       exports: [["1.1", image]],
     });
-    await using guest = bootGuest(host, {
-      ...{ kernel, initramfs, tap: "tap0", mtu: 9000, memoryMiB: 512, share },
+    await using guest = await bootWithExecutable(testbed, host, {
+      ...{ kernel: await guestKernel(), mtu: 9000, memoryMiB: 512 },
+      modules: ["fuse", "loop"],
+      programs: ["mke2fs", "e2fsck"],
+      script,
     });
     await guestSays(guest, "attached", 90_000);
     await guestSays(guest, "written", 600_000);

@@ -1,34 +1,22 @@
 // `aoe attach --backend nbd` in a guest with Debian's nbd module: a file system on /dev/nbdN keeps
-// its data over a target that was away, a daemon that was killed, and a disk that has grown.
+// its data over a target that was away, a daemon that was killed, and a disk that has grown. Then
+// the same disk by `aoe nbd` and nbd-client.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import {
-  bootGuest,
-  buildInitramfs,
-  guestKernel,
-  guestNetwork,
-  guestSays,
-  guestTools,
-  shareExecutable,
-  shareModules,
-} from "./guest.ts";
+import { guestKernel, guestNetwork, guestSays, guestTools } from "./guest.ts";
+import { bootWithExecutable } from "./guest_executable.ts";
 import { runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
 import { Testbed } from "./testbed.ts";
 
 const script = `
-mkdir -p /share /run
-must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
-export HOME=/tmp XDG_CACHE_HOME=/share/cache NO_COLOR=1
-must ip link set eth0 up
-dev=/dev/etherd/e1.1
-/share/aoe attach e1.1 -i eth0 --backend nbd > /tmp/attach 2>&1 || { cat /tmp/attach; fail "aoe attach"; }
+aoe attach e1.1 -i eth0 --backend nbd > /tmp/attach 2>&1 || { cat /tmp/attach; fail "aoe attach"; }
 say "attached $(head -n 1 /tmp/attach)"
 nbd=$(sed -n 's:.*(/dev/\\(nbd[0-9]*\\)).*:\\1:p' /tmp/attach)
 say "queue $(cat /sys/block/$nbd/queue/write_cache) $(cat /sys/block/$nbd/queue/fua) $(cat /sys/block/$nbd/queue/scheduler) $(cat /sys/block/$nbd/size)"
-must /host/mke2fs -q -t ext4 -E lazy_itable_init=0 $dev
-must mount -t ext4 $dev /mnt
+must /host/mke2fs -q -t ext4 -E lazy_itable_init=0 $disk
+must mount -t ext4 $disk /mnt
 head -c 6000000 /dev/urandom > /tmp/data
 must cp /tmp/data /mnt/one
 must sync
@@ -39,33 +27,32 @@ must sync
 say "over"
 
 # The daemon is killed while it is written to; what the keeper starts goes on.
-/share/aoe stat e1.1 --json > /tmp/stat 2>&1
-pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' /tmp/stat)
-[ -n "$pid" ] || { cat /tmp/stat; fail "no pid"; }
+pid=$(daemon)
+[ -n "$pid" ] || fail "no pid"
 (cp /tmp/data /mnt/three && sync; echo $? > /tmp/code) &
 began=$(date +%s)
 kill -9 $pid
 wait
 say "killed $(cat /tmp/code) after $(($(date +%s) - began)) s"
 read answer
-n=0; until [ "$(cat /sys/block/$nbd/size)" = 196608 ]; do n=$((n+1)); [ $n -lt 100 ] || fail "size $(cat /sys/block/$nbd/size)"; sleep 0.2; done
+within 20 '[ $(cat /sys/block/$nbd/size) = 196608 ]'
 say grown
-/share/aoe detach e1.1 > /tmp/detach 2>&1 && fail "detached while mounted"
+aoe detach e1.1 > /tmp/detach 2>&1 && fail "detached while mounted"
 say "busy $(cat /tmp/detach)"
 must umount /mnt
 echo 3 > /proc/sys/vm/drop_caches
-must /host/e2fsck -f -n $dev
-must mount -t ext4 -o ro $dev /mnt
+must /host/e2fsck -f -n $disk
+must mount -t ext4 -o ro $disk /mnt
 for f in one two three; do cmp /tmp/data /mnt/$f || fail "cmp $f"; done
 must umount /mnt
-must /share/aoe detach e1.1
-[ -e $dev ] && fail "$dev stays"
+must aoe detach e1.1
+[ -e $disk ] && fail "$disk stays"
 say "size $(cat /sys/block/$nbd/size)"
 
 # The same disk by the server for others, and the usual client of the same driver.
 /share/aoe nbd e1.1 -i eth0 --socket /tmp/nbd.sock > /tmp/server 2>&1 &
 server=$!
-n=0; until [ -S /tmp/nbd.sock ]; do n=$((n+1)); [ $n -lt 300 ] || { cat /tmp/server; fail "aoe nbd"; }; sleep 0.1; done
+within 30 '[ -S /tmp/nbd.sock ]'
 must /host/nbd-client -unix /tmp/nbd.sock /dev/nbd5
 must /host/e2fsck -f -n /dev/nbd5
 must mount -t ext4 /dev/nbd5 /mnt
@@ -87,21 +74,14 @@ interopTest(
   async () => {
     await using testbed = await Testbed.create();
     const { target, host } = await guestNetwork(testbed, 1500);
-    const share = testbed.path("share");
-    const libraryUsers = await shareExecutable(share);
-    const kernel = await guestKernel();
-    const initramfs = await buildInitramfs(testbed.directory, kernel, {
-      modules: ["virtio_net", ...shareModules, "crc32c_generic", "ext4", "nbd"],
-      programs: ["mke2fs", "e2fsck", "nbd-client"],
-      libraryUsers,
-      directories: [],
-      script,
-    });
     const path = await testbed.image("disk.img", 64 << 20);
     const options = { interfaces: "net0", exports: [["1.1", path]] } as const;
     const serve = await startTarget(target, options);
-    await using guest = bootGuest(host, {
-      ...{ kernel, initramfs, tap: "tap0", mtu: 1500, memoryMiB: 768, share },
+    await using guest = await bootWithExecutable(testbed, host, {
+      ...{ kernel: await guestKernel(), mtu: 1500, memoryMiB: 768 },
+      modules: ["nbd"],
+      programs: ["mke2fs", "e2fsck", "nbd-client"],
+      script,
     });
     const attached = await guestSays(guest, "attached", 120_000);
     assert(/^e1\.1 is \/dev\/etherd\/e1\.1, .* by nbd \(\/dev\/nbd\d+\)$/.test(attached), attached);

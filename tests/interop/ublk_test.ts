@@ -7,15 +7,10 @@ import {
   againAfterPanic,
   backportsKernel,
   backportsTools,
-  bootGuest,
-  buildInitramfs,
   guestNetwork,
   guestSays,
-  networkModules,
-  shareExecutable,
-  shareModules,
-  shareProgram,
 } from "./guest.ts";
+import { bootWithExecutable } from "./guest_executable.ts";
 import { runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
 import { startTarget } from "./target.ts";
@@ -23,20 +18,8 @@ import { Testbed } from "./testbed.ts";
 
 const imageBytes = 256 << 20;
 
-/** What every part of the test begins with. `$mtu` stands in front. */
+/** What every part of the test begins with. */
 const beginning = `
-mkdir -p /share /run /mnt/disk
-must mount -t 9p -o trans=virtio,version=9p2000.L,cache=loose,ro share /share
-# Compiled code is kept as on any machine, for which the shared directory cannot be written.
-mkdir -p /tmp/cache/aoe
-for entry in /share/cache/aoe/*; do [ -d $entry ] || ln -s $entry /tmp/cache/aoe; done
-[ ! -d /share/cache/aoe/state ] || cp -r /share/cache/aoe/state /tmp/cache/aoe
-export HOME=/tmp XDG_CACHE_HOME=/tmp/cache NO_COLOR=1
-disk=/dev/etherd/e1.1
-aoe() { /share/aoe "$@"; }
-daemon() { aoe stat --json | sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p'; }
-within() { n=0; until eval "$2"; do n=$((n+1)); [ $n -lt $(($1*10)) ] || fail "$2"; sleep 0.1; done; }
-ip link set eth0 mtu $mtu up
 must aoe attach e1.1 --backend ublk
 say attached $(cat /tmp/output)
 [ -b $disk ] || fail "no $disk"
@@ -80,25 +63,17 @@ say done
 async function serveToGuest(script: string, mtu: number): Promise<void> {
   await using testbed = await Testbed.create();
   const { target, host } = await guestNetwork(testbed, mtu);
-  const share = testbed.path("share");
-  const libraryUsers = await shareExecutable(share);
-  await shareProgram("fio", share);
-  const kernel = await backportsKernel();
-  const drivers = networkModules.filter((module) => module !== "aoe");
-  const initramfs = await buildInitramfs(testbed.directory, kernel, {
-    modules: [...drivers, ...shareModules, "ublk_drv", "crc32c_generic", "ext4"],
-    programs: ["mke2fs", "e2fsck"],
-    libraryUsers,
-    directories: [],
-    script: `mtu=${mtu}\n${beginning}${script}`,
-  });
   const image = await testbed.image("disk.img", imageBytes);
   await using serve = await startTarget(target, {
     interfaces: "net0",
     exports: [["1.1", image]],
   });
-  await using guest = bootGuest(host, {
-    ...{ kernel, initramfs, tap: "tap0", mtu, memoryMiB: 1024, share, processors: 1 },
+  await using guest = await bootWithExecutable(testbed, host, {
+    ...{ kernel: await backportsKernel(), mtu, memoryMiB: 1024, processors: 1 },
+    modules: ["ublk_drv"],
+    programs: ["mke2fs", "e2fsck"],
+    largeProgram: "fio",
+    script: `${beginning}${script}`,
   });
   const attached = await guestSays(guest, "attached", 120_000);
   assert(
