@@ -23,10 +23,13 @@ export function makeBlockNode(path: string, major: number, minor: number): void 
   // gnu_dev_makedev(3), as far as Linux has numbers.
   const device = BigInt((minor & 0xff) | ((major & 0xfff) << 8)) | (BigInt(minor >>> 8) << 20n);
   const name = new TextEncoder().encode(`${path}\0`);
-  if (libc.mknod(name, S_IFBLK_0660, device) === 0) return;
-  if (errno() !== EEXIST) throw new SystemError(`Make "${path}"`, errno());
-  Deno.removeSync(path);
-  check(libc.mknod(name, S_IFBLK_0660, device), `Make "${path}"`);
+  if (libc.mknod(name, S_IFBLK_0660, device) !== 0) {
+    if (errno() !== EEXIST) throw new SystemError(`Make "${path}"`, errno());
+    Deno.removeSync(path);
+    check(libc.mknod(name, S_IFBLK_0660, device), `Make "${path}"`);
+  }
+  // The mask of this process is none of the device's business.
+  Deno.chmodSync(path, S_IFBLK_0660 & 0o777);
 }
 
 /**

@@ -11,12 +11,13 @@ import { foreignHolders } from "../workers/attach_reservation.ts";
 import { AttachedDisk, writeSystemLog } from "../workers/attached_disk.ts";
 import type { ResumeState } from "../workers/attached_disk.ts";
 import type { AttachedStatus } from "../workers/attach_status.ts";
-import { findInterfaces } from "../workers/interfaces.ts";
+import { findInterfaces, survivingInterfaces } from "../workers/interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { Failure, printError, printJson, printLine, warn } from "./output.ts";
 
 const EXIT_INTERRUPTED = 130;
+const INTERFACE_EVERY_MS = 1_000;
 /** In the environment of a daemon: nobody reads what it prints, once it is ready. */
 const DAEMON_VARIABLE = "AOE_DAEMON";
 
@@ -70,7 +71,8 @@ export async function serveDisk(
   const name = formatAddress(address.shelf, address.slot);
   const resume = takeKeeperState() as ResumeState | undefined;
   if (!takeDiskName(name)) throw new Failure(`${name} is attached already, or being attached`);
-  const daemon = Deno.env.get(DAEMON_VARIABLE) === "1";
+  // Nobody reads what is printed by one that a keeper has started.
+  const daemon = Deno.env.get(DAEMON_VARIABLE) === "1" || resume !== undefined;
   let ready = false;
   const log = (text: string, severity: "warning" | "info") => {
     // What goes wrong before it is ready concerns who waits for it.
@@ -81,8 +83,9 @@ export async function serveDisk(
     else printError(text);
   };
   const { backEnd, skipped } = chosen(options, resume);
-  const interfaces = findInterfaces(options.interfaces, { downToo: resume !== undefined })
-    .map((link) => link.name);
+  const interfaces = resume === undefined
+    ? findInterfaces(options.interfaces).map((link) => link.name)
+    : await leftInterfaces(name, resume.interfaces, log);
   const asking = { address, interfaces, timeoutMs: options.timeoutMs };
   if (resume === undefined && !options.reserve) {
     const holders = await foreignHolders(asking);
@@ -92,7 +95,7 @@ export async function serveDisk(
     }
   }
   const { deadAfterMs, retransmitMs } = options;
-  const disk = await AttachedDisk.start({
+  const start = AttachedDisk.start({
     address,
     interfaces,
     backEnd,
@@ -108,6 +111,8 @@ export async function serveDisk(
     args: foregroundArguments(address, options),
     log,
   });
+  if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
+  const disk = await start;
   ready = true;
   const { status } = disk;
   const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
@@ -123,6 +128,21 @@ export async function serveDisk(
   const code = await Promise.race([disk.ended.then(() => 0), stopped.promise]);
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;
+}
+
+/** Interfaces that a killed daemon used and that are still there, up or not; one at least. */
+async function leftInterfaces(
+  name: string,
+  before: readonly string[],
+  log: (text: string, severity: "warning") => void,
+): Promise<string[]> {
+  for (let told = false;; told = true) {
+    const left = survivingInterfaces(before).map((link) => link.name);
+    const gone = before.filter((other) => !left.includes(other)).join(", ");
+    if (gone !== "" && !told) log(`${name}: interface ${gone} is gone`, "warning");
+    if (left.length > 0) return left;
+    await new Promise((resolve) => setTimeout(resolve, INTERFACE_EVERY_MS));
+  }
 }
 
 function chosen(

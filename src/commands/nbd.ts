@@ -8,7 +8,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
 import { type Address, formatAddress } from "../wire/aoe.ts";
 import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
-import type { BlockDisk } from "../workers/block_requests.ts";
+import type { BlockDisk } from "../workers/block_disk.ts";
 import { InitiatorThread } from "../workers/initiator_thread.ts";
 import { findInterfaces } from "../workers/interfaces.ts";
 import { listenNbd, type NbdPlace } from "../workers/nbd_listener.ts";
@@ -109,7 +109,8 @@ export async function runNbd(options: NbdOptions): Promise<number> {
         socket: { listener: listener.fd, name },
         readOnly: options.readOnly,
         connectMs: options.timeoutMs,
-        incarnationBefore: 0,
+        before: undefined,
+        resumeAfterMs: 0,
       },
     }, (news) => {
       if (news.kind === "connected") report(options, name, listener.place, news.disk);

@@ -53,7 +53,7 @@ import {
   REQUEST_QUEUED,
 } from "./initiator_requests.ts";
 import { RESULT_CLOSED, RESULT_OK, resultOfAoeError, resultOfAta } from "./initiator_results.ts";
-import type { InitiatorEvent } from "./initiator_session.ts";
+import type { DiskBefore, InitiatorEvent } from "./initiator_session.ts";
 import { deadCheckEveryMs, type InitiatorOptions, InitiatorState } from "./initiator_state.ts";
 import { handleTimeout, pollTimeout } from "./initiator_timeouts.ts";
 import { transmitControl, transmitQueued, transmitReady, unblock } from "./initiator_transmit.ts";
@@ -96,6 +96,15 @@ export class Initiator {
   /** The target's incarnation (wire/incarnation.ts); 0 when it names none, or is not known. */
   get incarnation(): number {
     return this.#state.session.incarnation;
+  }
+
+  /**
+   * Goes on where an earlier process has ended, before anything else: only that disk will do, and
+   * the first flush covers the writes that were answered then.
+   */
+  resume(before: DiskBefore): void {
+    this.#state.session.expect(before);
+    this.#state.flushes.writesAnswered = 1;
   }
 
   /** All paths ever found, to be read only. */

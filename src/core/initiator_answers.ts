@@ -30,7 +30,7 @@ import {
   OPERATION_IDENTIFY,
   REQUEST_QUEUED,
 } from "./initiator_requests.ts";
-import { RESULT_OK } from "./initiator_results.ts";
+import { RESULT_OK, RESULT_UNAVAILABLE } from "./initiator_results.ts";
 import type { InitiatorState } from "./initiator_state.ts";
 
 const NONE = -1;
@@ -95,6 +95,8 @@ export function answer(
       if (kind === KIND_PROBE && (from !== sentPath || result !== RESULT_OK)) {
         sentPath.probeFailed(nowMs);
       }
+      // Another disk's identity says nothing about this one, nor about its flushes.
+      if (from.state === PATH_REFUSED && result === RESULT_OK) result = RESULT_UNAVAILABLE;
       end(state, nowMs, slot, copy, result);
       break;
     case KIND_LARGE_PROBE:

@@ -1,7 +1,8 @@
 // What a flush promises: every write whose completion existed when it was submitted is stable.
 //
 // FLUSH CACHE EXT is tried first, then FLUSH CACHE; a target that refuses both is told of once, and
-// flushes succeed at once from then on: nothing more can be done for it.
+// flushes succeed at once from then on: nothing more can be done for it. A command that has once
+// worked is known to it: its refusal is a failed flush (a disk aborts one that it cannot do).
 //
 // A target that crashes after it has answered writes, and is back before the flush, would answer
 // that flush in good faith though the writes are gone. Where a target names its incarnation
@@ -28,12 +29,17 @@ export class FlushTracker {
   writesAnswered = 0;
   /** How many of them, from the first, no flush has to care for any more. */
   writesSettled = 0;
+  /** `command` has worked. */
+  #worked = false;
   /** How many of them had been answered when a restart was last seen: those may be gone. */
   #writesAtRestart = 0;
 
   /** The target's incarnation has changed. */
   restarted(): void {
     this.#writesAtRestart = this.writesAnswered;
+    // It may be another program now.
+    this.#worked = false;
+    this.command = ATA_FLUSH_CACHE_EXT;
   }
 
   /**
@@ -43,7 +49,8 @@ export class FlushTracker {
    * @returns A result, or `FLUSH_AGAIN`.
    */
   afterFlush(sent: number, result: number): number {
-    if (result !== RESULT_ABORTED && result !== RESULT_UNSUPPORTED) return result;
+    if (result === RESULT_OK && sent === this.command) this.#worked = true;
+    if (result !== RESULT_ABORTED && result !== RESULT_UNSUPPORTED || this.#worked) return result;
     if (sent === this.command) this.command = sent === ATA_FLUSH_CACHE_EXT ? ATA_FLUSH_CACHE : 0;
     return this.command === 0 ? RESULT_OK : FLUSH_AGAIN;
   }

@@ -34,6 +34,14 @@ export type InitiatorEvent =
   | { kind: "failed"; operation: number; lba: number; sectors: number; result: number }
     & { status: number; error: number };
 
+/** What an earlier process has known of the disk. */
+export interface DiskBefore {
+  readonly serial: string;
+  readonly model: string;
+  /** The last in which all lost writes had been told of; 0 when the target names none. */
+  readonly incarnation: number;
+}
+
 /** An interface the initiator may use. */
 export interface Interface {
   /** The loop's number of it. */
@@ -69,6 +77,8 @@ export class Session {
   sectors = Infinity;
   /** The target's incarnation; 0 when it names none. */
   incarnation = 0;
+  /** The disk that an earlier process has used. */
+  #before: DiskBefore | undefined;
   /** Times that the incarnation changed under us. */
   restarts = 0;
   /** Events that did not fit because nobody fetched them. */
@@ -101,8 +111,16 @@ export class Session {
     const equals = (other: Uint8Array) => other.every((byte, i) => byte === mac[i]);
     if (this.#rivals.length === RIVALS_MAX || this.#rivals.some(equals)) return;
     if (this.interfaces.some((own) => equals(own.mac))) return;
+    // The target's host looks for others with its address before it serves.
+    if (this.paths.some((path) => equals(path.mac))) return;
     this.#rivals.push(mac);
     this.tell({ kind: "rival", interfaceIndex, mac });
+  }
+
+  /** An earlier process has used the disk: no other will do, and a restart since then counts. */
+  expect(before: DiskBefore): void {
+    this.#before = before;
+    this.incarnation = before.incarnation;
   }
 
   /** Adds an interface, or takes its new MAC and MTU. */
@@ -198,8 +216,9 @@ export class Session {
     const identity = readIdentity(view, dataAt);
     path.probeAtMs = nowMs + this.#settings.probeMs;
     const known = this.identity;
-    if (known !== undefined) {
-      if (identity.serial !== known.serial || identity.model !== known.model) {
+    const expected = known ?? this.#before;
+    if (expected !== undefined) {
+      if (identity.serial !== expected.serial || identity.model !== expected.model) {
         if (path.state !== PATH_REFUSED) this.tell({ kind: "path-refused", path });
         path.refuse();
         // A disk that was swapped back is welcome.
@@ -212,7 +231,7 @@ export class Session {
     this.#identifiedSentMs = sentMs;
     const incarnation = readIncarnation(view, dataAt);
     if (known === undefined) this.tell({ kind: "ready", identity });
-    else if (incarnation !== this.incarnation) {
+    if (expected !== undefined && incarnation !== this.incarnation) {
       this.restarts++;
       this.tell({ kind: "restarted" });
     }

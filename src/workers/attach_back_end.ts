@@ -2,7 +2,7 @@
 // that this machine has is taken. The thread that serves it is the initiator's; a back end makes
 // its configuration, and does on the main thread what must not be done by the thread that serves.
 
-import type { BlockConfig, BlockDisk } from "./block_requests.ts";
+import type { BlockConfig, BlockDisk } from "./block_disk.ts";
 import { LoopBackEnd } from "./attach_loop.ts";
 import { NbdBackEnd } from "./attach_nbd.ts";
 import { UblkBackEnd } from "./attach_ublk.ts";

@@ -6,7 +6,7 @@ import { abandonFile, closeFile, fileStatus } from "../../ffi/files.ts";
 import { mountFuseFile, openFuse } from "../../ffi/fuse.ts";
 import { clearLoop, configureLoop, resizeLoop } from "../../ffi/loop_device.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
-import type { BlockConfig, BlockDisk } from "./block_requests.ts";
+import type { BlockConfig, BlockDisk } from "./block_disk.ts";
 import type { FuseConfig, FuseMessage } from "./fuse_driver.ts";
 
 /** A loop device, its file and the mount under it. */
@@ -20,8 +20,8 @@ export class LoopBackEnd implements BackEnd {
   /** The kernel has said which protocol it speaks. */
   readonly #mounted = Promise.withResolvers<void>();
 
-  private constructor(config: BlockConfig, fuse: number, resume: boolean) {
-    this.use = { ...config, kind: "fuse", fd: fuse, resume };
+  private constructor(config: BlockConfig, fuse: number) {
+    this.use = { ...config, kind: "fuse", fd: fuse };
   }
 
   /** Why it cannot be used here; undefined when it can. */
@@ -41,13 +41,13 @@ export class LoopBackEnd implements BackEnd {
 
   /** Opens a new connection. */
   static open(config: BlockConfig): LoopBackEnd {
-    return new LoopBackEnd(config, openFuse(), false);
+    return new LoopBackEnd(config, openFuse());
   }
 
   /** Goes on with what an earlier process has left. */
   static resume(config: BlockConfig, state: BackEndState): LoopBackEnd {
     const [fuse, file, loop] = state.fds as [number, number, number];
-    const backEnd = new LoopBackEnd(config, fuse, true);
+    const backEnd = new LoopBackEnd(config, fuse);
     backEnd.#file = file;
     backEnd.#loop = loop;
     backEnd.#number = state.number;

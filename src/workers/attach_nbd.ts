@@ -7,7 +7,7 @@ import { closeStream, streamPair } from "../../ffi/stream_socket.ts";
 import { nbdExport } from "../core/nbd_export.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
-import { type BlockConfig, type BlockDisk, RESUME_AFTER_MS } from "./block_requests.ts";
+import type { BlockConfig, BlockDisk } from "./block_disk.ts";
 import type { NbdConfig } from "./nbd_driver.ts";
 
 /** How long what is under way waits for a new daemon when this one is killed. */
@@ -62,7 +62,7 @@ export class NbdBackEnd implements BackEnd {
     const socket = this.#socket;
     const identifier = this.#identifier;
     if (this.#resumes) {
-      await new Promise((resolve) => setTimeout(resolve, RESUME_AFTER_MS));
+      await new Promise((resolve) => setTimeout(resolve, this.use.resumeAfterMs));
       reconfigureNbd(this.#number, { socket, identifier, bytes: disk.bytes });
     } else {
       this.#number = connectNbd({

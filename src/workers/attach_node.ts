@@ -23,9 +23,13 @@ export class DeviceNodes {
     this.path = nodePath(name);
   }
 
-  /** Makes them, and follows the kernel as partitions come and go. */
+  /**
+   * Makes them, and follows the kernel as partitions come and go. Nodes of the same device that a
+   * killed daemon has left under another name would lead to this disk: they go.
+   */
   make(): void {
     Deno.mkdirSync(FOLDER, { recursive: true });
+    this.#removeOthers();
     this.#update();
     // devtmpfs makes and removes the kernel's own nodes, and can be watched as sysfs cannot.
     this.#watcher = Deno.watchFs("/dev", { recursive: false });
@@ -37,6 +41,15 @@ export class DeviceNodes {
     this.#watcher?.close();
     this.#watcher = undefined;
     removeNodes(this.#name);
+  }
+
+  #removeOthers(): void {
+    const numbers = deviceNumbers(`/sys/block/${this.#kernelName}`);
+    if (numbers === undefined) return;
+    for (const other of namesIn(FOLDER)) {
+      const { isBlockDevice, rdev } = Deno.lstatSync(nodePath(other));
+      if (isBlockDevice && rdev === deviceOf(numbers)) removeNodes(other);
+    }
   }
 
   async #follow(watcher: Deno.FsWatcher): Promise<void> {
@@ -91,6 +104,11 @@ function namesIn(folder: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** As stat(2) has them in one number. */
+function deviceOf({ major, minor }: { major: number; minor: number }): number {
+  return ((minor >>> 8) * 2 ** 20) + ((major & 0xfff) << 8 | (minor & 0xff));
 }
 
 /** Numbers of a device that sysfs tells of in a folder; undefined when it is gone, or just goes. */

@@ -2,7 +2,7 @@
 
 import type { BackEndName, SkippedBackEnd } from "./attach_back_end.ts";
 import { askDaemon, attachedNames } from "./attach_control.ts";
-import type { BlockPath } from "./block_requests.ts";
+import type { BlockPath } from "./block_disk.ts";
 
 /** What `aoe stat` shows of it. */
 export interface AttachedStatus {

@@ -41,15 +41,14 @@ import {
   writeUblkParameters,
 } from "../wire/ublk.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
-import type { BlockConfig, BlockDisk } from "./block_requests.ts";
+import type { BlockConfig, BlockDisk } from "./block_disk.ts";
 import { sleep, UblkControl } from "./ublk_control.ts";
 import {
   UBLK_DELETED,
   UBLK_DEPTH,
+  UBLK_HANDED_OVER,
   UBLK_HELD,
-  UBLK_HELD_AGAIN,
   UBLK_HELD_BY_NOBODY,
-  UBLK_HELD_NEW,
   UBLK_LET_GO,
   UBLK_REQUEST_BYTES_MAX,
   UBLK_SHARED_BYTES,
@@ -156,7 +155,8 @@ export class UblkBackEnd implements BackEnd {
   }
 
   get state(): BackEndState {
-    return { fds: [], number: this.#number };
+    const number = this.#number === UBLK_NO_DEVICE ? this.#left : this.#number;
+    return { fds: [], number: number ?? UBLK_NO_DEVICE };
   }
 
   /**
@@ -192,7 +192,7 @@ export class UblkBackEnd implements BackEnd {
       writeUblkParameters(control.structure, 0, parametersOf(disk));
       const described = { bytes: UBLK_PARAMETERS_BYTES };
       await control.run(UBLK_SET_PARAMETERS, "Describe", this.#number, described);
-      await this.#handOver(this.#number, UBLK_HELD_NEW);
+      await this.#handOver(this.#number);
       await control.run(UBLK_START, "Start", this.#number, { argument: Deno.pid });
     } catch (error) {
       await this.stop().catch(() => {});
@@ -209,15 +209,15 @@ export class UblkBackEnd implements BackEnd {
     // The kernel may not have noticed yet that the other process is dead.
     const busy = { busyMs: DEATH_NOTICED_MS };
     await control.run(UBLK_START_RECOVERY, "Go on with", number, busy);
-    await this.#handOver(number, UBLK_HELD_AGAIN);
+    await this.#handOver(number);
     await control.run(UBLK_END_RECOVERY, "Go on with", number, { argument: Deno.pid });
     this.#number = number;
   }
 
   /** Has the serving thread fetch, and waits until it does. */
-  async #handOver(number: number, state: number): Promise<void> {
+  async #handOver(number: number): Promise<void> {
     this.#shared[UBLK_SHARED_DEVICE] = number;
-    this.#tell(state);
+    this.#tell(UBLK_HANDED_OVER);
     await this.#untilState(UBLK_HELD);
   }
 
@@ -275,7 +275,8 @@ function parametersOf(disk: BlockDisk): UblkParameters {
   return {
     attributes: (disk.readOnly ? UBLK_READ_ONLY : 0) |
       (disk.rotational ? UBLK_ROTATIONAL : 0) |
-      (disk.writeCache ? UBLK_VOLATILE_CACHE | UBLK_FUA : 0),
+      // Always: a target may be served again with a cache. Where it has none, a flush costs little.
+      UBLK_VOLATILE_CACHE | UBLK_FUA,
     sectors: disk.bytes / SECTOR_BYTES,
     physicalBlockBytes: Math.min(disk.physicalBlockBytes, BLOCK_BYTES_MAX),
     requestSectorsMax: UBLK_REQUEST_BYTES_MAX / SECTOR_BYTES,

@@ -4,7 +4,7 @@
 import { claimDevice, releaseDevice, syncDevice } from "../../ffi/device_node.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import { refuseOutOfMemoryKill } from "../../ffi/reclaim.ts";
-import type { InitiatorSettings } from "../core/initiator_state.ts";
+import { INITIATOR_DEFAULTS, type InitiatorSettings } from "../core/initiator_state.ts";
 import { type Address, formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { openBackEnd } from "./attach_back_end.ts";
@@ -14,8 +14,8 @@ import type { ControlRequest } from "./attach_control.ts";
 import { Keeper } from "./attach_keeper.ts";
 import { DeviceNodes } from "./attach_node.ts";
 import type { AttachedStatus } from "./attach_status.ts";
-import { releaseReservation, takeReservation } from "./attach_reservation.ts";
-import type { BlockDisk, BlockPath } from "./block_requests.ts";
+import { HeldReservation } from "./attach_reservation.ts";
+import type { BlockDisk, BlockPath } from "./block_disk.ts";
 import {
   COUNT_READ_BYTES,
   COUNT_READS,
@@ -34,7 +34,13 @@ const FLUSH_MS_MAX = 20_000;
 const FORCED_FLUSH_MS_MAX = 2_000;
 /** How long a device may take to go once nobody should have it open any more. */
 const GONE_MS_MAX = 3_000;
-const RESERVE_TIMEOUT_MS = 2_000;
+/**
+ * A killed daemon's frames are no longer on their way after this. On one path they arrive before
+ * those of the new one do, and this is only for a switch that reorders; on several a frame may be
+ * as old as the initiator's quarantine allows for (initiator_writes.ts).
+ */
+const RESUME_AFTER_MS = 150;
+const RESUME_SEVERAL_AFTER_MS = INITIATOR_DEFAULTS.quarantineMs;
 const KEEPER_AGAIN_MS = 1_000;
 /** Sequential readers have so much under way; the kernel's own 128 KiB are for disks without a net. */
 const READ_AHEAD_KIB = 1024;
@@ -43,7 +49,13 @@ const READ_AHEAD_KIB = 1024;
 export interface ResumeState {
   readonly backEnd: BackEndName;
   readonly state: BackEndState;
-  readonly incarnation: number;
+  /** As in /sys/block. */
+  readonly kernelName: string;
+  /** With the incarnation that `DiskBefore` wants. */
+  readonly disk: BlockDisk;
+  readonly interfaces: readonly string[];
+  /** Its frames took more than one path. */
+  readonly severalPaths: boolean;
 }
 
 /** How to attach a disk. */
@@ -77,16 +89,17 @@ export class AttachedDisk {
   readonly #control: ControlSocket;
   #disk: BlockDisk | undefined;
   #paths: readonly BlockPath[] = [];
-  #up = true;
+  #up = false;
+  #severalPaths = false;
   #nodes: DeviceNodes | undefined;
   #kernelName = "";
   #keeper: Keeper | undefined;
   #whyNoKeeper = "";
+  /** See "settled" of BlockMessage. */
   #incarnation = 0;
   /** The device is being taken away, or gone. */
   #leaving: Promise<void> | undefined;
-  /** The reservation is this host's. */
-  #reserved = false;
+  readonly #reservation: HeldReservation | undefined;
 
   /**
    * Makes the device, and returns when it can be used.
@@ -96,10 +109,15 @@ export class AttachedDisk {
   static async start(options: AttachOptions): Promise<AttachedDisk> {
     const inbox: InitiatorMessage[] = [];
     const { resume } = options;
+    // The device may have grown since the keeper was told of the disk.
+    const before = resume === undefined
+      ? undefined
+      : { ...resume.disk, bytes: deviceBytes(resume.kernelName) };
     const backEnd = openBackEnd(options.backEnd, {
       readOnly: options.readOnly,
-      connectMs: resume === undefined ? options.connectMs : Infinity,
-      incarnationBefore: resume?.incarnation ?? 0,
+      connectMs: options.connectMs,
+      before,
+      resumeAfterMs: resume?.severalPaths ? RESUME_SEVERAL_AFTER_MS : RESUME_AFTER_MS,
     }, resume?.state);
     // What the thread tells before there is somebody to hear it.
     let hear = (message: InitiatorMessage): void => {
@@ -115,12 +133,13 @@ export class AttachedDisk {
     hear = (message) => attached.#message(message);
     inbox.forEach(hear);
     try {
-      await attached.#start();
+      await attached.#start(before);
       return attached;
     } catch (error) {
+      await attached.#dismissKeeper();
       attached.#control.close();
       attached.#nodes?.remove();
-      await attached.#release();
+      await attached.#reservation?.release();
       await backEnd.stop(false);
       thread.stop();
       throw error;
@@ -133,6 +152,7 @@ export class AttachedDisk {
     this.#thread = thread;
     const { shelf, slot } = options.address;
     this.name = formatAddress(shelf, slot);
+    if (options.reserve) this.#reservation = new HeldReservation(options);
     this.#control = new ControlSocket(this.name, (request) => this.#answer(request));
     // Whoever has asked for its end hears of it before the process ends.
     this.ended = thread.ended.finally(() => this.#gone());
@@ -154,7 +174,7 @@ export class AttachedDisk {
       state: this.#up ? "up" : "down",
       paths: this.#paths,
       keeper: this.#keeper !== undefined ? true : this.#whyNoKeeper,
-      reserved: this.#reserved,
+      reserved: this.#reservation?.held ?? false,
       reads: counters.value(COUNT_READS),
       writes: counters.value(COUNT_WRITES),
       readBytes: counters.value(COUNT_READ_BYTES),
@@ -190,33 +210,42 @@ export class AttachedDisk {
     }
   }
 
-  async #start(): Promise<void> {
-    const disk = await this.#connected.promise;
+  /** @param before The disk as a killed daemon knew it: what that one served is served at once. */
+  async #start(before: BlockDisk | undefined): Promise<void> {
+    const { resume } = this.#options;
+    const disk = before ?? await this.#connected.promise;
     this.#disk = disk;
     this.#incarnation = disk.incarnation;
-    if (this.#options.reserve) {
-      await takeReservation(this.#inquiry());
-      this.#reserved = true;
-    }
+    this.#severalPaths ||= resume?.severalPaths ?? false;
+    // Who was killed had it, and its device is in use: what comes of it is told later.
+    if (before === undefined) await this.#reservation?.take();
+    else this.#reservation?.takeAgain();
     refuseOutOfMemoryKill();
+    if (resume !== undefined) {
+      this.#kernelName = resume.kernelName;
+      this.#nodes = new DeviceNodes(this.name, resume.kernelName);
+      this.#keep();
+    }
     const { kernelName } = await this.#backEnd.start(disk, this.name);
     this.#kernelName = kernelName;
     tune(kernelName, disk);
-    // The disk may have grown while no daemon was there.
-    if (this.#options.resume !== undefined && deviceBytes(kernelName) !== disk.bytes) {
-      this.#resized(disk.bytes);
-    }
-    this.#nodes = new DeviceNodes(this.name, kernelName);
+    this.#nodes ??= new DeviceNodes(this.name, kernelName);
     this.#nodes.make();
-    this.#keep();
+    if (resume === undefined) this.#keep();
   }
 
   #message(message: InitiatorMessage): void {
     this.#backEnd.message(message);
     switch (message.kind) {
       case "connected":
-        this.#paths = message.paths;
+        this.#up = true;
+        this.#notePaths(message.paths);
         this.#connected.resolve(message.disk);
+        // The disk may have grown while no daemon was there.
+        if (this.#disk !== undefined && this.#disk.bytes !== message.disk.bytes) {
+          this.#resized(message.disk.bytes);
+        }
+        this.#reserveAgain();
         break;
       case "note":
         this.#options.log(message.text, "warning");
@@ -225,11 +254,14 @@ export class AttachedDisk {
         this.#options.log(message.text, "info");
         break;
       case "paths":
-        this.#paths = message.paths;
-        if (message.up && !this.#up && this.#reserved) this.#reserveAgain();
         this.#up = message.up;
+        this.#notePaths(message.paths);
+        this.#reserveAgain();
         break;
       case "restarted":
+        this.#reserveAgain();
+        break;
+      case "settled":
         // A new daemon must know what this one knew of the writes that were answered.
         this.#incarnation = message.incarnation;
         if (this.#keeper !== undefined) this.#keepAgain();
@@ -243,6 +275,18 @@ export class AttachedDisk {
     }
   }
 
+  /** Not before it was taken for the first time. */
+  #reserveAgain(): void {
+    if (this.#nodes !== undefined && this.#leaving === undefined) this.#reservation?.takeAgain();
+  }
+
+  #notePaths(paths: readonly BlockPath[]): void {
+    this.#paths = paths;
+    if (this.#severalPaths || paths.length < 2) return;
+    this.#severalPaths = true;
+    if (this.#keeper !== undefined) this.#keepAgain();
+  }
+
   #resized(bytes: number): void {
     if (this.#disk === undefined || this.#kernelName === "") return;
     this.#disk = { ...this.#disk, bytes };
@@ -253,10 +297,8 @@ export class AttachedDisk {
   }
 
   async #answer(request: ControlRequest): Promise<unknown> {
-    if (request.ask === "status") {
-      if (this.#nodes === undefined) throw new Error(`${this.name} is being attached`);
-      return this.status;
-    }
+    if (this.#nodes === undefined) throw new Error(`${this.name} is being attached`);
+    if (request.ask === "status") return this.status;
     await this.detach(request.force);
     return true;
   }
@@ -278,7 +320,7 @@ export class AttachedDisk {
     }
     await this.#dismissKeeper();
     this.#nodes!.remove();
-    await this.#release();
+    await this.#reservation?.release();
     const stopped = Promise.resolve(this.#backEnd.stop(force)).catch((error) => {
       this.#options.log(`${this.name}: ${(error as Error).message}`, "warning");
     });
@@ -318,13 +360,14 @@ export class AttachedDisk {
       this.#whyNoKeeper = state;
       return;
     }
-    const backEnd = this.#backEnd.name;
-    const incarnation = this.#incarnation;
-    const keeper = Keeper.start(
-      this.#options.args,
-      state.fds,
-      (fds): ResumeState => ({ backEnd, state: { ...state, fds }, incarnation }),
-    );
+    const keeper = Keeper.start(this.#options.args, state.fds, (fds): ResumeState => ({
+      backEnd: this.#backEnd.name,
+      state: { ...state, fds },
+      kernelName: this.#kernelName,
+      disk: { ...this.#disk!, incarnation: this.#incarnation },
+      interfaces: this.#options.interfaces,
+      severalPaths: this.#severalPaths,
+    }));
     this.#keeper = keeper;
     keeper.ended.then(() => {
       if (this.#keeper !== keeper || this.#leaving !== undefined) return;
@@ -345,25 +388,6 @@ export class AttachedDisk {
     const keeper = this.#keeper;
     this.#keeper = undefined;
     await keeper?.dismiss();
-  }
-
-  async #reserveAgain(): Promise<void> {
-    try {
-      await takeReservation(this.#inquiry());
-    } catch (error) {
-      this.#options.log((error as Error).message, "warning");
-    }
-  }
-
-  /** Gives the reservation back; a target that is away forgets it by itself. */
-  async #release(): Promise<void> {
-    if (this.#reserved) await releaseReservation(this.#inquiry()).catch(() => {});
-    this.#reserved = false;
-  }
-
-  #inquiry() {
-    const { address, interfaces } = this.#options;
-    return { address, interfaces, timeoutMs: RESERVE_TIMEOUT_MS };
   }
 }
 

@@ -1,7 +1,8 @@
 // One remote disk in the words of a block device, which every front end shares (FUSE, NBD, ublk):
 // reads, writes, flushes, discards and zeros, each with a tag, each answered by an errno.
 //
-// 1. `connect` waits until the disk has shown itself, and asks what it promises of discards.
+// 1. `connect` waits until the disk has shown itself, and asks what it promises of discards; where
+//    an earlier process has used it, what that one knew will do.
 // 2. `submit` takes a request; what the initiator has no word for is put together from several of
 //    its requests: a write that must be stable (FUA) is a write, then a flush; zeros are a discard
 //    where the target promises to read zeros then, and written otherwise.
@@ -17,18 +18,7 @@ import {
   OPERATION_READ,
   OPERATION_WRITE,
 } from "../core/initiator_requests.ts";
-import {
-  RESULT_BEYOND_END,
-  RESULT_CLOSED,
-  RESULT_DEVICE_FAULT,
-  RESULT_MEDIUM_ERROR,
-  RESULT_OK,
-  RESULT_RESERVED,
-  RESULT_TIMEOUT,
-  RESULT_UNAVAILABLE,
-  RESULT_UNSUPPORTED,
-  RESULT_WRITES_LOST,
-} from "../core/initiator_results.ts";
+import { RESULT_OK, RESULT_WRITES_LOST } from "../core/initiator_results.ts";
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { PATH_UP } from "../core/initiator_path.ts";
 import { formatAddress } from "../wire/aoe.ts";
@@ -42,6 +32,8 @@ import {
   COUNT_WRITES,
   COUNT_WRITTEN_BYTES,
 } from "./initiator_counters.ts";
+import type { BlockConfig, BlockDisk, BlockMessage, BlockPath } from "./block_disk.ts";
+import { EROFS, errnoOf } from "./block_disk.ts";
 import { describeEvent } from "./initiator_events.ts";
 import type { InitiatorLoop } from "./initiator_loop.ts";
 
@@ -56,26 +48,14 @@ export const BLOCK_ZERO = 4;
 /** The same, and room for the sectors stays. */
 export const BLOCK_ZERO_KEEP = 5;
 
-// errno.h; those that Linux's block layer passes on (block/blk-core.c, blk_errors).
-const EIO = 5;
-const EROFS = 30;
-const EBADE = 52;
-const ENODATA = 61;
-const ENOLINK = 67;
-const EOPNOTSUPP = 95;
-const ETIMEDOUT = 110;
-const EREMOTEIO = 121;
-
-/**
- * Another process goes on with a killed one's device after this: frames of that one are no longer
- * on their way when its requests are sent again.
- */
-export const RESUME_AFTER_MS = 150;
 /** Zeros are written so many at a time. */
 const ZEROS_BYTES = 256 * 1024;
 const STAGE_LAST = 0;
 const STAGE_THEN_FLUSH = 1;
 const STAGE_ZEROING = 2;
+const STAGE_FLUSHING = 4;
+/** After a failure was told, others are only counted for so long. */
+const QUIET_MS = 1000;
 
 /** Takes answers. */
 export interface BlockAnswers {
@@ -83,56 +63,9 @@ export interface BlockAnswers {
   answered(tag: number, errno: number): void;
 }
 
-/** What the front end and the main thread know of a disk that has shown itself. */
-export interface BlockDisk {
-  readonly bytes: number;
-  readonly physicalBlockBytes: number;
-  /** An answered write may be lost until a flush. */
-  readonly writeCache: boolean;
-  readonly discard: boolean;
-  /** Zeros cost no data: a discard does it. */
-  readonly discardsAreZero: boolean;
-  readonly readOnly: boolean;
-  readonly rotational: boolean;
-  readonly serial: string;
-  readonly model: string;
-  /** See wire/incarnation.ts; 0 when the target names none. */
-  readonly incarnation: number;
-}
-
-/** One path, for people. */
-export interface BlockPath {
-  readonly interface: string;
-  readonly mac: string;
-  readonly state: "up" | "lost";
-  readonly frameBytes: number;
-}
-
-/** What a block device's thread tells. */
-export type BlockMessage =
-  | { readonly kind: "connected"; readonly disk: BlockDisk; readonly paths: readonly BlockPath[] }
-  | { readonly kind: "note"; readonly text: string }
-  /** The thread may have to wait for its own disk when memory is short. */
-  | { readonly kind: "unguarded"; readonly text: string }
-  /** The disk answers (again), or does not; by these paths. */
-  | { readonly kind: "paths"; readonly up: boolean; readonly paths: readonly BlockPath[] }
-  | { readonly kind: "resized"; readonly bytes: number }
-  | { readonly kind: "restarted"; readonly incarnation: number }
-  | { readonly kind: "ended"; readonly failure: string | undefined };
-
-/** What every front end is told. */
-export interface BlockConfig {
-  /** The user wants it read-only, whatever the export is. */
-  readonly readOnly: boolean;
-  /** How long the disk may take to show itself; Infinity: as long as it wants. */
-  readonly connectMs: number;
-  /** Incarnation of the target when an earlier process used the disk; 0 when there was none. */
-  readonly incarnationBefore: number;
-}
-
 /** Requests to disk number 0 of a loop. */
 export class BlockRequests {
-  /** Undefined until `connect` has returned true. */
+  /** Known before `connect` returns true. */
   disk: BlockDisk | undefined;
   /** Why the disk cannot be had, in one sentence. */
   failure: string | undefined;
@@ -147,14 +80,22 @@ export class BlockRequests {
   readonly #identifyAt: number;
   readonly #zerosAt: number;
   readonly #connectUntilMs: number;
+  readonly #serveAtMs: number;
+  #ready = false;
   #identifying = false;
-  /** An earlier process's answered writes may be gone: the next flush has to say so. */
-  #lostBefore = false;
+  #identified = false;
+  /** What the target was when it was last known which writes are lost; see "settled". */
+  #settledIncarnation: number;
+  /** Until when failures are only counted, and how many were. */
+  #quietUntilMs = -Infinity;
+  #withheld = 0;
   // Of each request, by its tag.
   readonly #operation: Uint8Array;
   readonly #stage: Uint8Array;
   readonly #lba: Float64Array;
   readonly #left: Float64Array;
+  /** The incarnation that its flush was submitted in. */
+  readonly #incarnation: Float64Array;
 
   /** @param tags Requests are numbered from 0 to `tags` − 1. */
   constructor(
@@ -171,29 +112,50 @@ export class BlockRequests {
     this.#identifyTag = tags;
     this.#identifyAt = loop.arena.allocate(SECTOR_BYTES);
     this.#zerosAt = loop.arena.allocate(ZEROS_BYTES, 4096);
-    this.#connectUntilMs = loop.clock.nowMs() + config.connectMs;
+    const { before } = config;
+    const nowMs = loop.clock.nowMs();
+    this.#connectUntilMs = nowMs + config.connectMs;
+    this.#serveAtMs = before === undefined ? -Infinity : nowMs + config.resumeAfterMs;
+    this.#settledIncarnation = before?.incarnation ?? 0;
+    this.disk = before;
+    if (before !== undefined) loop.initiators[0]!.resume(before);
     this.#operation = new Uint8Array(tags);
     this.#stage = new Uint8Array(tags);
     this.#lba = new Float64Array(tags);
     this.#left = new Float64Array(tags);
+    this.#incarnation = new Float64Array(tags);
   }
 
   /** Arena bytes that it takes. */
   static readonly bytes = ZEROS_BYTES + SECTOR_BYTES + 8192;
 
-  /** Looks for the disk; true once it is known. A failure says why it cannot be had. */
+  /**
+   * Looks for the disk; true once requests may come. A failure says why it cannot be had.
+   *
+   * After an earlier process requests may come before the disk has shown itself: they wait for it
+   * in the initiator, no longer than others wait for a target that is away.
+   */
   connect(nowMs: number): boolean {
-    if (this.disk !== undefined) return true;
+    if (this.#ready) return true;
     const initiator = this.#loop.initiators[0]!;
-    if (initiator.sectors === undefined) {
+    if (this.#config.before !== undefined) {
+      this.#ready = nowMs >= this.#serveAtMs;
+    } else if (this.disk !== undefined) {
+      this.#ready = true;
+    } else if (initiator.sectors === undefined) {
       if (nowMs >= this.#connectUntilMs) {
         this.failure = `No answer from ${formatAddress(initiator.shelf, initiator.slot)}`;
       }
     } else if (!this.#identifying) {
-      this.#identifying = true;
-      initiator.submit(nowMs, OPERATION_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyTag);
+      this.#identify(nowMs);
     }
-    return false;
+    return this.#ready;
+  }
+
+  #identify(nowMs: number): void {
+    this.#identifying = true;
+    const initiator = this.#loop.initiators[0]!;
+    initiator.submit(nowMs, OPERATION_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyTag);
   }
 
   /** For a device of this machine: the kernel may have to write to it in order to free memory. */
@@ -204,7 +166,8 @@ export class BlockRequests {
 
   /** When `connect` wants to be called at the latest. */
   get wakeAtMs(): number {
-    return this.disk === undefined ? this.#connectUntilMs : Infinity;
+    if (this.#ready) return Infinity;
+    return this.#config.before === undefined ? this.#connectUntilMs : this.#serveAtMs;
   }
 
   /**
@@ -260,31 +223,32 @@ export class BlockRequests {
   /** Takes a completion of the initiator's. */
   complete(nowMs: number, userTag: number, result: number): void {
     if (userTag === this.#identifyTag) {
-      this.#identified(result);
+      this.#learn(result);
       return;
     }
+    const stage = this.#stage[userTag]!;
+    if (this.#isFlush(userTag, stage)) this.#settle(userTag, result);
     if (result !== RESULT_OK) {
       this.#answer(userTag, errnoOf(result));
       return;
     }
-    const stage = this.#stage[userTag]!;
     if ((stage & STAGE_ZEROING) !== 0 && this.#left[userTag]! > 0) {
       this.#writeZeros(nowMs, userTag);
     } else if ((stage & STAGE_THEN_FLUSH) !== 0) {
-      this.#stage[userTag] = STAGE_LAST;
+      this.#stage[userTag] = STAGE_FLUSHING;
       this.#hand(nowMs, userTag, OPERATION_FLUSH, 0, 0, 0);
-    } else if (this.#lostBefore && this.#isFlush(userTag, stage)) {
-      this.#lostBefore = false;
-      this.#answer(userTag, EIO);
     } else {
       this.#answer(userTag, 0);
     }
   }
 
   /** Tells the main thread what happened to the disk. */
-  event(event: InitiatorEvent): void {
+  event(nowMs: number, event: InitiatorEvent): void {
     const text = describeEvent(this.#loop, 0, event);
-    if (text !== undefined) this.#post({ kind: "note", text });
+    if (text !== undefined) this.#note(nowMs, text, event.kind === "failed");
+    // After an earlier process nobody waits in `connect` for it.
+    const unknown = this.#config.before !== undefined && !this.#identified && !this.#identifying;
+    if (unknown && this.#loop.initiators[0]!.isUp) this.#identify(nowMs);
     switch (event.kind) {
       case "rival":
         this.#post({ kind: "note", text: this.#rivalText(event.mac, event.interfaceIndex) });
@@ -297,7 +261,7 @@ export class BlockRequests {
         }
         break;
       case "restarted":
-        this.#post({ kind: "restarted", incarnation: this.#loop.initiators[0]!.incarnation });
+        this.#post({ kind: "restarted" });
         break;
       case "path-up":
       case "path-lost":
@@ -309,6 +273,18 @@ export class BlockRequests {
         this.#tellPaths();
         break;
     }
+  }
+
+  /** Failures are told once a second: a disk that refuses does so very often. */
+  #note(nowMs: number, text: string, failure: boolean): void {
+    if (failure && nowMs < this.#quietUntilMs) {
+      this.#withheld++;
+      return;
+    }
+    if (failure) this.#quietUntilMs = nowMs + QUIET_MS;
+    const more = failure && this.#withheld > 0 ? ` (and ${this.#withheld} more before)` : "";
+    if (failure) this.#withheld = 0;
+    this.#post({ kind: "note", text: text + more });
   }
 
   #rivalText(mac: Uint8Array, interfaceIndex: number): string {
@@ -333,21 +309,20 @@ export class BlockRequests {
     }));
   }
 
-  #identified(result: number): void {
+  #learn(result: number): void {
     this.#identifying = false;
-    // It is asked again in the next turn, as long as there is time.
+    // It is asked again, in the next turn or when a path comes up.
     if (result !== RESULT_OK) return;
+    this.#identified = true;
     const { bytes } = this.#loop.arena;
     const at = this.#identifyAt;
     const initiator = this.#loop.initiators[0]!;
     const identity = readIdentity(bytes, at);
     const incarnation = readIncarnation(bytes, at);
-    const before = this.#config.incarnationBefore;
-    this.#lostBefore = before !== 0 && incarnation !== before;
+    if (this.#config.before === undefined) this.#settledIncarnation = incarnation;
     this.disk = {
       bytes: initiator.sectors! * SECTOR_BYTES,
       physicalBlockBytes: identity.physicalSectorBytes,
-      writeCache: identity.writeCacheOn,
       discard: identity.trim,
       discardsAreZero: discardsAreZero(bytes, at),
       readOnly: this.#config.readOnly || readOnlyExport(bytes, at),
@@ -360,7 +335,19 @@ export class BlockRequests {
   }
 
   #isFlush(tag: number, stage: number): boolean {
-    return this.#operation[tag] === BLOCK_FLUSH || stage !== STAGE_LAST;
+    return this.#operation[tag] === BLOCK_FLUSH || stage === STAGE_FLUSHING;
+  }
+
+  /**
+   * A flush has ended. One that began in the incarnation of now covers every write of those before:
+   * either they are stable, or it has been told that they may be lost.
+   */
+  #settle(tag: number, result: number): void {
+    if (result !== RESULT_OK && result !== RESULT_WRITES_LOST) return;
+    const { incarnation } = this.#loop.initiators[0]!;
+    if (incarnation === this.#settledIncarnation || this.#incarnation[tag] !== incarnation) return;
+    this.#settledIncarnation = incarnation;
+    this.#post({ kind: "settled", incarnation });
   }
 
   #writeZeros(nowMs: number, tag: number): void {
@@ -383,7 +370,9 @@ export class BlockRequests {
       throw new Error("More requests than the initiator has room for");
     }
     const { counters } = this.#loop;
-    if (operation === OPERATION_READ) {
+    if (operation === OPERATION_FLUSH) {
+      this.#incarnation[tag] = this.#loop.initiators[0]!.incarnation;
+    } else if (operation === OPERATION_READ) {
       counters.add(COUNT_READS, 1);
       counters.add(COUNT_READ_BYTES, sectors * SECTOR_BYTES);
     } else if (operation === OPERATION_WRITE) {
@@ -395,29 +384,5 @@ export class BlockRequests {
   #answer(tag: number, errno: number): void {
     this.inFlight--;
     this.#answers.answered(tag, errno);
-  }
-}
-
-/** The errno for a result, of those that the block layer passes on to whoever reads or writes. */
-function errnoOf(result: number): number {
-  switch (result) {
-    case RESULT_TIMEOUT:
-      return ETIMEDOUT;
-    case RESULT_RESERVED:
-      return EBADE;
-    case RESULT_MEDIUM_ERROR:
-      return ENODATA;
-    case RESULT_UNSUPPORTED:
-      return EOPNOTSUPP;
-    case RESULT_UNAVAILABLE:
-    case RESULT_CLOSED:
-      return ENOLINK;
-    case RESULT_BEYOND_END:
-    case RESULT_DEVICE_FAULT:
-    case RESULT_WRITES_LOST:
-      return EIO;
-    default:
-      // The target refused; the event that tells of it has its registers.
-      return EREMOTEIO;
   }
 }

@@ -49,6 +49,7 @@ import {
   writeFuseResend,
   writeFuseWritten,
 } from "../wire/fuse.ts";
+import type { BlockConfig, BlockMessage } from "./block_disk.ts";
 import {
   BLOCK_FLUSH,
   BLOCK_READ,
@@ -56,10 +57,7 @@ import {
   BLOCK_ZERO,
   BLOCK_ZERO_KEEP,
   type BlockAnswers,
-  type BlockConfig,
-  type BlockMessage,
   BlockRequests,
-  RESUME_AFTER_MS,
 } from "./block_requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
@@ -92,8 +90,6 @@ export interface FuseConfig extends BlockConfig {
   readonly kind: "fuse";
   /** /dev/fuse, opened without blocking. */
   readonly fd: number;
-  /** An earlier process has read requests from it and answered not all of them. */
-  readonly resume: boolean;
 }
 
 /** What the thread tells, beside what every block device's does. */
@@ -118,7 +114,6 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   #asked = 0;
   #worthAsking = 1;
   #lookAtMs = 0;
-  #resumeAtMs = Infinity;
   #serving = false;
   #stopped = false;
   #disconnected = false;
@@ -156,7 +151,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   }
 
   wakeAtMs(): number {
-    if (!this.#serving) return Math.min(this.#requests.wakeAtMs, this.#resumeAtMs);
+    if (!this.#serving) return this.#requests.wakeAtMs;
     const refused = !this.#disconnected && this.#queue.queued > 0;
     return refused ? this.#loop.clock.nowMs() + REFUSED_RETRY_MS : Infinity;
   }
@@ -165,8 +160,8 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     this.#requests.complete(nowMs, userTag, result);
   }
 
-  event(_nowMs: number, _disk: number, event: InitiatorEvent): void {
-    this.#requests.event(event);
+  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
+    this.#requests.event(nowMs, event);
   }
 
   stop(): void {
@@ -185,12 +180,10 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     } else this.#answer(slot, 0, 0);
   }
 
-  /** Whether requests may be read: the disk is known, and a killed process's frames are gone. */
+  /** Whether requests may be read; an earlier process has read some and answered not all. */
   #begin(nowMs: number): boolean {
     if (!this.#requests.connect(nowMs)) return false;
-    if (this.#config.resume) {
-      if (this.#resumeAtMs === Infinity) this.#resumeAtMs = nowMs + RESUME_AFTER_MS;
-      if (nowMs < this.#resumeAtMs) return false;
+    if (this.#config.before !== undefined) {
       const slot = this.#free[--this.#freeCount]!;
       this.#queue.answer(slot, writeFuseResend(this.#words, this.#slots.answerAt(slot)));
     }

@@ -42,6 +42,11 @@ export function findInterfaces(
   });
 }
 
+/** Those of these names that there still are, up or not. */
+export function survivingInterfaces(names: readonly string[]): NetworkInterface[] {
+  return listInterfaces().filter((link) => link.ethernet && names.includes(link.name));
+}
+
 function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterface[] {
   const usable = existing.filter((link) => link.ethernet && link.up);
   const cards = usable.filter((link) => !link.loopback);

@@ -9,7 +9,7 @@
 // Nothing that a client sends throws: who breaks the protocol is left.
 
 import type { Arena } from "../../ffi/arena.ts";
-import { EAGAIN } from "../../ffi/errno.ts";
+import { EAGAIN, EIO } from "../../ffi/errno.ts";
 import { POLLIN, POLLOUT } from "../../ffi/poll.ts";
 import { closeStream, StreamPieces } from "../../ffi/stream_socket.ts";
 import {
@@ -358,7 +358,7 @@ export class NbdConnection {
     this.#unit = NONE;
     const id = this.#writing;
     this.#writing = NONE;
-    requests.finish(id, 0);
+    requests.finish(id, EIO);
   }
 
   #leaveIfOver(): void {

@@ -10,12 +10,8 @@ import { acceptStream, closeStream, setTcpOptions, StreamPieces } from "../../ff
 import type { InitiatorEvent } from "../core/initiator_session.ts";
 import { nbdExport } from "../core/nbd_export.ts";
 import { NbdHandshake } from "../core/nbd_handshake.ts";
-import {
-  type BlockConfig,
-  type BlockDisk,
-  type BlockMessage,
-  BlockRequests,
-} from "./block_requests.ts";
+import type { BlockConfig, BlockDisk, BlockMessage } from "./block_disk.ts";
+import { BlockRequests } from "./block_requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 import { NbdConnection, type NbdSharing } from "./nbd_connection.ts";
 import { type NbdReplies, NbdRequests } from "./nbd_requests.ts";
@@ -143,8 +139,8 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     this.#blocks.complete(nowMs, userTag, result);
   }
 
-  event(_nowMs: number, _disk: number, event: InitiatorEvent): void {
-    this.#blocks.event(event);
+  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
+    this.#blocks.event(nowMs, event);
   }
 
   stop(nowMs: number): void {

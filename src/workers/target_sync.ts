@@ -82,11 +82,13 @@ export class GroupCommit {
     const told = ex.source !== undefined && result === -EREMOTEIO;
     if (result < 0 && !told) this.distrust(ex, -result);
     ex.syncUnderWay = false;
-    const outcome = result < 0 ? OUTCOME_FAILED : OUTCOME_DONE;
+    // A write that was to be stable may have taken the error of this one: it is told once.
+    const failed = result < 0 || ex.syncFailed;
+    const outcome = failed ? OUTCOME_FAILED : OUTCOME_DONE;
     for (let i = 0; i < ex.syncing.size; i++) {
       const frame = ex.syncing.frames[i]!;
       const flush = this.#pool.operation[frame] === OPERATION_FLUSH;
-      if (result < 0) this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
+      if (failed) this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
       else if (flush) this.#counters.addTo(ex.index, COUNT_FLUSHES, 1);
       this.#answers.answer(ex, frame, outcome);
     }

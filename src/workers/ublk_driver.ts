@@ -32,6 +32,7 @@ import {
   ublkSectors,
   writeUblkIo,
 } from "../wire/ublk.ts";
+import type { BlockConfig, BlockMessage } from "./block_disk.ts";
 import {
   BLOCK_DISCARD,
   BLOCK_FLUSH,
@@ -40,10 +41,7 @@ import {
   BLOCK_ZERO,
   BLOCK_ZERO_KEEP,
   type BlockAnswers,
-  type BlockConfig,
-  type BlockMessage,
   BlockRequests,
-  RESUME_AFTER_MS,
 } from "./block_requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "./initiator_loop.ts";
 
@@ -68,14 +66,13 @@ export const UBLK_SHARED_BYTES = 12;
 /** There is no device yet. */
 export const UBLK_HELD_BY_NOBODY = 0;
 /** There is a new one, or one whose server has gone: this thread shall serve it. */
-export const UBLK_HELD_NEW = 1;
-export const UBLK_HELD_AGAIN = 2;
+export const UBLK_HANDED_OVER = 1;
 /** Every tag waits for requests, and the device can start. */
-export const UBLK_HELD = 3;
+export const UBLK_HELD = 2;
 /** This thread has let go of it, and it can be deleted. */
-export const UBLK_LET_GO = 4;
+export const UBLK_LET_GO = 3;
 /** It is deleted, and this thread has nothing more to do. */
-export const UBLK_DELETED = 5;
+export const UBLK_DELETED = 4;
 
 /** What to serve. */
 export interface UblkConfig extends BlockConfig {
@@ -95,7 +92,6 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
   readonly #shared: Int32Array;
   readonly #sharedPlace: number;
   readonly #memoryAt: number;
-  readonly #beganMs: number;
   /** Of each tag: what its answer is when it succeeds. */
   readonly #bytes = new Int32Array(UBLK_DEPTH);
   #queue: UblkQueue | undefined;
@@ -117,14 +113,13 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     this.#shared = new Int32Array(config.shared);
     this.#sharedPlace = loop.watch(config.event, POLLIN);
     this.#memoryAt = loop.arena.allocate(UBLK_DEPTH * UBLK_REQUEST_BYTES_MAX, 4096);
-    this.#beganMs = loop.clock.nowMs();
   }
 
   turn(nowMs: number): boolean {
     if (this.#loop.found(this.#sharedPlace) !== 0) clearEvent(this.#config.event);
     if (this.#requests.connect(nowMs)) {
       if (this.#queue !== undefined) this.#serve(nowMs, this.#queue);
-      else if (nowMs >= this.#openAtMs()) this.#open(nowMs);
+      else if (this.#handedOver) this.#open(nowMs);
     }
     this.#failure ??= this.#requests.failure;
     const failed = this.#failure !== undefined;
@@ -137,15 +132,15 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
 
   wakeAtMs(): number {
     if (this.#queue?.full) return this.#loop.clock.nowMs() + FULL_RETRY_MS;
-    return Math.min(this.#requests.wakeAtMs, this.#openAtMs());
+    return this.#requests.wakeAtMs;
   }
 
   complete(nowMs: number, _disk: number, userTag: number, result: number): void {
     this.#requests.complete(nowMs, userTag, result);
   }
 
-  event(_nowMs: number, _disk: number, event: InitiatorEvent): void {
-    this.#requests.event(event);
+  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
+    this.#requests.event(nowMs, event);
   }
 
   /**
@@ -160,17 +155,9 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     this.#command(UBLK_COMMIT_AND_FETCH, tag, errno === 0 ? this.#bytes[tag]! : -errno);
   }
 
-  /** When the device that was handed over may be opened; Infinity when there is none. */
-  #openAtMs(): number {
-    if (this.#queue !== undefined) return Infinity;
-    switch (Atomics.load(this.#shared, UBLK_SHARED_STATE)) {
-      case UBLK_HELD_NEW:
-        return -Infinity;
-      case UBLK_HELD_AGAIN:
-        return this.#beganMs + RESUME_AFTER_MS;
-      default:
-        return Infinity;
-    }
+  /** There is a device to open. */
+  get #handedOver(): boolean {
+    return Atomics.load(this.#shared, UBLK_SHARED_STATE) === UBLK_HANDED_OVER;
   }
 
   #open(nowMs: number): void {
