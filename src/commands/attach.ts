@@ -116,6 +116,16 @@ async function everyDisk(options: AttachCommandOptions): Promise<Wish[]> {
 /** Reads and checks all lines before anything is attached. */
 function readWishes(options: AttachCommandOptions): Wish[] {
   const file = options.config!;
+  const alone = parse(attachParser, [
+    "attach",
+    "--config",
+    file,
+    ...(options.json ? ["--json"] : []),
+  ]);
+  // Silently attaching without --read-only or --reserve would be worse than a refusal.
+  if (alone.success && JSON.stringify(alone.value) !== JSON.stringify(options)) {
+    throw new Failure(`Options of a disk stand on its line in "${file}", not beside --config`, 2);
+  }
   let text: string;
   try {
     text = Deno.readTextFileSync(file);

@@ -8,7 +8,7 @@ import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { address, interfaceName, path, shortUsage } from "./arguments.ts";
-import { printLine } from "./output.ts";
+import { Failure, printLine } from "./output.ts";
 
 /** What `aoe unit` was asked for. */
 export interface UnitOptions {
@@ -59,11 +59,15 @@ export const unitParser = command(
 export function runUnit(options: UnitOptions): Promise<number> {
   const name = formatAddress(options.address.shelf, options.address.slot);
   const program = options.program ?? "/usr/local/bin/aoe";
+  if (!program.startsWith("/")) {
+    throw new Failure(`--program "${program}": systemd wants the whole path, from "/" on`, 2);
+  }
   const devices = options.interfaces.map((link) =>
     `sys-subsystem-net-devices-${unitName(link)}.device`
   );
+  const wanted = ["network-online.target", ...devices];
   const words = [
-    ...[program, "attach", name, "--timeout", "60"],
+    ...[quoted(program), "attach", name, "--timeout", "60"],
     ...options.interfaces.flatMap((link) => ["-i", link]),
     ...(options.readOnly ? ["--read-only"] : []),
     ...(options.reserve ? ["--reserve"] : []),
@@ -72,8 +76,9 @@ export function runUnit(options: UnitOptions): Promise<number> {
     "[Unit]",
     `Description=ATA over Ethernet disk ${name}`,
     "DefaultDependencies=no",
-    `After=network-pre.target systemd-modules-load.service ${devices.join(" ")}`.trimEnd(),
-    ...(devices.length === 0 ? [] : [`Wants=${devices.join(" ")}`]),
+    // An interface must be up before it is used, and the program unpacks itself on a local disk.
+    `After=local-fs.target systemd-modules-load.service ${wanted.join(" ")}`,
+    `Wants=${wanted.join(" ")}`,
     // At shutdown this order is reversed: the disk goes when nothing is mounted on it any more.
     "Before=remote-fs-pre.target shutdown.target",
     "Wants=remote-fs-pre.target",
@@ -85,7 +90,10 @@ export function runUnit(options: UnitOptions): Promise<number> {
     "Type=oneshot",
     "RemainAfterExit=yes",
     `ExecStart=${words.join(" ")}`,
-    `ExecStop=${program} detach ${name}`,
+    `ExecStop=${quoted(program)} detach ${name}`,
+    // The target may boot later than this host.
+    "Restart=on-failure",
+    "RestartSec=5",
     // The daemon detaches at SIGTERM, unless its disk is in use: then it must stay.
     "SendSIGKILL=no",
     "TimeoutStartSec=90",
@@ -95,6 +103,12 @@ export function runUnit(options: UnitOptions): Promise<number> {
   ];
   printLine(lines.join("\n"));
   return Promise.resolve(0);
+}
+
+/** A word of a command line, as systemd.service(5) has it. */
+function quoted(word: string): string {
+  const literal = word.replaceAll("%", "%%").replaceAll("$", "$$$$");
+  return /^[\w/.%$+:@-]*$/.test(literal) ? literal : `"${literal.replace(/["\\]/g, "\\$&")}"`;
 }
 
 /** As `systemd-escape` writes it: all but letters, digits, `:`, `_` and `.` in hex. */

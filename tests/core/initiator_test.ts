@@ -291,6 +291,12 @@ Deno.test("initiator: others that look for the same disk are told of, once each"
   query(3, { slot: 200 });
   query(4, { command: 0 });
   assertEquals(peer.events(), ["rival", "rival"]);
+  // The target's own host, before it serves again.
+  const own = new Uint8Array(60);
+  own.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...peer.initiator.paths[0]!.mac, 0x88, 0xa2, 0x10]);
+  own.set([peer.initiator.shelf >>> 8, peer.initiator.shelf, peer.initiator.slot, 1], 16);
+  peer.initiator.receive(peer.nowMs, 0, own, 0, own.length);
+  assertEquals(peer.events(), []);
 });
 
 Deno.test("initiator: a silent target fails what waits after deadAfterMs, and is welcome back", () => {

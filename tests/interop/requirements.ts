@@ -41,6 +41,7 @@ const packages = {
   taskset: "util-linux",
   tcpdump: "tcpdump",
   tshark: "tshark",
+  unshare: "util-linux",
   vblade: "vblade",
   xfs_repair: "xfsprogs",
   xz: "xz-utils",

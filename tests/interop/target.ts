@@ -36,6 +36,8 @@ export interface TargetOptions {
   readonly flags?: readonly string[];
   /** The processor it stays on. */
   readonly cpu?: number;
+  /** Words in front of the command: a program that runs another. */
+  readonly before?: readonly string[];
   readonly process?: Omit<RunOptions, "input" | "timeoutMs">;
 }
 
@@ -44,6 +46,7 @@ export async function serveCommand(options: TargetOptions): Promise<string[]> {
   const exports = options.exports.flat();
   return [
     ...(options.cpu === undefined ? [] : ["taskset", "-c", `${options.cpu}`]),
+    ...options.before ?? [],
     ...[await aoeExecutable(), "serve", ...options.flags ?? []],
     ...[options.interfaces, ...exports],
   ];
