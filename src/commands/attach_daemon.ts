@@ -43,6 +43,19 @@ export async function startDaemon(args: readonly string[]): Promise<AttachedStat
     stderr: "piped",
     detached: true,
   }).spawn();
+  // A daemon in a session of its own does not hear of Ctrl-C.
+  const stop = () => child.kill("SIGTERM");
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  try {
+    return await untilReady(child);
+  } finally {
+    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+  }
+}
+
+/** Passes on what a daemon says until it is ready, or has ended. */
+async function untilReady(child: Deno.ChildProcess): Promise<AttachedStatus | undefined> {
   let text = "";
   const decoder = new TextDecoder();
   for await (const bytes of child.stdout) {
@@ -59,7 +72,8 @@ export async function startDaemon(args: readonly string[]): Promise<AttachedStat
   }
   const failure = await new Response(child.stderr).text();
   for (const line of failure.trimEnd().split("\n")) if (line !== "") printError(line);
-  await child.status;
+  const { signal } = await child.status;
+  if (signal === "SIGTERM") throw new Failure("Interrupted, and not attached", EXIT_INTERRUPTED);
   return undefined;
 }
 

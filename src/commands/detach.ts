@@ -51,9 +51,12 @@ export async function runDetach(options: DetachOptions): Promise<number> {
   for (const disk of options.addresses) {
     const name = formatAddress(disk.shelf, disk.slot);
     try {
-      await detach(disk, name, options.force);
-      if (options.json) printJson({ address: name, detached: true });
-      else printLine(`${name} is detached`);
+      const detached = await detach(disk, name, options.force);
+      if (options.json) printJson({ address: name, detached });
+      else if (detached) printLine(`${name} is detached`);
+      else {printLine(
+          `${name} is flushed, and goes when the last program that has it open closes it`,
+        );}
     } catch (error) {
       printError(`aoe: ${(error as Error).message}`);
       failed++;
@@ -62,10 +65,14 @@ export async function runDetach(options: DetachOptions): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-async function detach(disk: Address, name: string, force: boolean): Promise<void> {
+/** @returns False when it will go later. */
+async function detach(disk: Address, name: string, force: boolean): Promise<boolean> {
   const answer = await askDaemon(name, { ask: "detach", force });
-  if (answer !== undefined) return;
-  if (kernelDevice(disk) !== undefined) return detachFromKernel(disk, force);
+  if (answer !== undefined) return answer as boolean;
+  if (kernelDevice(disk) !== undefined) {
+    await detachFromKernel(disk, force);
+    return true;
+  }
   // What a killed daemon has left is no device any more.
   let left = false;
   if (takeDiskName(name)) {
@@ -74,4 +81,5 @@ async function detach(disk: Address, name: string, force: boolean): Promise<void
     removeControlSocket(name);
   }
   if (!left) throw new Failure(`${name} is not attached`);
+  return true;
 }

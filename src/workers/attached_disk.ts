@@ -98,7 +98,7 @@ export class AttachedDisk {
   /** See "settled" of BlockMessage. */
   #incarnation = 0;
   /** The device is being taken away, or gone. */
-  #leaving: Promise<void> | undefined;
+  #leaving: Promise<boolean> | undefined;
   readonly #reservation: HeldReservation | undefined;
 
   /**
@@ -189,21 +189,23 @@ export class AttachedDisk {
    * Takes the device away.
    *
    * @param force Also when it is in use, or cannot be flushed: what is under way fails.
+   * @returns False when somebody has it open, unmounted: it goes when he closes it.
    * @throws {Error} One sentence: it is in use, or could not be flushed; it stays attached.
    */
-  async detach(force: boolean): Promise<void> {
+  async detach(force: boolean): Promise<boolean> {
     while (this.#leaving !== undefined) {
       // Who asks besides hears how it ends; who insists tries again when it has failed.
       if (!force) return await this.#leaving;
       try {
-        return await this.#leaving;
+        if (!await this.#leaving) this.#thread.terminate();
+        return true;
       } catch {
         // The first who asked is told.
       }
     }
     this.#leaving = this.#leave(force);
     try {
-      await this.#leaving;
+      return await this.#leaving;
     } catch (error) {
       this.#leaving = undefined;
       throw error;
@@ -299,11 +301,10 @@ export class AttachedDisk {
   async #answer(request: ControlRequest): Promise<unknown> {
     if (this.#nodes === undefined) throw new Error(`${this.name} is being attached`);
     if (request.ask === "status") return this.status;
-    await this.detach(request.force);
-    return true;
+    return await this.detach(request.force);
   }
 
-  async #leave(force: boolean): Promise<void> {
+  async #leave(force: boolean): Promise<boolean> {
     const node = this.#nodes!.path;
     const claim = claimDevice(node);
     if (claim === undefined && !force) {
@@ -326,12 +327,13 @@ export class AttachedDisk {
     });
     if (claim !== undefined) releaseDevice(claim);
     // Who has the device open all the same, unmounted, keeps it until he closes it.
-    await Promise.race([
-      Promise.all([stopped, this.#thread.ended]),
-      new Promise((resolve) => setTimeout(resolve, GONE_MS_MAX)),
+    const gone = await Promise.race([
+      Promise.all([stopped, this.#thread.ended]).then(() => true),
+      new Promise<boolean>((resolve) => setTimeout(() => resolve(false), GONE_MS_MAX)),
     ]);
     // It may wait for a target that is dead.
     if (force) this.#thread.terminate();
+    return gone || force;
   }
 
   /** Puts everything onto the target's stable storage. */

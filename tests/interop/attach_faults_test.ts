@@ -6,6 +6,7 @@ import { compiledTool, sharedTool } from "./aoebench.ts";
 import { AttachBench, fioVerify, loopDevices } from "./attached.ts";
 import { eventually, run, runChecked, RunningProcess, sleep } from "./process.ts";
 import { interopTest } from "./requirements.ts";
+import { aoeExecutable } from "./target.ts";
 
 const MIB = 2 ** 20;
 
@@ -222,5 +223,44 @@ interopTest(
     );
     await bench.unmount(folder);
     assertEquals((await run(["test", "-e", bench.node])).code, 1);
+  },
+);
+
+interopTest(
+  "attach: Ctrl-C while the disk is looked for leaves no daemon that attaches it later",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.target.stop();
+    const words = ["attach", bench.address, "-i", "net0", "--timeout", "20"];
+    const attach = bench.client.start([await aoeExecutable(), ...words]);
+    await eventually("a daemon looks for it", () => {
+      return Deno.stat(`/run/aoe/${bench.address}.lock`).then(() => true, () => false);
+    });
+    await sleep(500);
+    attach.signal("SIGINT");
+    assertEquals((await attach.ended).code, 130, attach.text);
+    await bench.serveAgain();
+    await sleep(1500);
+    const left = await bench.aoe(["detach", bench.address]);
+    assertStringIncludes(left.stderr, "is not attached");
+  },
+);
+
+interopTest(
+  "detach: a device that a program has open goes when it is closed, and that is said",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach();
+    const file = await Deno.open(bench.node);
+    const { code, stdout } = await bench.aoe(["detach", bench.address]);
+    assertEquals(code, 0);
+    assertStringIncludes(stdout, "goes when the last program that has it open closes it");
+    file.close();
+    await eventually("its name is free", async () => {
+      return (await bench.aoe(["attach", bench.address, "-i", "net0"])).code === 0;
+    });
+    await bench.detach();
   },
 );
