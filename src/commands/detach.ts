@@ -13,6 +13,8 @@ import { removeLeftDevice } from "../workers/attach_ublk.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { Failure, printError, printJson, printLine } from "./output.ts";
 
+const EXIT_USAGE = 2;
+
 /** What `aoe detach` was asked to do. */
 export interface DetachOptions {
   readonly addresses: readonly Address[];
@@ -25,7 +27,7 @@ export const detachParser = command(
   "detach",
   map(
     object({
-      addresses: multiple(argument(address(), { description: message`Which disks.` }), { min: 1 }),
+      addresses: multiple(argument(address(), { description: message`Which disks.` })),
       force: option("-f", "--force", {
         description:
           message`Also when it is mounted or cannot be flushed: what is under way fails.`,
@@ -46,6 +48,9 @@ export const detachParser = command(
 
 /** Detaches all; 1 when one of them stays. */
 export async function runDetach(options: DetachOptions): Promise<number> {
+  if (options.addresses.length === 0) {
+    throw new Failure("Say which disk to detach, as in: aoe detach e1.1", EXIT_USAGE);
+  }
   if (Deno.uid() !== 0) throw new Failure("Taking block devices away needs root: run as root");
   let failed = 0;
   for (const disk of options.addresses) {

@@ -84,7 +84,10 @@ export const nbdParser = command(
 /** Serves; returns the exit code. */
 export async function runNbd(options: NbdOptions): Promise<number> {
   const { socket, listen, retransmitMs } = options;
-  const place = socket === undefined ? listen : listen === undefined ? { path: socket } : undefined;
+  if (socket !== undefined && listen !== undefined) {
+    throw new Failure("--socket and --listen exclude each other: one place to listen", EXIT_USAGE);
+  }
+  const place = socket === undefined ? listen : { path: socket };
   if (place === undefined) {
     throw new Failure("Say where to listen: --socket PATH or --listen HOST:PORT", EXIT_USAGE);
   }

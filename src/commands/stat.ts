@@ -89,6 +89,7 @@ export async function runStat(options: StatOptions): Promise<number> {
   const kernel = kernelDevices().filter((device) => isMeant(device, options)).map(kernelDisk);
   let where = "";
   let answering: readonly Disk[] = [];
+  let problem: Error | undefined;
   try {
     const interfaces = findInterfaces(options.interfaces);
     where = describeSearch(interfaces, timeoutMs);
@@ -96,11 +97,14 @@ export async function runStat(options: StatOptions): Promise<number> {
     result.warnings.forEach(warn);
     answering = result.targets.map((target) => networkDisk(target, interfaces));
   } catch (error) {
-    // Without the privilege to ask, the kernel's devices are still worth a look.
-    if (kernel.length === 0 || options.interfaces.length > 0) throw error;
-    warn(`${(error as Error).message}; these are the kernel's devices`);
+    // Without the privilege to ask, or a link, this host's own devices are still worth a look.
+    problem = error as Error;
   }
   const attached = await attachedDisks();
+  if (problem !== undefined) {
+    if (kernel.length === 0 && attached.length === 0) throw problem;
+    warn(`${problem.message}; these are this host's devices`);
+  }
   const known = new Set(kernel.map((disk) => name(disk.address)));
   const disks = [
     ...kernel,

@@ -5,7 +5,8 @@ import { closeFile, lockFile, openFile } from "../../ffi/files.ts";
 
 const FOLDER = "/run/aoe";
 /** A daemon that does not answer a question for so long does not answer at all. */
-const ANSWER_MS_MAX = 60_000;
+const STATUS_MS_MAX = 3_000;
+const DETACHED_MS_MAX = 60_000;
 const LINE_BYTES_MAX = 65_536;
 /** Who has connected and asks nothing does not keep a daemon alive. */
 const FAREWELL_MS_MAX = 2_000;
@@ -114,7 +115,8 @@ export async function askDaemon(name: string, request: ControlRequest): Promise<
     if (error instanceof Deno.errors.ConnectionRefused) return undefined;
     throw error;
   }
-  const timer = setTimeout(() => connection.close(), ANSWER_MS_MAX);
+  const patienceMs = request.ask === "status" ? STATUS_MS_MAX : DETACHED_MS_MAX;
+  const timer = setTimeout(() => connection.close(), patienceMs);
   try {
     await writeLine(connection, JSON.stringify(request));
     const line = await readLine(connection);

@@ -81,6 +81,9 @@ const wrong: readonly (readonly [string, RegExp])[] = [
   ["serve eth0 e1 a", /shelf from 0 to 65534 and a slot from 0 to 254.*"e1"/],
   ["serve eth0 65535.1 a", /shelf from 0 to 65534/],
   ["serve eth0 1.255 a", /slot from 0 to 254/],
+  ["detach", /Say which disk to detach/],
+  ["unit attach e1.1 --program ./aoe", /--program.*whole path/],
+  ["attach --config disks --read-only", /on its line in "disks"/],
   ["man nonsense", /No command is called "nonsense"/],
   ["completions tcsh", /tcsh.*bash/],
 ];

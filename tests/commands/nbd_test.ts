@@ -14,7 +14,8 @@ Deno.test("nbd: it has to be said where to listen, once", async () => {
   const expected = "aoe: Say where to listen: --socket PATH or --listen HOST:PORT\n";
   assertEquals(await nbd("e1.1"), [2, expected]);
   const both = ["--socket", "/tmp/never-made", "--listen", "127.0.0.1:0"];
-  assertEquals(await nbd("e1.1", ...both), [2, expected]);
+  const excluded = "aoe: --socket and --listen exclude each other: one place to listen\n";
+  assertEquals(await nbd("e1.1", ...both), [2, excluded]);
 });
 
 Deno.test("nbd: wrong arguments are named", async () => {
