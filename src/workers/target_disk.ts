@@ -200,7 +200,7 @@ export class DiskWork {
       this.#queue.read(first, fd, address, this.#mergeBytes, offset, ex.config.remote);
       return;
     }
-    const stable = operation === OPERATION_WRITE && this.#makeStable(ex, first, count);
+    const stable = operation === OPERATION_WRITE && this.#makeStable(ex, first, count, fd);
     const inPlace = operation === OPERATION_WRITE && pool.batch <= this.#inPlaceMax &&
       fd === ex.config.fd && ex.config.directFd < 0;
     if (inPlace && count === 1 && !stable && pool.progress[first] === 0) {
@@ -230,12 +230,14 @@ export class DiskWork {
   }
 
   /** Whether the disk itself is to make a write stable: a few are quicker so than by fdatasync. */
-  #makeStable(ex: TargetExport, first: number, count: number): boolean {
+  #makeStable(ex: TargetExport, first: number, count: number, fd: number): boolean {
     if (ex.source !== undefined) return this.#leaveStable(first);
     const flags = this.#pool.flags[first]!;
     if (
       (flags & FLAG_STABLE) === 0 || count > 1 || ex.writesLastTurn > SYNC_INLINE_MAX ||
-      ex.writesThisTurn > SYNC_INLINE_MAX
+      ex.writesThisTurn > SYNC_INLINE_MAX ||
+      // Each descriptor is told of an error of writing back: of the cache's only fdatasync asks.
+      (ex.config.directFd >= 0 && fd !== ex.config.directFd)
     ) {
       return false;
     }
