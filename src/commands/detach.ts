@@ -14,6 +14,7 @@ import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { Failure, printError, printJson, printLine } from "./output.ts";
 
 const EXIT_USAGE = 2;
+const LAST_USER = "the last program that has it open closes it";
 
 /** What `aoe detach` was asked to do. */
 export interface DetachOptions {
@@ -59,9 +60,7 @@ export async function runDetach(options: DetachOptions): Promise<number> {
       const detached = await detach(disk, name, options.force);
       if (options.json) printJson({ address: name, detached });
       else if (detached) printLine(`${name} is detached`);
-      else {printLine(
-          `${name} is flushed, and goes when the last program that has it open closes it`,
-        );}
+      else printLine(`${name} is flushed, and goes when ${LAST_USER}`);
     } catch (error) {
       printError(`aoe: ${(error as Error).message}`);
       failed++;

@@ -39,6 +39,7 @@ export interface DiskTraits {
   readonly bytes: number;
   readonly physicalBlockBytes: number;
   readonly discard: boolean;
+  /** Zeros cost no data: a discard does it. */
   readonly discardsAreZero: boolean;
   readonly readOnly: boolean;
   readonly rotational: boolean;

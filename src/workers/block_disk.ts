@@ -1,6 +1,7 @@
 // A remote disk as a block device's front end and main thread know it: what it is, what its thread
 // is told and tells, and the errno of each failure.
 
+import { EIO, EOPNOTSUPP, EREMOTEIO } from "../../ffi/errno.ts";
 import {
   RESULT_BEYOND_END,
   RESULT_CLOSED,
@@ -12,27 +13,18 @@ import {
   RESULT_UNSUPPORTED,
   RESULT_WRITES_LOST,
 } from "../core/initiator_results.ts";
+import type { DiskTraits } from "../core/nbd_export.ts";
 
 // errno.h; those that Linux's block layer passes on (block/blk-core.c, blk_errors).
-const EIO = 5;
 /** Writing to what is read-only. */
 export const EROFS = 30;
 const EBADE = 52;
 const ENODATA = 61;
 const ENOLINK = 67;
-const EOPNOTSUPP = 95;
 const ETIMEDOUT = 110;
-const EREMOTEIO = 121;
 
 /** What the front end and the main thread know of a disk that has shown itself. */
-export interface BlockDisk {
-  readonly bytes: number;
-  readonly physicalBlockBytes: number;
-  readonly discard: boolean;
-  /** Zeros cost no data: a discard does it. */
-  readonly discardsAreZero: boolean;
-  readonly readOnly: boolean;
-  readonly rotational: boolean;
+export interface BlockDisk extends DiskTraits {
   readonly serial: string;
   readonly model: string;
   /** See wire/incarnation.ts; 0 when the target names none. */

@@ -245,7 +245,8 @@ export class BlockRequests {
   /** Tells the main thread what happened to the disk. */
   event(nowMs: number, event: InitiatorEvent): void {
     const text = describeEvent(this.#loop, 0, event);
-    if (text !== undefined) this.#note(nowMs, text, event.kind === "failed");
+    if (text !== undefined && event.kind === "failed") this.#tellFailure(nowMs, text);
+    else if (text !== undefined) this.#post({ kind: "note", text });
     // After an earlier process nobody waits in `connect` for it.
     const unknown = this.#config.before !== undefined && !this.#identified && !this.#identifying;
     if (unknown && this.#loop.initiators[0]!.isUp) this.#identify(nowMs);
@@ -275,15 +276,15 @@ export class BlockRequests {
     }
   }
 
-  /** Failures are told once a second: a disk that refuses does so very often. */
-  #note(nowMs: number, text: string, failure: boolean): void {
-    if (failure && nowMs < this.#quietUntilMs) {
+  /** Once a second: a disk that refuses does so very often. */
+  #tellFailure(nowMs: number, text: string): void {
+    if (nowMs < this.#quietUntilMs) {
       this.#withheld++;
       return;
     }
-    if (failure) this.#quietUntilMs = nowMs + QUIET_MS;
-    const more = failure && this.#withheld > 0 ? ` (and ${this.#withheld} more before)` : "";
-    if (failure) this.#withheld = 0;
+    this.#quietUntilMs = nowMs + QUIET_MS;
+    const more = this.#withheld > 0 ? ` (and ${this.#withheld} more before)` : "";
+    this.#withheld = 0;
     this.#post({ kind: "note", text: text + more });
   }
 

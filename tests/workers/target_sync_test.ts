@@ -1,13 +1,12 @@
 // Group commit (target_sync.ts), where the kernel tells of an error once and somebody else hears it.
 
 import { assertEquals } from "@std/assert";
+import { EIO } from "../../ffi/errno.ts";
 import { closeFile, openFile } from "../../ffi/files.ts";
 import { OUTCOME_FAILED } from "../../src/core/target.ts";
 import { TargetExport } from "../../src/workers/target_export.ts";
 import { GroupCommit } from "../../src/workers/target_sync.ts";
 import { exportOf } from "./loopback_target.ts";
-
-const EIO = 5;
 
 Deno.test("sync: a flush fails when a stable write has taken the error of its write-back", () => {
   const path = Deno.makeTempFileSync({ prefix: "aoe-sync-" });
