@@ -1,7 +1,7 @@
-// Block devices by name: nodes of our own (mknod(2)), whether somebody has a device for himself
-// (O_EXCL, open(2)), and what is still in its page cache.
+// Block devices by name: nodes of our own (mknod(2)), and whether somebody has a device for himself
+// (O_EXCL, open(2)).
 
-import { check, EIO, errno, SystemError } from "./errno.ts";
+import { check, errno, SystemError } from "./errno.ts";
 import { closeFile, openFile } from "./files.ts";
 import { openLibc } from "./libc.ts";
 
@@ -13,8 +13,6 @@ const libc = openLibc(
   {
     // const char *path, mode_t mode, dev_t dev
     mknod: { parameters: ["buffer", "u32", "u64"], result: "i32" },
-    // int fd; waits in a thread of its own, as long as the disk wants
-    fsync: { parameters: ["i32"], result: "i32", nonblocking: true },
   } as const,
 );
 
@@ -45,14 +43,6 @@ export function claimDevice(path: string): number | undefined {
     if (error instanceof SystemError && error.code === EBUSY) return undefined;
     throw error;
   }
-}
-
-/**
- * Writes what the page cache holds of an open device, and flushes the device; 0 or an errno, which
- * stays behind in the thread that waited, so that any failure is EIO.
- */
-export async function syncDevice(fd: number): Promise<number> {
-  return (await libc.fsync(fd)) < 0 ? EIO : 0;
 }
 
 /** Closes a descriptor of a device. */

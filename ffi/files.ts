@@ -12,6 +12,9 @@ const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
+const F_DUPFD = 0;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 const O_DIRECT = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
 const AT_EMPTY_PATH = 0x1000;
 const AT_STATX_DONT_SYNC = 0x4000;
@@ -52,10 +55,10 @@ const libc = openLibc(
     open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
     // int fd
     close: { parameters: ["i32"], result: "i32" },
-    // int fd
-    dup: { parameters: ["i32"], result: "i32" },
-    // int fd, int replaced
-    dup2: { parameters: ["i32", "i32"], result: "i32" },
+    // int fd, int replaced, int flags
+    dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
+    // int fd, int cmd, int argument
+    fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
     // int dirfd, const char *path, int flags, unsigned int mask, struct statx *buf
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
     // int fd, struct statfs *buf
@@ -132,14 +135,31 @@ export function closeFile(fd: number): void {
  * use its number.
  */
 export function abandonFile(fd: number): void {
-  const nothing = openFile("/dev/null", { readOnly: false });
-  check(libc.dup2(nothing, fd), "Replace a descriptor");
-  closeFile(nothing);
+  moveDescriptor(openFile("/dev/null", { readOnly: false }), fd);
 }
 
-/** A second descriptor of what one stands for, which programs started from here inherit. */
-export function duplicateForChild(fd: number): number {
-  return check(libc.dup(fd), "Duplicate a descriptor");
+/** Gives a descriptor another number; what that one stood for is closed. */
+export function moveDescriptor(fd: number, to: number): void {
+  check(libc.dup3(fd, to, O_CLOEXEC), "Replace a descriptor");
+  closeFile(fd);
+}
+
+/**
+ * Second descriptors of what some stand for, which programs started from here inherit. Their
+ * numbers ascend.
+ */
+export function duplicateForChild(fds: readonly number[]): number[] {
+  const duplicates: number[] = [];
+  for (const fd of fds) {
+    const least = (duplicates.at(-1) ?? -1) + 1;
+    duplicates.push(check(libc.fcntl(fd, F_DUPFD, least), "Duplicate a descriptor"));
+  }
+  return duplicates;
+}
+
+/** Keeps an inherited descriptor from programs started from here. */
+export function keepFromChildren(fd: number): void {
+  check(libc.fcntl(fd, F_SETFD, FD_CLOEXEC), "Keep a descriptor");
 }
 
 /**

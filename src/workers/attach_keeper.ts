@@ -25,7 +25,8 @@ export class Keeper {
   /**
    * Starts one.
    *
-   * @param fds Descriptors to hold; what they are called there stands in `state`'s argument.
+   * @param fds Descriptors to hold; what they are called there stands in `state`'s argument. When the
+   * keeper is killed, the last of them is closed first.
    * @param state What the new daemon is told, made of the keeper's own descriptors.
    */
   static start(
@@ -34,7 +35,7 @@ export class Keeper {
     state: (fds: readonly number[]) => unknown,
   ): Keeper {
     // Duplicates are not closed when the shell starts.
-    const held = fds.map(duplicateForChild);
+    const held = duplicateForChild(fds);
     try {
       const process = new Deno.Command("sh", {
         args: ["-c", SCRIPT, "aoe-keeper", ...ownCommand(), ...args],

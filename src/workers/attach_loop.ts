@@ -2,19 +2,33 @@
 // invisible FUSE mount (fuse_driver.ts), and a loop device on it.
 
 import { SystemError } from "../../ffi/errno.ts";
-import { abandonFile, closeFile, fileStatus } from "../../ffi/files.ts";
+import {
+  abandonFile,
+  closeFile,
+  fileStatus,
+  keepFromChildren,
+  moveDescriptor,
+} from "../../ffi/files.ts";
 import { mountFuseFile, openFuse } from "../../ffi/fuse.ts";
 import { clearLoop, configureLoop, resizeLoop } from "../../ffi/loop_device.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
 import type { BlockConfig, BlockDisk } from "./block_disk.ts";
 import type { FuseConfig, FuseMessage } from "./fuse_driver.ts";
 
+/**
+ * The loop device's descriptor is where standard input was, which nobody reads. A process that is
+ * killed lets go of its highest descriptor first (task_work_run(), since Linux 4.4), and the last to
+ * let go of the device writes back what the page cache holds: the connection must have ended before,
+ * so that this fails. Otherwise the process would wait for itself to answer, for ever.
+ */
+const LOOP_FD = 0;
+
 /** A loop device, its file and the mount under it. */
 export class LoopBackEnd implements BackEnd {
   readonly name = "fuse";
   readonly use: FuseConfig;
   #file = -1;
-  #loop = -1;
+  /** −1: there is no device. */
   #number = -1;
   #resends = false;
   /** The kernel has said which protocol it speaks. */
@@ -46,23 +60,26 @@ export class LoopBackEnd implements BackEnd {
 
   /** Goes on with what an earlier process has left. */
   static resume(config: BlockConfig, state: BackEndState): LoopBackEnd {
-    const [fuse, file, loop] = state.fds as [number, number, number];
+    const [loop, file, fuse] = state.fds as [number, number, number];
+    moveDescriptor(loop, LOOP_FD);
+    // A later keeper would hold them twice, and pass them on twice: nobody could let go of them.
+    keepFromChildren(file);
+    keepFromChildren(fuse);
     const backEnd = new LoopBackEnd(config, fuse);
     backEnd.#file = file;
-    backEnd.#loop = loop;
     backEnd.#number = state.number;
     backEnd.#resends = true;
     return backEnd;
   }
 
   async start(disk: BlockDisk, label: string): Promise<StartedDevice> {
-    if (this.#loop < 0) {
+    if (this.#number < 0) {
       this.#file = mountFuseFile(this.use.fd, disk.readOnly);
       await this.#mounted.promise;
       // Linux 6.1 and 6.12 take the size that the kernel knows from the last time it was asked.
       fileStatus(this.#file);
       const { number, fd } = configureLoop(this.#file, label, disk.readOnly);
-      this.#loop = fd;
+      moveDescriptor(fd, LOOP_FD);
       this.#number = number;
     }
     return { kernelName: `loop${this.#number}` };
@@ -77,7 +94,7 @@ export class LoopBackEnd implements BackEnd {
   resize(): string | undefined {
     fileStatus(this.#file);
     try {
-      resizeLoop(this.#loop);
+      resizeLoop(LOOP_FD);
       return undefined;
     } catch (error) {
       if (error instanceof SystemError) return error.message;
@@ -87,16 +104,16 @@ export class LoopBackEnd implements BackEnd {
 
   get state(): BackEndState | string {
     if (!this.#resends) return "requests cannot be sent again before Linux 6.9";
-    return { fds: [this.use.fd, this.#file, this.#loop], number: this.#number };
+    return { fds: [LOOP_FD, this.#file, this.use.fd], number: this.#number };
   }
 
   stop(force: boolean): void {
-    if (this.#loop >= 0) {
-      clearLoop(this.#loop);
-      closeFile(this.#loop);
+    if (this.#number >= 0) {
+      clearLoop(LOOP_FD);
+      abandonFile(LOOP_FD);
     }
     if (this.#file >= 0) closeFile(this.#file);
-    this.#loop = -1;
+    this.#number = -1;
     this.#file = -1;
     // Nobody answers any more: what is under way fails, and whoever waits for it goes on.
     if (force) abandonFile(this.use.fd);

@@ -1,8 +1,7 @@
 // One attached disk, on the main thread of its daemon: starts the initiator's thread and the back
 // end, makes the nodes, answers other commands, keeps a keeper, and takes everything away again.
 
-import { claimDevice, releaseDevice, syncDevice } from "../../ffi/device_node.ts";
-import { errnoText } from "../../ffi/errno.ts";
+import { claimDevice, releaseDevice } from "../../ffi/device_node.ts";
 import { refuseOutOfMemoryKill } from "../../ffi/reclaim.ts";
 import { INITIATOR_DEFAULTS, type InitiatorSettings } from "../core/initiator_state.ts";
 import { type Address, formatAddress } from "../wire/aoe.ts";
@@ -12,6 +11,7 @@ import type { BackEnd, BackEndName, BackEndState, SkippedBackEnd } from "./attac
 import { ControlSocket } from "./attach_control.ts";
 import type { ControlRequest } from "./attach_control.ts";
 import { Keeper } from "./attach_keeper.ts";
+import { flushDevice } from "./attach_flush.ts";
 import { DeviceNodes } from "./attach_node.ts";
 import type { AttachedStatus } from "./attach_status.ts";
 import { HeldReservation } from "./attach_reservation.ts";
@@ -230,7 +230,8 @@ export class AttachedDisk {
     }
     const { kernelName } = await this.#backEnd.start(disk, this.name);
     this.#kernelName = kernelName;
-    tune(kernelName, disk);
+    // A device that was there is tuned, and the kernel would wait for all that is under way.
+    if (resume === undefined) tune(kernelName, disk);
     this.#nodes ??= new DeviceNodes(this.name, kernelName);
     this.#nodes.make();
     if (resume === undefined) this.#keep();
@@ -314,7 +315,7 @@ export class AttachedDisk {
       );
     }
     try {
-      if (claim !== undefined) await this.#flush(claim, force);
+      if (claim !== undefined) await this.#flush(force);
     } catch (error) {
       if (claim !== undefined) releaseDevice(claim);
       throw error;
@@ -337,13 +338,13 @@ export class AttachedDisk {
   }
 
   /** Puts everything onto the target's stable storage. */
-  async #flush(device: number, force: boolean): Promise<void> {
-    const late = Promise.withResolvers<number>();
-    const timer = setTimeout(() => late.resolve(-1), force ? FORCED_FLUSH_MS_MAX : FLUSH_MS_MAX);
-    const result = await Promise.race([syncDevice(device), late.promise]);
-    clearTimeout(timer);
-    if (result === 0 || force) return;
-    const why = result < 0 ? "it does not answer" : errnoText(result);
+  async #flush(force: boolean): Promise<void> {
+    if (this.#disk!.readOnly) return;
+    const why = await flushDevice(
+      this.#nodes!.path,
+      force ? FORCED_FLUSH_MS_MAX : FLUSH_MS_MAX,
+    );
+    if (why === undefined || force) return;
     throw new Error(
       `${this.name} could not be flushed, ${why}: it stays attached; ` +
         `--force detaches it and gives up what was not flushed`,

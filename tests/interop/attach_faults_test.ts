@@ -10,6 +10,13 @@ import { aoeExecutable } from "./target.ts";
 
 const MIB = 2 ** 20;
 
+/** A device that nobody serves any more must not hold up who reads it. */
+async function assertFailsAtOnce(bench: AttachBench): Promise<void> {
+  const startedMs = performance.now();
+  const read = await run(["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "count=8"]);
+  assert(read.code !== 0 && performance.now() - startedMs < 5000, read.stderr);
+}
+
 interopTest(
   "attach: fio verifies mixed sizes at depth 32, clean and where 3 % of the frames are lost",
   [loopDevices, "fio", ...sharedTool("lossybridge")],
@@ -57,18 +64,36 @@ interopTest(
     await bench.attach();
     await runChecked(["mke2fs", "-q", bench.node]);
     const folder = await bench.mount();
-    const pid = await bench.daemonPid();
-    const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
-    const keepers = children.trim().split(" ").map(Number).filter((child) => child > 0);
-    assertEquals(keepers.length, 1);
-    Deno.kill(keepers[0]!, "SIGKILL");
-    Deno.kill(pid, "SIGKILL");
-    const startedMs = performance.now();
-    const read = await run(["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "count=8"]);
-    assert(read.code !== 0 && performance.now() - startedMs < 5000, read.stderr);
+    await bench.killWithKeeper();
+    await assertFailsAtOnce(bench);
     await bench.unmount(folder);
     await bench.attach();
     await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: a daemon that is killed without a keeper does not wait for what was not written back",
+  [loopDevices],
+  async () => {
+    for (const detaching of [false, true]) {
+      await using bench = await AttachBench.create(16 * MIB);
+      await bench.attach();
+      const { device } = (await bench.status()).attached;
+      if (detaching) await bench.target.stop();
+      await runChecked(["dd", "if=/dev/urandom", `of=${bench.node}`, "bs=1M", "count=8"]);
+      // This one waits for a flush that the target does not answer.
+      const detach = detaching ? bench.aoe(["detach", bench.address]) : undefined;
+      if (detaching) await sleep(1000);
+      await bench.killWithKeeper();
+      await assertFailsAtOnce(bench);
+      await bench.untilFree(device as string);
+      if (detach !== undefined) assertEquals((await detach).code, 1);
+      else {
+        await bench.attach();
+        await bench.detach();
+      }
+    }
   },
 );
 

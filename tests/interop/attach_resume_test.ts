@@ -46,6 +46,34 @@ interopTest(
 );
 
 interopTest(
+  "attach: killed under a read, and again, with the target away: it answers, and --force detaches",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach();
+    const { device } = (await bench.status()).attached;
+    const connections = async () => {
+      const folder = `/proc/${await bench.daemonPid()}/fd`;
+      const files = [...Deno.readDirSync(folder)].map(({ name }) =>
+        Deno.readLinkSync(`${folder}/${name}`)
+      );
+      return files.filter((file) => file === "/dev/fuse").length;
+    };
+    await bench.target.stop();
+    // No --dead-after: it waits for ever.
+    const read = run(dd(bench, ["if=NODE", "of=/dev/null", "iflag=direct"]), { timeoutMs: 60_000 });
+    await killDaemon(bench);
+    const once = await connections();
+    await killDaemon(bench);
+    assertEquals(await connections(), once);
+    const forced = await bench.aoe(["detach", "--force", bench.address]);
+    assertEquals([forced.code, forced.stderr], [0, ""]);
+    assertStringIncludes((await read).stderr, "rror");
+    await bench.untilFree(device as string);
+  },
+);
+
+interopTest(
   "attach: killed twice about a reboot of the target, the next fsync tells of the lost writes",
   [loopDevices, "unshare"],
   async () => {

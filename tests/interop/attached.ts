@@ -134,6 +134,25 @@ export class AttachBench implements AsyncDisposable {
     return Number((await this.status()).attached.pid);
   }
 
+  /** Waits until the loop device of this disk, as in /dev/loop7, is free again. */
+  async untilFree(loop: string): Promise<void> {
+    const bound = loop.replace("/dev/", "/sys/block/") + "/loop";
+    await eventually(`${loop} is free`, async () => {
+      return await Deno.stat(bound).then(() => false, () => true);
+    });
+  }
+
+  /** Kills the daemon and its keeper, so that nobody goes on. */
+  async killWithKeeper(): Promise<void> {
+    const pid = await this.daemonPid();
+    const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+    for (const child of children.trim().split(" ").map(Number)) {
+      const command = await Deno.readTextFile(`/proc/${child}/cmdline`);
+      if (command.includes("aoe-keeper")) Deno.kill(child, "SIGKILL");
+    }
+    Deno.kill(pid, "SIGKILL");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const folder of this.#mounts.toReversed()) await run(["umount", "-l", folder]);
     await this.aoe(["detach", "--force", this.address]);
