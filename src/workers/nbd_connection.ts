@@ -9,7 +9,7 @@
 // Nothing that a client sends throws: who breaks the protocol is left.
 
 import type { Arena } from "../../ffi/arena.ts";
-import { EAGAIN, EIO } from "../../ffi/errno.ts";
+import { EAGAIN } from "../../ffi/errno.ts";
 import { POLLIN, POLLOUT } from "../../ffi/poll.ts";
 import { closeStream, StreamPieces } from "../../ffi/stream_socket.ts";
 import {
@@ -27,6 +27,7 @@ import {
   NBD_CMD_READ,
   NBD_CMD_WRITE,
   NBD_COOKIE_BYTES,
+  NBD_EIO,
   NBD_ESHUTDOWN,
   NBD_REQUEST_BYTES,
   NBD_REQUEST_MAGIC,
@@ -137,6 +138,7 @@ export class NbdConnection {
   /** Takes a client over. Without a handshake, it is in transmission at once. */
   open(fd: number, handshake: NbdHandshake | undefined): void {
     this.fd = fd;
+    this.#shared.requests.welcome(this.#index);
     this.#handshake = handshake;
     this.#state = handshake === undefined ? TRANSMISSION : HANDSHAKE;
     this.#blockStatus = false;
@@ -358,7 +360,8 @@ export class NbdConnection {
     this.#unit = NONE;
     const id = this.#writing;
     this.#writing = NONE;
-    requests.finish(id, EIO);
+    requests.error[id] = NBD_EIO;
+    requests.finish(id, 0);
   }
 
   #leaveIfOver(): void {

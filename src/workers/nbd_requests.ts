@@ -7,6 +7,9 @@
 // 3. When the last part has been answered, FUA flushes, and the connection gets the request back
 //    for its reply.
 // 4. `release` frees a request once its reply is sent; a write's units are free before.
+//
+// A flush covers the writes of all connections, and one that fails says to one of them that writes
+// may be lost. Each of the others that has such writes hears of it with its own next flush.
 
 import {
   NBD_CMD_FLAG_FUA,
@@ -44,6 +47,10 @@ export const REQUESTS_A_CONNECTION_MAX = REQUESTS / 2;
 /** Room for the header of a reply, of whatever kind. */
 const HEADER_BYTES = 64;
 const NONE = -1;
+// What becomes of a request with FUA.
+const FUA_NONE = 0;
+const FUA_WANTED = 1;
+const FUA_FLUSHING = 2;
 
 /** Who gets requests back. */
 export interface NbdReplies {
@@ -73,7 +80,9 @@ export class NbdRequests implements BlockAnswers {
   /** The number in that connection's stream behind the reply's last byte. */
   readonly sentAt = new Float64Array(REQUESTS);
   readonly #connection = new Uint8Array(REQUESTS);
-  readonly #flush = new Uint8Array(REQUESTS);
+  readonly #fua = new Uint8Array(REQUESTS);
+  /** Of a flush: writes of its connection that were answered when it was submitted. */
+  readonly #covered = new Float64Array(REQUESTS);
   /** Parts that are not answered, and one more while parts are added. */
   readonly #parts = new Int32Array(REQUESTS);
   readonly #unitRequest = new Int16Array(UNITS);
@@ -85,6 +94,11 @@ export class NbdRequests implements BlockAnswers {
   // Of each connection.
   readonly #requestsHeld: Int32Array;
   readonly #unitsHeld: Int32Array;
+  /** Writes that were answered; how many of them, from the first, a flush has covered. */
+  readonly #written: Float64Array;
+  readonly #settled: Float64Array;
+  /** A flush of another connection has failed, and this one's writes may be concerned. */
+  readonly #doubtful: Uint8Array;
   readonly #headersAt: number;
   readonly #unitsAt: number;
   readonly #replies: NbdReplies;
@@ -96,6 +110,9 @@ export class NbdRequests implements BlockAnswers {
     this.#replies = replies;
     this.#requestsHeld = new Int32Array(connections);
     this.#unitsHeld = new Int32Array(connections);
+    this.#written = new Float64Array(connections);
+    this.#settled = new Float64Array(connections);
+    this.#doubtful = new Uint8Array(connections);
     // Those freed last are taken first: a small load touches little memory.
     for (let i = 0; i < REQUESTS; i++) this.#freeRequests[i] = REQUESTS - 1 - i;
     for (let i = 0; i < UNITS; i++) this.#freeUnits[i] = UNITS - 1 - i;
@@ -152,7 +169,7 @@ export class NbdRequests implements BlockAnswers {
     this.error[id] = 0;
     this.firstUnit[id] = NONE;
     this.#parts[id] = 1;
-    this.#flush[id] = 0;
+    this.#fua[id] = FUA_NONE;
     let last = NONE;
     for (let i = 0; i < units; i++) {
       const unit = this.#takeUnit(connection, id);
@@ -191,6 +208,7 @@ export class NbdRequests implements BlockAnswers {
         : zero;
       const lba = this.offset[id]! / SECTOR_BYTES;
       const sectors = this.bytes[id]! / SECTOR_BYTES;
+      this.#covered[id] = this.#written[this.#connection[id]!]!;
       this.#blocks!.submit(this.nowMs, UNITS + id, operation, lba, sectors, 0, false);
     }
     this.finish(id, command === NBD_CMD_READ || command === NBD_CMD_FLUSH ? 0 : flags);
@@ -203,7 +221,7 @@ export class NbdRequests implements BlockAnswers {
 
   /** Everything of a request has been handed over: it ends with its last part. */
   finish(id: number, flags: number): void {
-    if ((flags & NBD_CMD_FLAG_FUA) !== 0) this.#flush[id] = 1;
+    if ((flags & NBD_CMD_FLAG_FUA) !== 0) this.#fua[id] = FUA_WANTED;
     this.#partEnded(id);
   }
 
@@ -239,6 +257,13 @@ export class NbdRequests implements BlockAnswers {
     return this.#requestsHeld[connection]!;
   }
 
+  /** A new client takes a connection's place: nothing was promised to it. */
+  welcome(connection: number): void {
+    this.#written[connection] = 0;
+    this.#settled[connection] = 0;
+    this.#doubtful[connection] = 0;
+  }
+
   /** A connection that is gone does not wait. */
   forget(connection: number): void {
     if (this.waiting === connection) this.waiting = NONE;
@@ -251,19 +276,43 @@ export class NbdRequests implements BlockAnswers {
     if (tag < UNITS && this.command[id] === NBD_CMD_WRITE) {
       this.releaseUnit(this.#connection[id]!, tag);
     }
+    if (this.command[id] === NBD_CMD_FLUSH || this.#fua[id] === FUA_FLUSHING) this.#flushed(id);
     this.#partEnded(id);
+  }
+
+  /** A flush has ended, which tells its client of what is lost; or one of FUA, which does not. */
+  #flushed(id: number): void {
+    const connection = this.#connection[id]!;
+    const tells = this.command[id] === NBD_CMD_FLUSH;
+    if (this.error[id] !== 0) {
+      for (let other = 0; other < this.#written.length; other++) {
+        if (this.#written[other]! > this.#settled[other]!) this.#doubtful[other] = 1;
+      }
+    } else if (tells && this.#doubtful[connection] !== 0) {
+      this.error[id] = NBD_EIO;
+    }
+    if (tells) this.#doubtful[connection] = 0;
+    if (this.#doubtful[connection] !== 0) return;
+    this.#settled[connection] = Math.max(this.#settled[connection]!, this.#covered[id]!);
   }
 
   #partEnded(id: number): void {
     this.#parts[id] = this.#parts[id]! - 1;
     if (this.#parts[id]! > 0) return;
-    if (this.#flush[id] !== 0 && this.error[id] === 0) {
-      this.#flush[id] = 0;
+    const connection = this.#connection[id]!;
+    if (this.#fua[id] === FUA_WANTED && this.error[id] === 0) {
+      this.#fua[id] = FUA_FLUSHING;
       this.#parts[id] = 1;
+      this.#covered[id] = this.#written[connection]!;
       this.#blocks!.submit(this.nowMs, UNITS + id, BLOCK_FLUSH, 0, 0, 0, false);
       return;
     }
-    this.#replies.ended(this.#connection[id]!, id);
+    const command = this.command[id]!;
+    const changes = command !== NBD_CMD_READ && command !== NBD_CMD_FLUSH;
+    if (changes && this.#fua[id] === FUA_NONE && this.error[id] === 0) {
+      this.#written[connection] = this.#written[connection]! + 1;
+    }
+    this.#replies.ended(connection, id);
   }
 
   #submitUnit(

@@ -6,10 +6,9 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AttachBench, loopDevices } from "./attached.ts";
 import { eventually, run, runChecked } from "./process.ts";
 import { interopTest } from "./requirements.ts";
-import { startTarget } from "./target.ts";
+import { onRebootedHost, startTarget } from "./target.ts";
 
 const MIB = 2 ** 20;
-const bootId = "/proc/sys/kernel/random/boot_id";
 
 function dd(bench: AttachBench, words: readonly string[]): string[] {
   return ["dd", "bs=4k", "count=8", ...words.map((word) => word.replace("NODE", bench.node))];
@@ -84,13 +83,10 @@ interopTest(
     await runChecked(dd(bench, write));
     await bench.target.stop("SIGKILL");
     await killDaemon(bench);
-    // A target on a host that has booted anew.
-    const id = bench.testbed.path("boot_id");
-    await Deno.writeTextFile(id, `${crypto.randomUUID()}\n`);
     await using _rebooted = await startTarget(bench.server, {
       interfaces: "net0",
       exports: [[bench.address, bench.image]],
-      before: ["unshare", "-m", "sh", "-c", `mount --bind ${id} ${bootId} && exec "$@"`, "sh"],
+      before: await onRebootedHost(bench.testbed),
     });
     await eventually("it is up", async () => (await bench.status()).attached.state === "up");
     await killDaemon(bench);

@@ -29,9 +29,9 @@ export interface NbdRequest {
 
 /** One connection on a unix socket, simple replies only. */
 export class NbdClient implements Disposable {
-  readonly #connection: Deno.Conn;
+  readonly #connection: Deno.UnixConn;
 
-  private constructor(connection: Deno.Conn) {
+  private constructor(connection: Deno.UnixConn) {
     this.#connection = connection;
   }
 
@@ -90,6 +90,11 @@ export class NbdClient implements Disposable {
   async ask(request: NbdRequest): Promise<number> {
     await this.send(request);
     return (await this.reply()).error;
+  }
+
+  /** Says that nothing more will be sent. */
+  async endWriting(): Promise<void> {
+    await this.#connection.closeWrite();
   }
 
   /** Resolves when the server has ended the connection. */

@@ -8,6 +8,7 @@ import {
   NBD_CMD_READ,
   NBD_CMD_WRITE,
   NBD_EINVAL,
+  NBD_EIO,
   NBD_ENOSPC,
   NBD_EPERM,
   NBD_ESHUTDOWN,
@@ -15,7 +16,7 @@ import {
 import { NbdClient } from "./nbd_client.ts";
 import { eventually, run, runChecked, type RunningProcess, sleep } from "./process.ts";
 import { interopTest } from "./requirements.ts";
-import { aoeExecutable, startTarget, type TargetOptions } from "./target.ts";
+import { aoeExecutable, onRebootedHost, startTarget, type TargetOptions } from "./target.ts";
 import { type Namespace, Testbed } from "./testbed.ts";
 
 const MIB = 1 << 20;
@@ -252,6 +253,40 @@ interopTest(
     assert(read.subarray(0, 512).every((byte) => byte === 0x77));
     assert(read.subarray(512).every((byte) => byte === 0));
     assertEquals((await Deno.readFile(stage.image))[0], 0x77);
+  },
+);
+
+interopTest("nbd: a write whose data end too soon has failed", [], async () => {
+  await using stage = await Stage.create();
+  using client = await NbdClient.open(stage.socket);
+  const data = new Uint8Array(300_000).fill(1);
+  await client.send({ command: NBD_CMD_WRITE, cookie: 5, offset: 0, bytes: MIB, data });
+  await client.endWriting();
+  assertEquals(await client.reply(), { error: NBD_EIO, cookie: 5 });
+});
+
+interopTest(
+  "nbd: each client whose writes a rebooted target may have lost hears of it, once",
+  ["unshare"],
+  async () => {
+    await using stage = await Stage.create();
+    const flush = { command: NBD_CMD_FLUSH, offset: 0, bytes: 0 };
+    const data = new Uint8Array(4096).fill(1);
+    const write = { command: NBD_CMD_WRITE, offset: 0, bytes: data.length, data };
+    using first = await NbdClient.open(stage.socket);
+    using second = await NbdClient.open(stage.socket);
+    using third = await NbdClient.open(stage.socket);
+    for (const client of [first, second]) assertEquals(await client.ask(write), 0);
+    await stage.serve.stop("SIGKILL");
+    const before = await onRebootedHost(stage.testbed);
+    stage.serve = await startTarget(stage.target, { ...stage.options, before });
+    assertEquals(await first.ask(flush), NBD_EIO);
+    assertEquals(await first.ask(flush), 0);
+    // A write that is to be stable is no flush of those before.
+    assertEquals(await second.ask({ ...write, flags: NBD_CMD_FLAG_FUA }), 0);
+    assertEquals(await second.ask(flush), NBD_EIO);
+    assertEquals(await second.ask(flush), 0);
+    assertEquals(await third.ask(flush), 0);
   },
 );
 

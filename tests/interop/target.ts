@@ -2,7 +2,7 @@
 // peer's answers are wanted.
 
 import { runChecked, type RunningProcess, type RunOptions } from "./process.ts";
-import type { Namespace } from "./testbed.ts";
+import type { Namespace, Testbed } from "./testbed.ts";
 
 const repository = new URL("../..", import.meta.url).pathname;
 let executable: Promise<string> | undefined;
@@ -60,6 +60,14 @@ export async function startTarget(
   const target = namespace.start(await serveCommand(options), options.process);
   await target.waitForLine(/^Serving/);
   return target;
+}
+
+/** For `before`: the target finds itself on a host that has booted anew. */
+export async function onRebootedHost(testbed: Testbed): Promise<string[]> {
+  const id = testbed.path(`boot_id.${crypto.randomUUID()}`);
+  await Deno.writeTextFile(id, `${crypto.randomUUID()}\n`);
+  const script = `mount --bind ${id} /proc/sys/kernel/random/boot_id && exec "$@"`;
+  return ["unshare", "-m", "sh", "-c", script, "sh"];
 }
 
 /** Starts one vblade for one export, as a peer. */
