@@ -25,6 +25,9 @@ export function address(): ValueParser<"sync", Address> {
   });
 }
 
+/** What is shorter is no time to wait. */
+const SECONDS_MIN = 0.001;
+
 /** MAC addresses separated by commas, as 12 lower-case hex digits each. */
 export function macList(): ValueParser<"sync", readonly string[]> {
   return valueParser<readonly string[]>("MAC[,MAC...]", [], {
@@ -126,28 +129,31 @@ export function sectorsOrBytes(
 export function seconds(
   options: { readonly min?: number; readonly max?: number } = {},
 ): ValueParser<"sync", number> {
-  const { min = 0.001, max = 86_400 } = options;
+  const { min = SECONDS_MIN, max = 86_400 } = options;
   return valueParser("SECONDS", min * 1000, {
-    parse: (text) => {
-      const value = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
-      return value >= min && value <= max
-        ? Math.round(value * 1000)
-        : refuse`Expected seconds from ${min} to ${max}, but got ${text}`;
-    },
+    parse: (text) =>
+      parseSeconds(text, min, max) ??
+        refuse`Expected seconds from ${min} to ${max}, but got ${text}`,
     format: (ms) => String(ms / 1000),
   });
 }
 
 /** A time in seconds, or `forever`. The value is in milliseconds. */
 function secondsOrForever(): ValueParser<"sync", number> {
-  const finite = seconds({ max: 86_400 * 365 });
-  return {
-    ...finite,
-    parse: (text) => text === "forever" ? { success: true, value: Infinity } : finite.parse(text),
-    *suggest(prefix) {
-      if ("forever".startsWith(prefix)) yield { kind: "literal", text: "forever" };
-    },
-  };
+  const max = 86_400 * 365;
+  return valueParser("SECONDS", max * 1000, {
+    parse: (text) =>
+      text === "forever" ? Infinity : parseSeconds(text, SECONDS_MIN, max) ??
+        refuse`Expected seconds from ${SECONDS_MIN} to ${max}, or forever, but got ${text}`,
+    format: (ms) => ms === Infinity ? "forever" : String(ms / 1000),
+    suggest: () => ["forever"],
+  });
+}
+
+/** Milliseconds; undefined when the text is no number of seconds in these limits. */
+function parseSeconds(text: string, min: number, max: number): number | undefined {
+  const value = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
+  return value >= min && value <= max ? Math.round(value * 1000) : undefined;
 }
 
 /** The path of a file or device, or the URL of what stands in for one. */

@@ -130,20 +130,29 @@ function readWishes(options: AttachCommandOptions): Wish[] {
   try {
     text = Deno.readTextFileSync(file);
   } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new Failure(`There is no file "${file}"`);
     throw new Failure(`Cannot read "${file}": ${(error as Error).message}`);
   }
+  const lines = new Map<string, number>();
   const wishes = text.split("\n").flatMap((line, index): Wish[] => {
     const words = line.replace(/(^|\s)#.*/, "").trim().split(/\s+/).filter((word) => word !== "");
     if (words.length === 0) return [];
     const where = `"${file}", line ${index + 1}`;
     const parsed = parse(attachParser, ["attach", ...words]);
     if (!parsed.success) {
-      throw new Failure(`${where}: ${formatMessage(parsed.error).replaceAll("\n", " ")}`, 2);
+      const text = formatMessage(parsed.error).replaceAll(/\s+/g, " ").replace(/\.$/, "");
+      throw new Failure(`${where}: ${text}`, EXIT_USAGE);
     }
     const { address, all, config, foreground } = parsed.value;
     if (address === undefined || all || config !== undefined || foreground) {
       throw new Failure(`${where}: Expected a disk, as in e1.1, and options of its own`, 2);
     }
+    const name = formatAddress(address.shelf, address.slot);
+    const earlier = lines.get(name);
+    if (earlier !== undefined) {
+      throw new Failure(`${where}: ${name} stands in line ${earlier} already`, EXIT_USAGE);
+    }
+    lines.set(name, index + 1);
     return [{ address, options: { ...parsed.value, json: options.json } }];
   });
   if (wishes.length === 0) throw new Failure(`"${file}" names no disk`, EXIT_USAGE);

@@ -17,7 +17,6 @@ import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { Failure, printError, printJson, printLine, warn } from "./output.ts";
 
 const EXIT_INTERRUPTED = 130;
-const INTERFACE_EVERY_MS = 1_000;
 /** In the environment of a daemon: nobody reads what it prints, once it is ready. */
 const DAEMON_VARIABLE = "AOE_DAEMON";
 
@@ -97,9 +96,12 @@ export async function serveDisk(
     else printError(text);
   };
   const { backEnd, skipped } = chosen(options, resume);
-  const interfaces = resume === undefined
-    ? findInterfaces(options.interfaces).map((link) => link.name)
-    : await leftInterfaces(name, resume.interfaces, log);
+  // One that is gone while nobody looks may come back.
+  const interfaces = resume?.interfaces ??
+    findInterfaces(options.interfaces).map((link) => link.name);
+  const left = survivingInterfaces(interfaces).map((link) => link.name);
+  const gone = interfaces.filter((other) => !left.includes(other));
+  if (gone.length > 0) log(`${name}: interface ${gone.join(", ")} is gone`, "warning");
   const asking = { address, interfaces, timeoutMs: options.timeoutMs };
   if (resume === undefined && !options.reserve) {
     const holders = await foreignHolders(asking);
@@ -142,21 +144,6 @@ export async function serveDisk(
   const code = await Promise.race([disk.ended.then(() => 0), stopped.promise]);
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;
-}
-
-/** Interfaces that a killed daemon used and that are still there, up or not; one at least. */
-async function leftInterfaces(
-  name: string,
-  before: readonly string[],
-  log: (text: string, severity: "warning") => void,
-): Promise<string[]> {
-  for (let told = false;; told = true) {
-    const left = survivingInterfaces(before).map((link) => link.name);
-    const gone = before.filter((other) => !left.includes(other)).join(", ");
-    if (gone !== "" && !told) log(`${name}: interface ${gone} is gone`, "warning");
-    if (left.length > 0) return left;
-    await new Promise((resolve) => setTimeout(resolve, INTERFACE_EVERY_MS));
-  }
 }
 
 function chosen(

@@ -78,8 +78,11 @@ export class HeldReservation {
     await this.#attempt;
     if (!this.#held) return;
     this.#held = false;
-    const inquiry = { ...this.#inquiry(), changes: true };
-    await converse(inquiry, (disk) => disk.reserve(RESERVE_SET, [])).catch(() => {});
+    try {
+      await converse(this.#inquiry(), (disk) => disk.reserve(RESERVE_SET, []));
+    } catch {
+      // It does not answer.
+    }
   }
 
   #begin(): void {
@@ -107,11 +110,8 @@ export class HeldReservation {
    */
   async #set(): Promise<void> {
     const { address } = this.#options;
-    const links = survivingInterfaces(this.#options.interfaces);
-    const own = links.map((link) => link.mac);
-    const interfaces = links.filter((link) => link.up).map((link) => link.name);
-    if (interfaces.length === 0) throw new Deno.errors.NetworkUnreachable("No interface is up");
-    await converse({ ...this.#inquiry(), interfaces, changes: true }, async (disk) => {
+    const own = survivingInterfaces(this.#options.interfaces).map((link) => link.mac);
+    await converse(this.#inquiry(), async (disk) => {
       const { error, content } = await disk.reserve(RESERVE_SET, own);
       if (error === 0) return;
       const holders = content?.map((mac) => formatMac(mac)).join(", ") ?? "";
@@ -124,8 +124,12 @@ export class HeldReservation {
     });
   }
 
-  #inquiry(): InquiryOptions {
-    const { address, interfaces } = this.#options;
-    return { address, interfaces, timeoutMs: TIMEOUT_MS };
+  /** @throws {Deno.errors.NetworkUnreachable} No interface is up. */
+  #inquiry(): InquiryOptions & { readonly changes: true } {
+    const links = survivingInterfaces(this.#options.interfaces).filter((link) => link.up);
+    if (links.length === 0) throw new Deno.errors.NetworkUnreachable("No interface is up");
+    const interfaces = links.map((link) => link.name);
+    const { address } = this.#options;
+    return { address, interfaces, timeoutMs: TIMEOUT_MS, changes: true };
   }
 }

@@ -124,6 +124,12 @@ interopTest(
     const waitedMs = performance.now() - killedMs;
     assert(waitedMs > 4000, `Frames of the other daemon had only ${waitedMs} ms to arrive`);
     await bench.unmount(folder);
+    // The other link is there again, and is used.
+    await bench.testbed.wire([bench.server, "net1"], [bench.client, "net1"], 9000);
+    await eventually("both paths are used again", async () => {
+      const paths = (await bench.status()).attached.paths as { interface: string; state: string }[];
+      return paths.some((path) => path.interface === "net1" && path.state === "up");
+    }, { timeoutMs: 20_000 });
     // A target that is back within a second is missed by nobody, and has forgotten who reserved it.
     await serve.stop();
     await bench.serveAgain();
