@@ -2,9 +2,6 @@
 // killed, and the daemon, which serves that disk, must always be: with one of its threads waiting its
 // descriptors would stay open, and the device would never hear of its end.
 
-/** What dd says where the block layer has got EBADE (block_disk.ts). */
-const RESERVED = "Invalid exchange";
-
 /**
  * Writes what the page cache holds of a block device, and flushes the device.
  *
@@ -37,6 +34,5 @@ export async function flushDevice(path: string, timeoutMs: number): Promise<stri
   }
   if (ended.success) return undefined;
   const [line = ""] = new TextDecoder().decode(ended.stderr).split("\n");
-  const reason = line.slice(line.lastIndexOf(": ") + 2);
-  return reason === RESERVED ? "another initiator has reserved it" : reason;
+  return line.slice(line.lastIndexOf(": ") + 2);
 }

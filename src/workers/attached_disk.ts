@@ -14,7 +14,7 @@ import { Keeper } from "./attach_keeper.ts";
 import { flushDevice } from "./attach_flush.ts";
 import { DeviceNodes } from "./attach_node.ts";
 import type { AttachedStatus } from "./attach_status.ts";
-import { HeldReservation } from "./attach_reservation.ts";
+import { foreignHolders, HeldReservation } from "./attach_reservation.ts";
 import type { BlockDisk, BlockPath } from "./block_disk.ts";
 import {
   COUNT_READ_BYTES,
@@ -32,6 +32,8 @@ export { writeSystemLog } from "../../ffi/syslog.ts";
 /** How long a flush may take before detaching is given up. */
 const FLUSH_MS_MAX = 20_000;
 const FORCED_FLUSH_MS_MAX = 2_000;
+/** How long the target is asked for a reservation that may be the cause. */
+const HOLDERS_MS_MAX = 500;
 /** How long a device may take to go once nobody should have it open any more. */
 const GONE_MS_MAX = 3_000;
 /**
@@ -345,8 +347,12 @@ export class AttachedDisk {
       force ? FORCED_FLUSH_MS_MAX : FLUSH_MS_MAX,
     );
     if (why === undefined || force) return;
+    const { address, interfaces } = this.#options;
+    const asking = { address, interfaces, timeoutMs: HOLDERS_MS_MAX };
+    const holders = await foreignHolders(asking).catch(() => []);
+    const reason = holders.length > 0 ? `it is reserved by ${holders.join(", ")}` : why;
     throw new Error(
-      `${this.name} could not be flushed, ${why}: it stays attached; ` +
+      `${this.name} could not be flushed, ${reason}: it stays attached; ` +
         `--force detaches it and gives up what was not flushed`,
     );
   }

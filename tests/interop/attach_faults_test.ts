@@ -178,6 +178,38 @@ interopTest(
 );
 
 interopTest(
+  "attach: a disk that is reserved by others refuses, and is told of once a second",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    const words = [await aoeExecutable(), "attach", bench.address, "-i", "net0", "--foreground"];
+    const daemon = bench.client.start(words);
+    await daemon.waitForLine(/is \/dev\/etherd/);
+    const reserve = async (...words: readonly string[]) => {
+      const outcome = await bench.aoe(["reserve", "-i", "net0", bench.address, ...words]);
+      assertEquals(outcome.code, 0, outcome.stderr);
+    };
+    await reserve("025400123456");
+    const untilMs = performance.now() + 2500;
+    let failures = 0;
+    while (performance.now() < untilMs) {
+      const read = ["dd", `if=${bench.node}`, "of=/dev/null", "iflag=direct", "bs=512"];
+      const { stderr } = await run([...read, "conv=noerror", "count=50"], { timeoutMs: 30_000 });
+      failures += stderr.split("Invalid exchange").length - 1;
+    }
+    assert(failures > 50, `${failures} failures`);
+    const told = daemon.lines.filter((line) => line.text.includes("more before)"));
+    assert(told.length >= 1 && daemon.lines.length < 15, daemon.text);
+    const refused = await bench.aoe(["detach", bench.address]);
+    assertEquals(refused.code, 1);
+    assertStringIncludes(refused.stderr, "not be flushed, it is reserved by 02:54:00:12:34:56: it");
+    await reserve("--release", "--force");
+    await bench.detach();
+    assertEquals((await daemon.ended).code, 0, daemon.text);
+  },
+);
+
+interopTest(
   "attach: more requests than the daemon takes, and the first after them is served",
   [loopDevices, "fio"],
   async () => {
