@@ -108,6 +108,9 @@ export class LoopBackEnd implements BackEnd {
   }
 
   stop(force: boolean): void {
+    // Nobody answers any more: what is under way fails, and whoever waits for it goes on, the last
+    // to close the device among them.
+    if (force) abandonFile(this.use.fd);
     if (this.#number >= 0) {
       clearLoop(LOOP_FD);
       abandonFile(LOOP_FD);
@@ -115,7 +118,5 @@ export class LoopBackEnd implements BackEnd {
     if (this.#file >= 0) closeFile(this.#file);
     this.#number = -1;
     this.#file = -1;
-    // Nobody answers any more: what is under way fails, and whoever waits for it goes on.
-    if (force) abandonFile(this.use.fd);
   }
 }

@@ -284,6 +284,21 @@ interopTest(
 );
 
 interopTest(
+  "attach: --force gives up what was not written back to a dead target",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    await bench.attach(["--dead-after", "forever"]);
+    const { device } = (await bench.status()).attached;
+    await bench.target.stop();
+    await runChecked(["dd", "if=/dev/urandom", `of=${bench.node}`, "bs=1M", "count=8"]);
+    const forced = await bench.aoe(["detach", "--force", bench.address], 15_000);
+    assertEquals([forced.code, forced.stdout], [0, `${bench.address} is detached\n`]);
+    await bench.untilFree(device as string);
+  },
+);
+
+interopTest(
   "attach: Ctrl-C while the disk is looked for leaves no daemon that attaches it later",
   [loopDevices],
   async () => {
