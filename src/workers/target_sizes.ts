@@ -11,6 +11,7 @@ const INITIATORS = 8;
 const SOCKET_BYTES_MIN = 4 * 2 ** 20;
 const SOCKET_BYTES_MAX = 64 * 2 ** 20;
 const CROSSING_DEAR_NS = 500;
+const RECEIVE_BATCH_CHEAP = 32;
 const IN_PLACE_MAX_DEAR = 4;
 
 /** What decides about it. */
@@ -36,6 +37,16 @@ export function frameCount({ interfaces, exports, buffers }: Demand, mtuMax: num
 export function socketBytes({ exports, buffers }: Demand, frameBytes: number): number {
   const wanted = 2 * frameBytes * buffers * exports.length * INITIATORS;
   return Math.min(SOCKET_BYTES_MAX, Math.max(SOCKET_BYTES_MIN, wanted));
+}
+
+/**
+ * Frames taken in one crossing. Where that is cheap, half of an initiator's window: it gets the first
+ * answers while the target works on the rest, where otherwise each would wait for the other.
+ *
+ * @param crossingNs See `measureCrossingNs`.
+ */
+export function receiveBatch(crossingNs: number): number {
+  return crossingNs >= CROSSING_DEAR_NS ? RECEIVE_BATCH : RECEIVE_BATCH_CHEAP;
 }
 
 /**

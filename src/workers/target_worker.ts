@@ -21,7 +21,7 @@ import { freshIncarnation, segmentsWithin, TargetExport } from "./target_export.
 import type { ExportConfig } from "./target_export.ts";
 import { RECEIVE_BATCH, TargetLink } from "./target_link.ts";
 import { TargetLoop } from "./target_loop.ts";
-import { frameCount, inPlaceMax, socketBytes } from "./target_sizes.ts";
+import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./target_sizes.ts";
 
 /** Jumbo frames fit even where the MTU is raised while we serve. */
 const MTU_MIN = 9000;
@@ -164,7 +164,7 @@ export class TargetWorker {
     });
     const filter = targetFilter(config.exports);
     // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
-    const batch = direct ? DIRECT_BATCH : RECEIVE_BATCH;
+    const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
     const bufferBytes = socketBytes(config, this.#pool.frameBytes);
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);

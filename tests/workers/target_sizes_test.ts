@@ -1,6 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { measureCrossingNs } from "../../ffi/crossing.ts";
-import { frameCount, inPlaceMax, socketBytes } from "../../src/workers/target_sizes.ts";
+import {
+  frameCount,
+  inPlaceMax,
+  receiveBatch,
+  socketBytes,
+} from "../../src/workers/target_sizes.ts";
 
 const demand = (exports: number, buffers: number, interfaces = 1) => ({
   exports: new Array(exports),
@@ -15,6 +20,10 @@ Deno.test("sizes: a crossing into the kernel takes some tens of nanoseconds to s
 
 Deno.test("sizes: where a crossing is dear, only a few writes are done in place", () => {
   assertEquals([inPlaceMax(130), inPlaceMax(1000)], [Infinity, 4]);
+});
+
+Deno.test("sizes: where a crossing is cheap, an initiator's window takes two", () => {
+  assertEquals([receiveBatch(130), receiveBatch(1000)], [32, 64]);
 });
 
 Deno.test("sizes: frames for the batches and two windows of each export, within 32 MiB", () => {
