@@ -14,6 +14,8 @@ export const SECTOR_BYTES = 512;
 
 /** Linux's IFNAMSIZ without the closing zero. */
 const INTERFACE_NAME_CHARACTERS_MAX = 15;
+/** The shortest time to wait: settings count whole milliseconds. */
+const SECONDS_MIN = 0.001;
 
 /** A shelf and slot: `e1.1` or `1.1`. */
 export function address(): ValueParser<"sync", Address> {
@@ -24,9 +26,6 @@ export function address(): ValueParser<"sync", Address> {
     format: ({ shelf, slot }) => formatAddress(shelf, slot),
   });
 }
-
-/** What is shorter is no time to wait. */
-const SECONDS_MIN = 0.001;
 
 /** MAC addresses separated by commas, as 12 lower-case hex digits each. */
 export function macList(): ValueParser<"sync", readonly string[]> {

@@ -15,7 +15,15 @@ import { scan } from "../workers/scan.ts";
 import { attachParser, foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { serveDisk, startDaemon } from "./attach_daemon.ts";
-import { Failure, formatBytes, printError, printJson, printLine, warn } from "./output.ts";
+import {
+  Failure,
+  formatBytes,
+  oneSentence,
+  printError,
+  printJson,
+  printLine,
+  warn,
+} from "./output.ts";
 
 const EXIT_USAGE = 2;
 
@@ -140,8 +148,7 @@ function readWishes(options: AttachCommandOptions): Wish[] {
     const where = `"${file}", line ${index + 1}`;
     const parsed = parse(attachParser, ["attach", ...words]);
     if (!parsed.success) {
-      const text = formatMessage(parsed.error).replaceAll(/\s+/g, " ").replace(/\.$/, "");
-      throw new Failure(`${where}: ${text}`, EXIT_USAGE);
+      throw new Failure(`${where}: ${oneSentence(formatMessage(parsed.error))}`, EXIT_USAGE);
     }
     const { address, all, config, foreground } = parsed.value;
     if (address === undefined || all || config !== undefined || foreground) {

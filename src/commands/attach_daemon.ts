@@ -96,12 +96,14 @@ export async function serveDisk(
     else printError(text);
   };
   const { backEnd, skipped } = chosen(options, resume);
-  // One that is gone while nobody looks may come back.
   const interfaces = resume?.interfaces ??
     findInterfaces(options.interfaces).map((link) => link.name);
-  const left = survivingInterfaces(interfaces).map((link) => link.name);
-  const gone = interfaces.filter((other) => !left.includes(other));
-  if (gone.length > 0) log(`${name}: interface ${gone.join(", ")} is gone`, "warning");
+  if (resume !== undefined) {
+    // One that is gone may come back.
+    const left = survivingInterfaces(interfaces).map((link) => link.name);
+    const gone = interfaces.filter((other) => !left.includes(other));
+    if (gone.length > 0) log(`${name}: interface ${gone.join(", ")} is gone`, "warning");
+  }
   const asking = { address, interfaces, timeoutMs: options.timeoutMs };
   if (resume === undefined && !options.reserve) {
     const holders = await foreignHolders(asking);

@@ -19,7 +19,15 @@ import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
 import { maskParser, runMask } from "./mask.ts";
 import { nbdParser, runNbd } from "./nbd.ts";
-import { Failure, hasColors, outputWidth, printError, printLine } from "./output.ts";
+import {
+  Failure,
+  hasColors,
+  oneLine,
+  oneSentence,
+  outputWidth,
+  printError,
+  printLine,
+} from "./output.ts";
 import { pingParser, runPing } from "./ping.ts";
 import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
@@ -123,13 +131,9 @@ function readArguments(args: readonly string[]): () => Promise<number> {
       aboveError: "none",
       onError: (_, error) => {
         const text = formatMessage(error, { colors: hasColors(Deno.stderr) });
-        printError(`aoe: ${oneLine(text).replace(/\.$/, "")}`);
+        printError(`aoe: ${oneSentence(text)}`);
         return exitWith(EXIT_USAGE);
       },
     },
   );
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, " ");
 }

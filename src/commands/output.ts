@@ -52,6 +52,16 @@ export function warn(sentence: string): void {
   printError(`${paint("aoe: warning:", "yellow", Deno.stderr)} ${sentence}`);
 }
 
+/** A text without line breaks. */
+export function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ");
+}
+
+/** What Optique says of a mistake, as our own errors are: one line, and no final period. */
+export function oneSentence(text: string): string {
+  return oneLine(text).replace(/\.$/, "");
+}
+
 /** Colours a text when the stream that it is meant for is a terminal. */
 export function paint(
   text: string,

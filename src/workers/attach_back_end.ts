@@ -2,6 +2,7 @@
 // that this machine has is taken. The thread that serves it is the initiator's; a back end makes
 // its configuration, and does on the main thread what must not be done by the thread that serves.
 
+import { keepFromChildren } from "../../ffi/files.ts";
 import type { BlockConfig, BlockDisk } from "./block_disk.ts";
 import { LoopBackEnd } from "./attach_loop.ts";
 import { NbdBackEnd } from "./attach_nbd.ts";
@@ -87,5 +88,8 @@ export function openBackEnd(
   state: BackEndState | undefined,
 ): BackEnd {
   const backEnd = BACK_ENDS[name];
-  return state === undefined ? backEnd.open(config) : backEnd.resume(config, state);
+  if (state === undefined) return backEnd.open(config);
+  // A later keeper would hold them twice, and pass them on twice: nobody could let go of them.
+  state.fds.forEach(keepFromChildren);
+  return backEnd.resume(config, state);
 }

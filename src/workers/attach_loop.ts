@@ -2,13 +2,7 @@
 // invisible FUSE mount (fuse_driver.ts), and a loop device on it.
 
 import { SystemError } from "../../ffi/errno.ts";
-import {
-  abandonFile,
-  closeFile,
-  fileStatus,
-  keepFromChildren,
-  moveDescriptor,
-} from "../../ffi/files.ts";
+import { abandonFile, closeFile, fileStatus, moveDescriptor } from "../../ffi/files.ts";
 import { mountFuseFile, openFuse } from "../../ffi/fuse.ts";
 import { clearLoop, configureLoop, resizeLoop } from "../../ffi/loop_device.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./attach_back_end.ts";
@@ -62,9 +56,6 @@ export class LoopBackEnd implements BackEnd {
   static resume(config: BlockConfig, state: BackEndState): LoopBackEnd {
     const [loop, file, fuse] = state.fds as [number, number, number];
     moveDescriptor(loop, LOOP_FD);
-    // A later keeper would hold them twice, and pass them on twice: nobody could let go of them.
-    keepFromChildren(file);
-    keepFromChildren(fuse);
     const backEnd = new LoopBackEnd(config, fuse);
     backEnd.#file = file;
     backEnd.#number = state.number;

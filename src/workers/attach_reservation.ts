@@ -1,5 +1,6 @@
 // The reservation of a disk that is attached, so that two hosts do not mount one file system.
 
+import type { NetworkInterface } from "../../ffi/netlink.ts";
 import { type Address, formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { RESERVE_READ, RESERVE_SET } from "../wire/reserve.ts";
@@ -79,7 +80,7 @@ export class HeldReservation {
     if (!this.#held) return;
     this.#held = false;
     try {
-      await converse(this.#inquiry(), (disk) => disk.reserve(RESERVE_SET, []));
+      await converse(this.#inquiry(this.#links()), (disk) => disk.reserve(RESERVE_SET, []));
     } catch {
       // It does not answer.
     }
@@ -110,8 +111,9 @@ export class HeldReservation {
    */
   async #set(): Promise<void> {
     const { address } = this.#options;
-    const own = survivingInterfaces(this.#options.interfaces).map((link) => link.mac);
-    await converse(this.#inquiry(), async (disk) => {
+    const links = this.#links();
+    const own = links.map((link) => link.mac);
+    await converse(this.#inquiry(links), async (disk) => {
       const { error, content } = await disk.reserve(RESERVE_SET, own);
       if (error === 0) return;
       const holders = content?.map((mac) => formatMac(mac)).join(", ") ?? "";
@@ -124,11 +126,14 @@ export class HeldReservation {
     });
   }
 
-  /** @throws {Deno.errors.NetworkUnreachable} No interface is up. */
-  #inquiry(): InquiryOptions & { readonly changes: true } {
-    const links = survivingInterfaces(this.#options.interfaces).filter((link) => link.up);
-    if (links.length === 0) throw new Deno.errors.NetworkUnreachable("No interface is up");
-    const interfaces = links.map((link) => link.name);
+  #links(): readonly NetworkInterface[] {
+    return survivingInterfaces(this.#options.interfaces);
+  }
+
+  /** @throws {Deno.errors.NetworkUnreachable} None of these links is up. */
+  #inquiry(links: readonly NetworkInterface[]): InquiryOptions & { readonly changes: true } {
+    const interfaces = links.filter((link) => link.up).map((link) => link.name);
+    if (interfaces.length === 0) throw new Deno.errors.NetworkUnreachable("No interface is up");
     const { address } = this.#options;
     return { address, interfaces, timeoutMs: TIMEOUT_MS, changes: true };
   }

@@ -146,10 +146,11 @@ export class AttachBench implements AsyncDisposable {
   async killWithKeeper(): Promise<void> {
     const pid = await this.daemonPid();
     const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
-    for (const child of children.trim().split(" ").map(Number)) {
-      const command = await Deno.readTextFile(`/proc/${child}/cmdline`);
-      if (command.includes("aoe-keeper")) Deno.kill(child, "SIGKILL");
-    }
+    const keepers = children.trim().split(" ").map(Number).filter((child) =>
+      child > 0 && Deno.readTextFileSync(`/proc/${child}/cmdline`).includes("aoe-keeper")
+    );
+    assertEquals(keepers.length, 1);
+    Deno.kill(keepers[0]!, "SIGKILL");
     Deno.kill(pid, "SIGKILL");
   }
 
