@@ -3,9 +3,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 
-/** Lines that a file should stay near, and what is tolerated before it has to be divided. */
-const LINES_MAX = 400;
-const LINES_TOLERATED = 40;
+/** Lines that a file may have before it has to be divided. */
+const LINES_MAX = 600;
 
 /** What a layer may import, as prefixes of paths from the top and of package names. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
@@ -21,7 +20,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What every command shares; beyond it a command imports only its own parts (serve_*.ts). */
-const SHARED_BY_COMMANDS = ["arguments", "output"];
+const SHARED_BY_COMMANDS = ["arguments", "exit_codes", "output", "stop_signals"];
 
 /** The target and the initiator know nothing of each other. */
 const STRANGERS: readonly (readonly [RegExp, RegExp])[] = [
@@ -112,7 +111,7 @@ Deno.test("tidy: what should not exist does not", () => {
 Deno.test("tidy: files stay small", () => {
   const broken = [...sources]
     .map(([path, text]) => [path, text.split("\n").length - 1] as const)
-    .filter(([, lines]) => lines > LINES_MAX + LINES_TOLERATED)
+    .filter(([, lines]) => lines > LINES_MAX)
     .map(([path, lines]) => `${path} has ${lines} lines`);
   assertEquals(broken, []);
 });
