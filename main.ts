@@ -2,7 +2,7 @@
 // this file's address. Both halves load lazily, so that a worker never pays for the command line.
 
 if ("WorkerGlobalScope" in globalThis) {
-  await import("./src/workers/pool.ts");
+  await import("./src/control/threads.ts");
 } else {
   const { explainError, runCommandLine } = await import("./src/commands/command_line.ts");
   const giveUp = (event: Event, error: unknown) => {

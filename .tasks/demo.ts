@@ -1,10 +1,10 @@
 // `deno task demo`: a disk image is served, found, asked and read back, on this machine alone. Two
 // network namespaces play two hosts with a wire between them; where `ip` is missing, `lo` plays all
-// of it. Everything is taken away again, also after Ctrl-C (tests/interop/testbed.ts).
+// of it. Everything is taken away again, also after Ctrl-C (tests/harness/testbed.ts).
 
-import { findProgram } from "../tests/interop/requirements.ts";
-import { run, RunningProcess } from "../tests/interop/process.ts";
-import { Testbed } from "../tests/interop/testbed.ts";
+import { findProgram } from "../tests/harness/requirements.ts";
+import { run, RunningProcess } from "../tests/harness/process.ts";
+import { Testbed } from "../tests/harness/testbed.ts";
 
 const IMAGE_BYTES = 64 * 1024 * 1024;
 const MTU = 9000;

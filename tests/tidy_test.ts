@@ -8,14 +8,38 @@ const LINES_MAX = 600;
 
 /** What a layer may import, as prefixes of paths from the top and of package names. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
-  "main.ts": ["src/commands/command_line.ts", "src/workers/pool.ts"],
+  "main.ts": ["src/commands/command_line.ts", "src/control/threads.ts"],
   "src/wire/": ["src/wire/"],
   "src/core/": ["src/core/", "src/wire/"],
-  "src/workers/": ["src/workers/", "src/core/", "src/wire/", "ffi/", "node:crypto", "node:zlib"],
-  "src/commands/": ["src/commands/", "src/workers/", "src/wire/", "@optique/core/", "deno.json"],
+  "src/control/": [
+    "src/control/",
+    "src/loops/",
+    "src/core/",
+    "src/wire/",
+    "ffi/",
+    "node:crypto",
+    "node:zlib",
+  ],
+  "src/loops/": [
+    "src/loops/",
+    "src/control/",
+    "src/core/",
+    "src/wire/",
+    "ffi/",
+    "node:crypto",
+    "node:zlib",
+  ],
+  "src/commands/": [
+    "src/commands/",
+    "src/control/",
+    "src/loops/",
+    "src/wire/",
+    "@optique/core/",
+    "deno.json",
+  ],
   "ffi/": ["ffi/"],
   ".std/": ["npm:deno-std@"],
-  ".tasks/": ["src/wire/", "ffi/", "tests/interop/", ".tasks/", "deno.json"],
+  ".tasks/": ["src/wire/", "ffi/", "tests/harness/", ".tasks/", "deno.json"],
   "tests/": ["tests/", "src/", "ffi/", "main.ts", "deno.json", "@std/", "@optique/", "fast-check"],
 };
 

@@ -7,11 +7,15 @@ import { formatMessage } from "@optique/core/message";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
-import { nodePath } from "../workers/attach_node.ts";
-import { attachByKernel, kernelDevice, prepareKernelDriver } from "../workers/attach_kernel.ts";
-import type { AttachedStatus } from "../workers/attach_status.ts";
-import { findInterfaces } from "../workers/interfaces.ts";
-import { scan } from "../workers/scan.ts";
+import { nodePath } from "../control/attach/device_nodes.ts";
+import {
+  attachByKernel,
+  kernelDevice,
+  prepareKernelDriver,
+} from "../control/attach/kernel_driver.ts";
+import type { AttachedStatus } from "../control/attach/status.ts";
+import { findInterfaces } from "../control/network_interfaces.ts";
+import { scan } from "../control/ask/scan.ts";
 import { attachParser, foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { serveDisk, startDaemon } from "./attach_daemon.ts";

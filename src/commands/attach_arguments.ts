@@ -7,7 +7,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { BACK_END_NAMES } from "../workers/attach_back_end.ts";
+import { BACK_END_NAMES } from "../control/attach/back_end.ts";
 import { address, jsonFlag, path, sessionOptions, shortUsage } from "./arguments.ts";
 
 /** What `aoe attach` was asked to do. */

@@ -3,15 +3,15 @@
 
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { chooseBackEnd } from "../workers/attach_back_end.ts";
-import type { BackEndName } from "../workers/attach_back_end.ts";
-import { takeDiskName } from "../workers/attach_control.ts";
-import { ownCommand, takeKeeperState } from "../workers/attach_keeper.ts";
-import { foreignHolders } from "../workers/attach_reservation.ts";
-import { AttachedDisk, writeSystemLog } from "../workers/attached_disk.ts";
-import type { ResumeState } from "../workers/attached_disk.ts";
-import type { AttachedStatus } from "../workers/attach_status.ts";
-import { findInterfaces, survivingInterfaces } from "../workers/interfaces.ts";
+import { chooseBackEnd } from "../control/attach/back_end.ts";
+import type { BackEndName } from "../control/attach/back_end.ts";
+import { takeDiskName } from "../control/attach/control_socket.ts";
+import { ownCommand, takeKeeperState } from "../control/attach/keeper.ts";
+import { foreignHolders } from "../control/attach/reservation.ts";
+import { AttachedDisk, writeSystemLog } from "../control/attach/attached_disk.ts";
+import type { ResumeState } from "../control/attach/attached_disk.ts";
+import type { AttachedStatus } from "../control/attach/status.ts";
+import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { Failure, printError, printJson, printLine, warn } from "./output.ts";

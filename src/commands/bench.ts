@@ -7,9 +7,9 @@ import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
-import type { BenchResult } from "../workers/bench_driver.ts";
-import { InitiatorThread } from "../workers/initiator_thread.ts";
-import { findInterfaces } from "../workers/interfaces.ts";
+import type { BenchResult } from "../loops/bench/driver.ts";
+import { InitiatorThread } from "../control/initiator_thread.ts";
+import { findInterfaces } from "../control/network_interfaces.ts";
 import {
   address,
   byteSize,

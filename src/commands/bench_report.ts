@@ -8,7 +8,7 @@ import {
   BENCH_VERIFYING,
   type BenchResult,
   type BenchSide,
-} from "../workers/bench_driver.ts";
+} from "../loops/bench/driver.ts";
 import {
   COUNT_BYTES,
   COUNT_BYTES_TOTAL,
@@ -25,7 +25,7 @@ import {
   COUNT_WRITES,
   COUNT_WRITTEN_BYTES,
   type InitiatorCounters,
-} from "../workers/initiator_counters.ts";
+} from "../loops/initiator/counters.ts";
 import type { BenchOptions } from "./bench.ts";
 import { formatBytes } from "./output.ts";
 

@@ -4,8 +4,8 @@ import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
 import { map, multiple, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { check } from "../workers/check.ts";
-import type { CheckReport, PathReport } from "../workers/check.ts";
+import { check } from "../control/ask/check.ts";
+import type { CheckReport, PathReport } from "../control/ask/check.ts";
 import { integerBetween, interfaceName, jsonFlag, shortUsage, timeoutOption } from "./arguments.ts";
 import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } from "./output.ts";
 

@@ -15,7 +15,7 @@ import {
   CONFIG_TEST,
   CONFIG_TEST_PREFIX,
 } from "../wire/config.ts";
-import { type Conversation, converse, explainRefusal } from "../workers/inquiry.ts";
+import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
 import { address, interfaceOptions, jsonFlag, shortUsage, timeoutOption } from "./arguments.ts";
 import { decodeText, Failure, printJson, printLine, quoteConfig, warn } from "./output.ts";
 

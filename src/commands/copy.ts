@@ -1,8 +1,8 @@
 // `aoe copy SRC DST`: opens both ends, starts the thread that copies (workers/copy_driver.ts), shows
 // how it goes, and says in the end what became of it.
 
-import { findInterfaces } from "../workers/interfaces.ts";
-import { openDestination, openSource, standardEnd } from "../workers/copy_files.ts";
+import { findInterfaces } from "../control/network_interfaces.ts";
+import { openDestination, openSource, standardEnd } from "../control/copy_ends.ts";
 import {
   type CopyEndConfig,
   type CopyResult,
@@ -10,7 +10,7 @@ import {
   PHASE_FLUSHING,
   PHASE_SUMMING,
   PHASE_VERIFYING,
-} from "../workers/copy_config.ts";
+} from "../loops/copy/config.ts";
 import {
   COUNT_BYTES,
   COUNT_BYTES_TOTAL,
@@ -18,8 +18,8 @@ import {
   COUNT_PHASE,
   COUNT_RETRANSMITTED,
   type InitiatorCounters,
-} from "../workers/initiator_counters.ts";
-import { InitiatorThread } from "../workers/initiator_thread.ts";
+} from "../loops/initiator/counters.ts";
+import { InitiatorThread } from "../control/initiator_thread.ts";
 import type { CopyEndName, CopyOptions } from "./copy_arguments.ts";
 import {
   type CopyIdentity,

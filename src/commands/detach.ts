@@ -6,10 +6,10 @@ import { map, multiple } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { askDaemon, removeControlSocket, takeDiskName } from "../workers/attach_control.ts";
-import { detachFromKernel, kernelDevice } from "../workers/attach_kernel.ts";
-import { removeNodes } from "../workers/attach_node.ts";
-import { removeLeftDevice } from "../workers/attach_ublk.ts";
+import { askDaemon, removeControlSocket, takeDiskName } from "../control/attach/control_socket.ts";
+import { detachFromKernel, kernelDevice } from "../control/attach/kernel_driver.ts";
+import { removeNodes } from "../control/attach/device_nodes.ts";
+import { removeLeftDevice } from "../control/attach/ublk_back_end.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { Failure, printError, printJson, printLine } from "./output.ts";
 

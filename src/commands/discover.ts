@@ -6,15 +6,15 @@ import { map, multiple, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
-import { findInterfaces } from "../workers/interfaces.ts";
-import type { NetworkInterface } from "../workers/interfaces.ts";
+import { findInterfaces } from "../control/network_interfaces.ts";
+import type { NetworkInterface } from "../control/network_interfaces.ts";
 import {
   describeSearch,
   kernelDriverLoaded,
   requestKernelDiscovery,
   scan,
-} from "../workers/scan.ts";
-import type { ScanResult } from "../workers/scan.ts";
+} from "../control/ask/scan.ts";
+import type { ScanResult } from "../control/ask/scan.ts";
 import { interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
 import {
   decodeText,

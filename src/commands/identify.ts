@@ -8,7 +8,7 @@ import { type Address, formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { readCapabilities, readIdentifyWords, readIdentity } from "../wire/identify.ts";
-import { converse, explainRefusal } from "../workers/inquiry.ts";
+import { converse, explainRefusal } from "../control/ask/inquiry.ts";
 import { address, interfaceOptions, jsonFlag, shortUsage, timeoutOption } from "./arguments.ts";
 import { Failure, formatBytes, printJson, printLine, warn } from "./output.ts";
 

@@ -16,7 +16,7 @@ import {
   MASK_ERROR_BAD_DIRECTIVE,
   MASK_ERROR_FULL,
 } from "../wire/mask.ts";
-import { type Conversation, converse, explainRefusal } from "../workers/inquiry.ts";
+import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
 import {
   address,
   interfaceOptions,

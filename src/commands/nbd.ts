@@ -8,10 +8,10 @@ import { argument, command, option } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
 import { type Address, formatAddress } from "../wire/aoe.ts";
 import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
-import type { BlockDisk } from "../workers/block_disk.ts";
-import { InitiatorThread } from "../workers/initiator_thread.ts";
-import { findInterfaces } from "../workers/interfaces.ts";
-import { listenNbd, type NbdPlace } from "../workers/nbd_listener.ts";
+import type { BlockDisk } from "../loops/block/disk.ts";
+import { InitiatorThread } from "../control/initiator_thread.ts";
+import { findInterfaces } from "../control/network_interfaces.ts";
+import { listenNbd, type NbdPlace } from "../control/nbd_listener.ts";
 import {
   address,
   type HostAndPort,

@@ -5,8 +5,8 @@ import { lineBreak, message } from "@optique/core/message";
 import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { type Address, formatAddress } from "../wire/aoe.ts";
-import { ping } from "../workers/ping.ts";
-import type { PingEvent, PingSummary } from "../workers/ping.ts";
+import { ping } from "../control/ask/ping.ts";
+import type { PingEvent, PingSummary } from "../control/ask/ping.ts";
 import {
   address,
   integerBetween,

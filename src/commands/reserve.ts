@@ -14,7 +14,7 @@ import {
   RESERVE_READ,
   RESERVE_SET,
 } from "../wire/reserve.ts";
-import { type Conversation, converse, explainRefusal } from "../workers/inquiry.ts";
+import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
 import {
   address,
   interfaceOptions,

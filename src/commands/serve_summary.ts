@@ -1,7 +1,7 @@
 // What `aoe serve` says at its end: how much was done, and what was dropped and why.
 
 import { formatAddress } from "../wire/aoe.ts";
-import type { ExportFile } from "../workers/export_files.ts";
+import type { ExportFile } from "../control/target/open_file.ts";
 import {
   COUNT_DROPS,
   COUNT_ERRORS,
@@ -21,8 +21,8 @@ import {
   COUNT_WRITES,
   COUNT_WRITTEN_BYTES,
   DROP_REASONS,
-} from "../workers/target_counters.ts";
-import type { TargetGroup } from "../workers/target_group.ts";
+} from "../loops/target/counters.ts";
+import type { TargetGroup } from "../control/target/threads.ts";
 import { formatBytes, printError, printJson, printLine } from "./output.ts";
 
 /** How the run ended, and how it is to be told. */

@@ -3,8 +3,8 @@
 
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { attachedDisks } from "../workers/attach_status.ts";
-import type { AttachedStatus } from "../workers/attach_status.ts";
+import { attachedDisks } from "../control/attach/status.ts";
+import type { AttachedStatus } from "../control/attach/status.ts";
 import { formatBytes, formatTable } from "./output.ts";
 
 /** The shortest time over which a rate says something. */

@@ -2,10 +2,10 @@
 // attach --backend fuse` beside aoebench on the same target, and beside the same kernel path with
 // other programs: nbdkit and nbdfuse under a loop device, on the same image, with no network.
 
-import { aoeExecutable } from "../interop/target.ts";
-import { eventually, runChecked, RunningProcess } from "../interop/process.ts";
-import { findProgram } from "../interop/requirements.ts";
-import { type Namespace, Testbed } from "../interop/testbed.ts";
+import { aoeExecutable } from "../harness/target.ts";
+import { eventually, runChecked, RunningProcess } from "../harness/process.ts";
+import { findProgram } from "../harness/requirements.ts";
+import { type Namespace, Testbed } from "../harness/testbed.ts";
 import type { Settings } from "./compare.ts";
 import { writeCachedImage } from "./images.ts";
 import { generatorResult, startGenerator, type Station } from "./load.ts";

@@ -1,9 +1,9 @@
 // `deno bench`: what one frame costs in the codecs and in the target's decisions, without any
 // system call. At 400,000 requests a second a request has 2,500 ns for everything.
 
-import { Drive } from "../../src/core/drive.ts";
-import { OverlapOrder } from "../../src/core/overlap.ts";
-import { type Link, OUTCOME_DONE, Target } from "../../src/core/target.ts";
+import { Drive } from "../../src/core/target/drive.ts";
+import { OverlapOrder } from "../../src/core/target/overlap.ts";
+import { type Link, OUTCOME_DONE, Target } from "../../src/core/target/target.ts";
 import { COMMAND_ATA, COMMAND_CONFIG, writeAoeHeader } from "../../src/wire/aoe.ts";
 import {
   ATA_DATA,

@@ -1,8 +1,8 @@
 // Runs one row: every peer in turn, round after round, each time in another order, on the same
 // image and the same network.
 
-import { type RunningProcess, sleep } from "../interop/process.ts";
-import { type Namespace, Testbed } from "../interop/testbed.ts";
+import { type RunningProcess, sleep } from "../harness/process.ts";
+import { type Namespace, Testbed } from "../harness/testbed.ts";
 import { dropCaches, settle, writeCachedImage, writeDiskImage } from "./images.ts";
 import { measure, type Sample, type Station } from "./load.ts";
 import { watchUse } from "./machine.ts";

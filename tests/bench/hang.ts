@@ -2,9 +2,9 @@
 // that reads, page faults and writes of it wait, and cannot be killed. The other three must not
 // notice. The generator of the hanging disk keeps retransmitting, which fills queues.
 
-import { eventually, type RunningProcess, sleep } from "../interop/process.ts";
-import { findProgram } from "../interop/requirements.ts";
-import { type Namespace, Testbed } from "../interop/testbed.ts";
+import { eventually, type RunningProcess, sleep } from "../harness/process.ts";
+import { findProgram } from "../harness/requirements.ts";
+import { type Namespace, Testbed } from "../harness/testbed.ts";
 import type { Settings } from "./compare.ts";
 import { writeCachedImage } from "./images.ts";
 import { generatorResult, startGenerator, type Station } from "./load.ts";

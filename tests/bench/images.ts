@@ -1,6 +1,6 @@
 // The disk images under load, and the state of the page cache above them.
 
-import { runChecked } from "../interop/process.ts";
+import { runChecked } from "../harness/process.ts";
 
 const PAGE_BYTES = 4096;
 const CHUNK_BYTES = 1 << 20;

@@ -1,8 +1,8 @@
 // One run of the load generator against targets that are up, and what they used for it.
 
-import { type BenchResult, benchResult } from "../interop/aoebench.ts";
-import type { RunningProcess } from "../interop/process.ts";
-import type { Namespace } from "../interop/testbed.ts";
+import { type BenchResult, benchResult } from "../harness/aoebench.ts";
+import type { RunningProcess } from "../harness/process.ts";
+import type { Namespace } from "../harness/testbed.ts";
 import { cpuTimeUs, type Memory, memoryOf } from "./machine.ts";
 import { type Export, IFACE } from "./peers.ts";
 import { summarize } from "./report.ts";

@@ -1,7 +1,7 @@
 // What `aoe serve` holds in memory: with one export, for each further worker, and whether any of
 // it grows with the number of requests.
 
-import { Testbed } from "../interop/testbed.ts";
+import { Testbed } from "../harness/testbed.ts";
 import type { Settings } from "./compare.ts";
 import { writeCachedImage } from "./images.ts";
 import { type Load, measure } from "./load.ts";

@@ -1,6 +1,6 @@
 // The networks of the bench: one target with its disks, and as many initiators as there are disks.
 
-import type { Namespace, Testbed } from "../interop/testbed.ts";
+import type { Namespace, Testbed } from "../harness/testbed.ts";
 import type { Station } from "./load.ts";
 import { IFACE } from "./peers.ts";
 

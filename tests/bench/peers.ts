@@ -2,10 +2,10 @@
 // that shows what AF_PACKET allows at most, and fio on the file itself, which shows what the disk
 // does.
 
-import { findProgram } from "../interop/requirements.ts";
-import { runChecked, type RunningProcess } from "../interop/process.ts";
-import { aoeExecutable } from "../interop/target.ts";
-import type { Namespace } from "../interop/testbed.ts";
+import { findProgram } from "../harness/requirements.ts";
+import { runChecked, type RunningProcess } from "../harness/process.ts";
+import { aoeExecutable } from "../harness/target.ts";
+import type { Namespace } from "../harness/testbed.ts";
 import type { Sample } from "./load.ts";
 
 export const peerNames = ["aoe", "vblade", "reflector", "fio"] as const;

@@ -1,9 +1,9 @@
 // `aoe bench` as a user meets it: fio's words, fio's JSON, and a disk that is caught forging.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { interopTest } from "../interop/requirements.ts";
-import { aoeExecutable, startTarget } from "../interop/target.ts";
-import { type Namespace, Testbed } from "../interop/testbed.ts";
+import { interopTest } from "../harness/requirements.ts";
+import { aoeExecutable, startTarget } from "../harness/target.ts";
+import { type Namespace, Testbed } from "../harness/testbed.ts";
 
 const MIB = 2 ** 20;
 

@@ -3,7 +3,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
-import { run } from "../interop/process.ts";
+import { run } from "../harness/process.ts";
 
 function aoe(...args: string[]) {
   return run(["./aoe", ...args]);

@@ -1,12 +1,12 @@
 // `aoe copy` as a user meets it, on the loopback interface of a namespace: every kind of end, what
 // is left out, what is said, and how it goes on after Ctrl-C. Bad networks are in
-// tests/interop/initiator_test.ts.
+// tests/interop/initiator/initiator_test.ts.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { run, runChecked } from "../interop/process.ts";
-import { interopTest } from "../interop/requirements.ts";
-import { aoeExecutable, startTarget } from "../interop/target.ts";
-import { type Namespace, Testbed } from "../interop/testbed.ts";
+import { run, runChecked } from "../harness/process.ts";
+import { interopTest } from "../harness/requirements.ts";
+import { aoeExecutable, startTarget } from "../harness/target.ts";
+import { type Namespace, Testbed } from "../harness/testbed.ts";
 
 const MIB = 2 ** 20;
 

@@ -1,11 +1,11 @@
 // `aoe discover` on wires made for it: who is listed, who is contested, and what is said when
-// nobody is there. vblade plays the targets; tests/interop/peers_test.ts looks at the wire.
+// nobody is there. vblade plays the targets; tests/interop/target/peers_test.ts looks at the wire.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { quoteConfig } from "../../src/commands/output.ts";
-import { interopTest } from "../interop/requirements.ts";
-import { aoeExecutable, startTarget, startVblade } from "../interop/target.ts";
-import { Testbed } from "../interop/testbed.ts";
+import { interopTest } from "../harness/requirements.ts";
+import { aoeExecutable, startTarget, startVblade } from "../harness/target.ts";
+import { Testbed } from "../harness/testbed.ts";
 
 Deno.test("discover: config strings are shown so that no terminal is fooled", () => {
   const rows: readonly (readonly [string | Uint8Array, string])[] = [

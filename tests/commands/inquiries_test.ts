@@ -1,8 +1,8 @@
 // What identify, ping, config, mask, reserve and check refuse before they ask anybody;
-// tests/interop/inquiries_test.ts has them ask. `deno task test` builds ./aoe before.
+// tests/interop/initiator/inquiries_test.ts has them ask. `deno task test` builds ./aoe before.
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { run } from "../interop/process.ts";
+import { run } from "../harness/process.ts";
 
 /** Wrong command lines, and what the one sentence says. */
 const wrong: readonly (readonly [string[], RegExp])[] = [

@@ -1,7 +1,7 @@
 // `aoe nbd` called wrongly: one sentence, and nothing is left behind.
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { run } from "../interop/process.ts";
+import { run } from "../harness/process.ts";
 
 const main = new URL("../../main.ts", import.meta.url).pathname;
 

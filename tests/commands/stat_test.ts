@@ -2,10 +2,10 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { formatGigabytes } from "../../src/commands/stat.ts";
-import { run } from "../interop/process.ts";
-import { interopTest } from "../interop/requirements.ts";
-import { aoeExecutable, startTarget, startVblade } from "../interop/target.ts";
-import { Testbed } from "../interop/testbed.ts";
+import { run } from "../harness/process.ts";
+import { interopTest } from "../harness/requirements.ts";
+import { aoeExecutable, startTarget, startVblade } from "../harness/target.ts";
+import { Testbed } from "../harness/testbed.ts";
 
 Deno.test("stat: sizes are reckoned as aoe-stat does", async () => {
   // The lines of aoe-stat itself.

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Arena } from "../../ffi/arena.ts";
 import { ENODEV } from "../../ffi/errno.ts";
 import { abandonFile, closeFile } from "../../ffi/files.ts";
-import { openFuse } from "../../ffi/fuse.ts";
+import { openFuse } from "../../ffi/fuse_mount.ts";
 import {
   FuseCalls,
   type FuseQueue,
@@ -27,7 +27,7 @@ import {
   writeFuseInit,
   writeFuseOpened,
 } from "../../src/wire/fuse.ts";
-import { interopTest } from "../interop/requirements.ts";
+import { interopTest } from "../harness/requirements.ts";
 import type { FuseReading, FuseReadingResult } from "./fuse_reader.ts";
 
 const SLOTS = 4;

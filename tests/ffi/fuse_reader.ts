@@ -2,7 +2,7 @@
 // thread that answers.
 
 import { closeFile } from "../../ffi/files.ts";
-import { mountFuseFile } from "../../ffi/fuse.ts";
+import { mountFuseFile } from "../../ffi/fuse_mount.ts";
 
 /** What the thread is told: a connection, and what to read of its file, piece by piece. */
 export interface FuseReading {

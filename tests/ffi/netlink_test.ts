@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { LinkMonitor, listInterfaces } from "../../ffi/netlink.ts";
-import { interopTest } from "../interop/requirements.ts";
+import { interopTest } from "../harness/requirements.ts";
 import { inOwnNetwork, ip } from "./own_network.ts";
 
 Deno.test("netlink: the list is the kernel's", () => {

@@ -9,7 +9,7 @@ import { PacketSocket } from "../../ffi/packet_socket.ts";
 import { POLLIN, PollSet } from "../../ffi/poll.ts";
 import { ETHERTYPE_AOE } from "../../src/wire/ethernet.ts";
 import { initiatorFilter, targetFilter } from "../../src/wire/filter.ts";
-import { interopTest } from "../interop/requirements.ts";
+import { interopTest } from "../harness/requirements.ts";
 import { inOwnNetwork, ip } from "./own_network.ts";
 
 const FRAMES = 16;

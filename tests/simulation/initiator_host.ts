@@ -2,21 +2,21 @@
 // that may be held up, frames in, time), and a caller who reads, writes, flushes and discards at
 // random and writes down what he saw.
 
-import { Initiator } from "../../src/core/initiator.ts";
-import { initiatorMemoryBytes, type InitiatorSettings } from "../../src/core/initiator_state.ts";
+import { Initiator } from "../../src/core/initiator/initiator.ts";
+import { initiatorMemoryBytes, type InitiatorSettings } from "../../src/core/initiator/state.ts";
 import {
   OPERATION_DISCARD,
   OPERATION_FLUSH,
   OPERATION_IDENTIFY,
   OPERATION_READ,
   OPERATION_WRITE,
-} from "../../src/core/initiator_requests.ts";
+} from "../../src/core/initiator/requests.ts";
 import {
   describeResult,
   RESULT_BEYOND_END,
   RESULT_OK,
   RESULT_WRITES_LOST,
-} from "../../src/core/initiator_results.ts";
+} from "../../src/core/initiator/results.ts";
 import { SECTOR_BYTES } from "../../src/wire/ata.ts";
 import { contentAt, putContent, TORN_CONTENT } from "./content.ts";
 import { type History, ZERO_CONTENT } from "./history.ts";

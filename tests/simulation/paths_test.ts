@@ -2,7 +2,7 @@
 // frames that vanish.
 
 import { assert, assertEquals } from "@std/assert";
-import { PATH_UP } from "../../src/core/initiator_path.ts";
+import { PATH_UP } from "../../src/core/initiator/path.ts";
 import { Disk } from "./disk.ts";
 import { History } from "./history.ts";
 import { InitiatorHost } from "./initiator_host.ts";

@@ -17,15 +17,15 @@ import {
   OPERATION_WRITE,
   trimSector,
   trimSectors,
-} from "../../src/core/drive.ts";
-import { OverlapOrder } from "../../src/core/overlap.ts";
+} from "../../src/core/target/drive.ts";
+import { OverlapOrder } from "../../src/core/target/overlap.ts";
 import {
   DISK_WORK,
   type Link,
   OUTCOME_DONE,
   OUTCOME_FAILED,
   Target,
-} from "../../src/core/target.ts";
+} from "../../src/core/target/target.ts";
 import { sectorsPerFrame } from "../../src/wire/ata.ts";
 import type { Disk } from "./disk.ts";
 import type { Wire } from "./network.ts";

@@ -6,8 +6,8 @@
 // request that the network doubles arrives for the second time before an answer to the first could
 // have come back, unless the initiator was told to expect worse (`repeatsExpected`).
 
-import type { InitiatorSettings } from "../../src/core/initiator_state.ts";
-import { OPERATION_FLUSH, OPERATION_READ } from "../../src/core/initiator_requests.ts";
+import type { InitiatorSettings } from "../../src/core/initiator/state.ts";
+import { OPERATION_FLUSH, OPERATION_READ } from "../../src/core/initiator/requests.ts";
 import { contentsOf } from "./content.ts";
 import { Disk } from "./disk.ts";
 import { History } from "./history.ts";

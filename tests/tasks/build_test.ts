@@ -2,7 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
-import { run } from "../interop/process.ts";
+import { run } from "../harness/process.ts";
 
 const executable = new URL("../../aoe", import.meta.url).pathname;
 const version = `${configuration.version}\n`;

@@ -1,0 +1,113 @@
+// The back end that needs no module where FUSE and loop devices are built in: one file of an
+// invisible FUSE mount (fuse_driver.ts), and a loop device on it.
+
+import { SystemError } from "../../../ffi/errno.ts";
+import { abandonFile, closeFile, fileStatus, moveDescriptor } from "../../../ffi/files.ts";
+import { mountFuseFile, openFuse } from "../../../ffi/fuse_mount.ts";
+import { clearLoop, configureLoop, resizeLoop } from "../../../ffi/loop_device.ts";
+import type { BackEnd, BackEndState, StartedDevice } from "./back_end.ts";
+import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
+import type { FuseConfig, FuseMessage } from "../../loops/attach/fuse_driver.ts";
+
+/**
+ * The loop device's descriptor is where standard input was, which nobody reads. A process that is
+ * killed lets go of its highest descriptor first (task_work_run(), since Linux 4.4), and the last to
+ * let go of the device writes back what the page cache holds: the connection must have ended before,
+ * so that this fails. Otherwise the process would wait for itself to answer, for ever.
+ */
+const LOOP_FD = 0;
+
+/** A loop device, its file and the mount under it. */
+export class LoopBackEnd implements BackEnd {
+  readonly name = "fuse";
+  readonly use: FuseConfig;
+  #file = -1;
+  /** −1: there is no device. */
+  #number = -1;
+  #resends = false;
+  /** The kernel has said which protocol it speaks. */
+  readonly #mounted = Promise.withResolvers<void>();
+
+  private constructor(config: BlockConfig, fuse: number) {
+    this.use = { ...config, kind: "fuse", fd: fuse };
+  }
+
+  /** Why it cannot be used here; undefined when it can. */
+  static probe(): string | undefined {
+    for (const [path, what] of [["/dev/fuse", "FUSE"], ["/dev/loop-control", "loop devices"]]) {
+      try {
+        Deno.openSync(path!, { read: true, write: true }).close();
+      } catch (error) {
+        const name = what === "FUSE" ? "fuse" : "loop";
+        return error instanceof Deno.errors.NotFound
+          ? `this kernel has no ${what} (no "${path}"): modprobe ${name}`
+          : `"${path}" cannot be opened: ${(error as Error).message}`;
+      }
+    }
+    return undefined;
+  }
+
+  /** Opens a new connection. */
+  static open(config: BlockConfig): LoopBackEnd {
+    return new LoopBackEnd(config, openFuse());
+  }
+
+  /** Goes on with what an earlier process has left. */
+  static resume(config: BlockConfig, state: BackEndState): LoopBackEnd {
+    const [loop, file, fuse] = state.fds as [number, number, number];
+    moveDescriptor(loop, LOOP_FD);
+    const backEnd = new LoopBackEnd(config, fuse);
+    backEnd.#file = file;
+    backEnd.#number = state.number;
+    backEnd.#resends = true;
+    return backEnd;
+  }
+
+  async start(disk: BlockDisk, label: string): Promise<StartedDevice> {
+    if (this.#number < 0) {
+      this.#file = mountFuseFile(this.use.fd, disk.readOnly);
+      await this.#mounted.promise;
+      // Linux 6.1 and 6.12 take the size that the kernel knows from the last time it was asked.
+      fileStatus(this.#file);
+      const { number, fd } = configureLoop(this.#file, label, disk.readOnly);
+      moveDescriptor(fd, LOOP_FD);
+      this.#number = number;
+    }
+    return { kernelName: `loop${this.#number}` };
+  }
+
+  message(message: FuseMessage): void {
+    if (message.kind !== "mounted") return;
+    this.#resends = message.resends;
+    this.#mounted.resolve();
+  }
+
+  resize(): string | undefined {
+    fileStatus(this.#file);
+    try {
+      resizeLoop(LOOP_FD);
+      return undefined;
+    } catch (error) {
+      if (error instanceof SystemError) return error.message;
+      throw error;
+    }
+  }
+
+  get state(): BackEndState | string {
+    if (!this.#resends) return "requests cannot be sent again before Linux 6.9";
+    return { fds: [LOOP_FD, this.#file, this.use.fd], number: this.#number };
+  }
+
+  stop(force: boolean): void {
+    // Nobody answers any more: what is under way fails, and whoever waits for it goes on, the last
+    // to close the device among them.
+    if (force) abandonFile(this.use.fd);
+    if (this.#number >= 0) {
+      clearLoop(LOOP_FD);
+      abandonFile(LOOP_FD);
+    }
+    if (this.#file >= 0) closeFile(this.#file);
+    this.#number = -1;
+    this.#file = -1;
+  }
+}

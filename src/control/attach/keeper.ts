@@ -1,0 +1,85 @@
+// A process that waits for the death of this one, and goes on in its place: a shell of under a
+// megabyte, which holds the descriptors that the device lives by, and reads from a pipe. A word
+// means that all is well and nothing is left to do; the end of the pipe without it means that the
+// daemon was killed, and the shell becomes the new one.
+
+import { closeFile, duplicateForChild } from "../../../ffi/files.ts";
+
+/** Signals for the daemon's process group, or its service, are none of the keeper's business. */
+const SCRIPT = `trap '' INT TERM HUP
+read -r word
+[ "$word" = bye ] && exit 0
+trap - INT TERM HUP
+exec "$@"`;
+/** In the environment of what the keeper becomes: where to go on. */
+const STATE_VARIABLE = "AOE_KEEPER_STATE";
+
+/** The keeper of one daemon. */
+export class Keeper {
+  readonly #process: Deno.ChildProcess;
+
+  private constructor(process: Deno.ChildProcess) {
+    this.#process = process;
+  }
+
+  /**
+   * Starts one.
+   *
+   * @param fds Descriptors to hold; what they are called there stands in `state`'s argument. When the
+   * keeper is killed, the last of them is closed first.
+   * @param state What the new daemon is told, made of the keeper's own descriptors.
+   */
+  static start(
+    args: readonly string[],
+    fds: readonly number[],
+    state: (fds: readonly number[]) => unknown,
+  ): Keeper {
+    // Duplicates are not closed when the shell starts.
+    const held = duplicateForChild(fds);
+    try {
+      const process = new Deno.Command("sh", {
+        args: ["-c", SCRIPT, "aoe-keeper", ...ownCommand(), ...args],
+        env: { [STATE_VARIABLE]: JSON.stringify(state(held)) },
+        cwd: "/",
+        stdin: "piped",
+        stdout: "null",
+        stderr: "null",
+        detached: true,
+      }).spawn();
+      process.unref();
+      return new Keeper(process);
+    } finally {
+      held.forEach(closeFile);
+    }
+  }
+
+  /** Resolves when it is gone, by itself or because it was killed. */
+  get ended(): Promise<unknown> {
+    return this.#process.status;
+  }
+
+  /** It is not needed any more; resolves when it has let go of everything. */
+  async dismiss(): Promise<void> {
+    const writer = this.#process.stdin.getWriter();
+    try {
+      await writer.write(new TextEncoder().encode("bye\n"));
+      await writer.close();
+    } catch {
+      // It was killed before.
+    }
+    await this.#process.status;
+  }
+}
+
+/** What an earlier process's keeper has told this one; it is told once. */
+export function takeKeeperState(): unknown {
+  const text = Deno.env.get(STATE_VARIABLE);
+  Deno.env.delete(STATE_VARIABLE);
+  return text === undefined ? undefined : JSON.parse(text);
+}
+
+/** The words that start this program, before its own arguments: in every kind of executable. */
+export function ownCommand(): string[] {
+  const words = Deno.readTextFileSync("/proc/self/cmdline").split("\0").slice(0, -1);
+  return [Deno.execPath(), ...words.slice(1, words.length - Deno.args.length)];
+}

@@ -1,0 +1,89 @@
+// A disk attached by the kernel's own driver (aoe.ko): told of the interfaces and to look around,
+// and waited for. It never flushes, and knows the initial network namespace only.
+
+import { claimDevice, releaseDevice } from "../../../ffi/device_node.ts";
+import { kernelDevices, kernelDriverLoaded, requestKernelDiscovery } from "../kernel_aoe.ts";
+import type { KernelDevice } from "../kernel_aoe.ts";
+import type { Address } from "../../wire/aoe.ts";
+import { formatAddress } from "../../wire/aoe.ts";
+import { nodePath } from "./device_nodes.ts";
+
+const INTERFACES_FILE = "/sys/module/aoe/parameters/aoe_iflist";
+const FLUSH_FILE = "/dev/etherd/flush";
+const LOOK_EVERY_MS = 100;
+
+/** The kernel's device of an address; undefined when it has none, or lost it. */
+export function kernelDevice({ shelf, slot }: Address): KernelDevice | undefined {
+  return kernelDevices().find((device) =>
+    device.shelf === shelf && device.slot === slot && /^up/.test(device.state)
+  );
+}
+
+/** Loads the driver if need be; why that cannot be done, or undefined. */
+export async function prepareKernelDriver(): Promise<string | undefined> {
+  if (kernelDriverLoaded()) return undefined;
+  try {
+    const { success } = await new Deno.Command("modprobe", {
+      args: ["aoe"],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).output();
+    if (success && kernelDriverLoaded()) return undefined;
+  } catch {
+    // There is no modprobe either.
+  }
+  return "this kernel has no aoe module (modprobe aoe)";
+}
+
+/**
+ * Lets the driver find a disk.
+ *
+ * @param interfaces Those it is to use; it keeps what it has when there are none.
+ * @throws {Deno.errors.TimedOut} One sentence: it did not find it.
+ */
+export async function attachByKernel(
+  address: Address,
+  interfaces: readonly string[],
+  timeoutMs: number,
+): Promise<KernelDevice> {
+  if (interfaces.length > 0) {
+    // The file replaces the whole list, and wants a closing zero byte.
+    const before = Deno.readTextFileSync(INTERFACES_FILE).replaceAll("\0", "").trim();
+    const names = new Set([...before.split(/[\s,]+/).filter((name) => name !== ""), ...interfaces]);
+    // An empty list means all interfaces.
+    if (before !== "") Deno.writeTextFileSync(INTERFACES_FILE, `${[...names].join(",")}\0`);
+  }
+  requestKernelDiscovery();
+  const untilMs = performance.now() + timeoutMs;
+  for (;;) {
+    const device = kernelDevice(address);
+    if (device !== undefined && device.sectors > 0) return device;
+    if (performance.now() >= untilMs) {
+      const name = formatAddress(address.shelf, address.slot);
+      throw new Deno.errors.TimedOut(
+        `The kernel's driver did not find ${name} within ${timeoutMs / 1000} s ` +
+          `(it looks in the initial network namespace only)`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+}
+
+/**
+ * Makes the driver forget a disk.
+ *
+ * @param force Also when it is in use.
+ * @throws {Error} One sentence: it is in use.
+ */
+export function detachFromKernel(address: Address, force: boolean): void {
+  const name = formatAddress(address.shelf, address.slot);
+  const claim = claimDevice(nodePath(name));
+  if (claim === undefined && !force) {
+    throw new Error(`${name} is in use: unmount it first, or detach it with --force`);
+  }
+  // The driver destroys even what is open: ours is closed before.
+  if (claim !== undefined) releaseDevice(claim);
+  // It compares as many bytes as it is given: with the closing zero e1.1 is not e1.10 as well.
+  Deno.writeTextFileSync(FLUSH_FILE, `${name}\0`);
+}

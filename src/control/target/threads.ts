@@ -1,0 +1,125 @@
+// The threads of one `aoe serve`: started together, stopped together, their counters added up.
+
+import { measureCrossingNs } from "../../../ffi/syscall_cost.ts";
+import { openEvent, signalEvent } from "../../../ffi/poll.ts";
+import { takeName } from "../../../ffi/name_lock.ts";
+import { formatAddress } from "../../wire/aoe.ts";
+import type { Address } from "../../wire/aoe.ts";
+import { startWorker } from "../threads.ts";
+import type { RunningWorker } from "../threads.ts";
+import { TargetCounters } from "../../loops/target/counters.ts";
+import type { ExportConfig } from "../../loops/target/export.ts";
+import type { TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
+
+/** What all threads of a group share. */
+export type TargetGroupOptions =
+  & Omit<TargetJobConfig, "crossingNs" | "controlEvent" | "control" | "counters">
+  & {
+    /** Number of threads; no more than exports are started. */
+    readonly workers: number;
+    /** Told of everything a thread posts, but its end. */
+    readonly onMessage: (message: TargetMessage) => void;
+  };
+
+interface Member {
+  readonly controlEvent: number;
+  readonly control: Int32Array;
+  readonly counters: TargetCounters;
+  readonly exports: readonly ExportConfig[];
+  readonly worker: RunningWorker;
+}
+
+/**
+ * Takes an address on an interface for this process. Two processes of one host do not hear each
+ * other on a wire, so that asking the network would not tell.
+ *
+ * @returns False when another process of this network namespace serves it there.
+ */
+export function takeAddress(interfaceName: string, { shelf, slot }: Address): boolean {
+  return takeName(`aoe-serve/${interfaceName}/${formatAddress(shelf, slot)}`);
+}
+
+/** Running target threads. */
+export class TargetGroup {
+  readonly #members: Member[] = [];
+  #abandoned = 0;
+
+  /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
+  static async start(options: TargetGroupOptions): Promise<TargetGroup> {
+    const group = new TargetGroup();
+    const { workers, onMessage, ...given } = options;
+    const shared = { ...given, crossingNs: measureCrossingNs() };
+    const shares: ExportConfig[][] = Array.from(
+      { length: Math.min(workers, options.exports.length) },
+      () => [],
+    );
+    options.exports.forEach((ex, i) => shares[i % shares.length]!.push(ex));
+    try {
+      for (const exports of shares) await group.#startMember({ ...shared, exports }, onMessage);
+    } catch (error) {
+      await group.stop();
+      throw error;
+    }
+    return group;
+  }
+
+  /** Resolves when every thread has ended; rejects with the error of the first that failed. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#members.map((member) => member.worker.done));
+  }
+
+  /**
+   * Tells the threads to stop and waits until they have.
+   *
+   * @returns Number of commands that a disk never finished.
+   */
+  async stop(): Promise<number> {
+    for (const member of this.#members) {
+      Atomics.store(member.control, 0, 1);
+      signalEvent(member.controlEvent);
+    }
+    await Promise.allSettled(this.#members.map((member) => member.worker.done));
+    return this.#abandoned;
+  }
+
+  /** Sum of a worker counter over all threads. */
+  count(counter: number): number {
+    return this.#members.reduce((sum, member) => sum + member.counters.value(counter), 0);
+  }
+
+  /** A counter of one export. */
+  countOf(config: ExportConfig, counter: number): number {
+    for (const { exports, counters } of this.#members) {
+      const index = exports.indexOf(config);
+      if (index >= 0) return counters.valueOf(index, counter);
+    }
+    return 0;
+  }
+
+  async #startMember(
+    config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters">,
+    onMessage: (message: TargetMessage) => void,
+  ): Promise<void> {
+    const control = new SharedArrayBuffer(4);
+    const counters = TargetCounters.allocate(config.exports.length);
+    const controlEvent = openEvent();
+    const serving = Promise.withResolvers<void>();
+    const worker = await startWorker(
+      "target",
+      { ...config, control, counters, controlEvent },
+      (message) => {
+        if (message.kind === "serving") serving.resolve();
+        if (message.kind === "stopped") this.#abandoned += message.abandoned;
+        else onMessage(message);
+      },
+    );
+    this.#members.push({
+      controlEvent,
+      control: new Int32Array(control),
+      counters: new TargetCounters(counters),
+      exports: config.exports,
+      worker,
+    });
+    await Promise.race([serving.promise, worker.done]);
+  }
+}

@@ -1,0 +1,230 @@
+// One thing asked of one place, outside of a session: written, asked again under a fresh tag, and
+// its answer recognized (PROTOCOL.md, 'Layout'). What an answer means is for the asker to read.
+//
+// Tags have bit 31 set, as those of every userland initiator (PROTOCOL.md, 'What other targets do').
+
+import {
+  AOE_COMMAND,
+  AOE_ERROR,
+  AOE_HEADER_BYTES,
+  AOE_SLOT,
+  AOE_TAG,
+  AOE_VERSION,
+  AOE_VERSION_FLAGS,
+  aoeShelf,
+  aoeVersion,
+  COMMAND_ATA,
+  COMMAND_CONFIG,
+  COMMAND_MASK,
+  COMMAND_RESERVE,
+  FLAG_ERROR,
+  isResponse,
+  writeAoeHeader,
+} from "../../wire/aoe.ts";
+import type { Address } from "../../wire/aoe.ts";
+import {
+  ATA_FLAG_LBA48,
+  ATA_HEADER_BYTES,
+  ATA_IDENTIFY_DEVICE,
+  ATA_READ_SECTORS_EXT,
+  writeAtaRequest,
+} from "../../wire/ata.ts";
+import { CONFIG_STRING, writeConfigRequest } from "../../wire/config.ts";
+import { readUint32Be } from "../../wire/endian.ts";
+import {
+  ETHERNET_FRAME_BYTES_MIN,
+  ETHERNET_SOURCE,
+  ETHERNET_TYPE,
+  ETHERTYPE_AOE,
+  MAC_BYTES,
+  macEquals,
+} from "../../wire/ethernet.ts";
+import { MASK_DIRECTIVE_BYTES, MASK_DIRECTIVES, writeMaskSection } from "../../wire/mask.ts";
+import { RESERVE_MACS, writeReserveSection } from "../../wire/reserve.ts";
+
+/** Questions whose answer is still recognized; the oldest are forgotten first. */
+const ASKED_MAX = 16_384;
+const TAG_USERLAND = 0x8000_0000;
+const TAG_MASK = 0x7fff_ffff;
+/** LBA of an IDENTIFY: as a device register, lba3 names device 0, which PATA bridges look at. */
+const LBA_DEVICE_0 = 0xa0 * 2 ** 24;
+
+/** One address, seen through one interface at one MAC. */
+export interface Place {
+  readonly address: Address;
+  /** The caller's number of the interface. */
+  readonly link: number;
+  readonly mac: Uint8Array;
+}
+
+/** What is asked of a place. */
+export interface Question {
+  readonly place: Place;
+  /** As at offset 19 of the frame. */
+  readonly command: number;
+  /** The whole frame, in which the header is still to be written. */
+  readonly frame: Uint8Array;
+}
+
+/** What came back. */
+export interface Answer {
+  readonly question: Question;
+  /** An AoE error, 0 for none. */
+  readonly error: number;
+  /** The whole frame, where it was received: what is to last must be copied at once. */
+  readonly frame: Uint8Array;
+  /** From the sending of the copy that is answered. */
+  readonly roundTripMs: number;
+  /** Whether the same copy was answered before: the network doubles frames. */
+  readonly again: boolean;
+}
+
+interface Asked {
+  readonly question: Question;
+  readonly sentMs: number;
+  answered: boolean;
+}
+
+/** The questions that are out, by their tags. */
+export class Questions {
+  readonly #asked = new Map<number, Asked>();
+  #nextTag: number;
+
+  /** @param nonce Any 31 bits that another who asks will hardly have. */
+  constructor(nonce: number) {
+    this.#nextTag = nonce & TAG_MASK;
+  }
+
+  /**
+   * Writes a question under a fresh tag.
+   *
+   * @returns Length of the frame in bytes.
+   */
+  write(
+    view: Uint8Array,
+    at: number,
+    source: Uint8Array,
+    question: Question,
+    nowMs: number,
+  ): number {
+    const tag = (TAG_USERLAND | this.#nextTag) >>> 0;
+    this.#nextTag = (this.#nextTag + 1) & TAG_MASK;
+    if (this.#asked.size === ASKED_MAX) {
+      for (const oldest of this.#asked.keys()) {
+        this.#asked.delete(oldest);
+        break;
+      }
+    }
+    this.#asked.set(tag, { question, sentMs: nowMs, answered: false });
+    const { frame, command, place: { address: { shelf, slot }, mac } } = question;
+    view.set(frame, at);
+    writeAoeHeader(view, at, mac, source, { flags: 0, shelf, slot, command, tag });
+    return frame.length;
+  }
+
+  /** Takes a frame that arrived on interface `link`; undefined when it answers none of ours. */
+  receive(
+    view: Uint8Array,
+    at: number,
+    length: number,
+    link: number,
+    nowMs: number,
+  ): Answer | undefined {
+    if (length < AOE_HEADER_BYTES) return undefined;
+    const etherType = (view[at + ETHERNET_TYPE]! << 8) | view[at + ETHERNET_TYPE + 1]!;
+    if (etherType !== ETHERTYPE_AOE || aoeVersion(view, at) !== AOE_VERSION) return undefined;
+    if (!isResponse(view, at)) return undefined;
+    const asked = this.#asked.get(readUint32Be(view, at + AOE_TAG));
+    if (asked === undefined) return undefined;
+    const { question, sentMs, answered } = asked;
+    const { address, mac } = question.place;
+    if (
+      link !== question.place.link || aoeShelf(view, at) !== address.shelf ||
+      view[at + AOE_SLOT] !== address.slot || view[at + AOE_COMMAND] !== question.command ||
+      !macEquals(view, at + ETHERNET_SOURCE, mac, 0)
+    ) {
+      return undefined;
+    }
+    asked.answered = true;
+    const failed = (view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) !== 0;
+    return {
+      question,
+      // An error without a number is still an error.
+      error: failed ? view[at + AOE_ERROR]! || -1 : 0,
+      frame: view.subarray(at, at + length),
+      roundTripMs: nowMs - sentMs,
+      again: answered,
+    };
+  }
+}
+
+/**
+ * IDENTIFY DEVICE.
+ *
+ * @param frameBytes Length to which the frame is padded, at least 60: targets pass over what
+ * follows a request, so that a frame of any size can be sent.
+ */
+export function identifyQuestion(place: Place, frameBytes: number): Question {
+  const frame = emptyFrame(frameBytes);
+  writeAtaRequest(frame, 0, {
+    flags: 0,
+    feature: 0,
+    count: 1,
+    command: ATA_IDENTIFY_DEVICE,
+    lba: LBA_DEVICE_0,
+  });
+  return { place, command: COMMAND_ATA, frame };
+}
+
+/** A read of the first `sectors` sectors. */
+export function readQuestion(place: Place, sectors: number): Question {
+  const frame = emptyFrame(ATA_HEADER_BYTES);
+  writeAtaRequest(frame, 0, {
+    flags: ATA_FLAG_LBA48,
+    feature: 0,
+    count: sectors,
+    command: ATA_READ_SECTORS_EXT,
+    lba: 0,
+  });
+  return { place, command: COMMAND_ATA, frame };
+}
+
+/** Query config; `command` is a sub-command of the wire's, the string at most 1024 bytes. */
+export function configQuestion(place: Place, command: number, string: Uint8Array): Question {
+  const frame = emptyFrame(CONFIG_STRING + string.length);
+  writeConfigRequest(frame, 0, command, string);
+  return { place, command: COMMAND_CONFIG, frame };
+}
+
+/** The MAC mask list: read, or edited with one directive for each MAC, at most 255. */
+export function maskQuestion(
+  place: Place,
+  command: number,
+  directive: number,
+  macs: readonly Uint8Array[],
+): Question {
+  const frame = emptyFrame(MASK_DIRECTIVES + macs.length * MASK_DIRECTIVE_BYTES);
+  writeMaskSection(frame, 0, command, directive, joinMacs(macs));
+  return { place, command: COMMAND_MASK, frame };
+}
+
+/** The reservation: read, or set to these MACs, at most 255. */
+export function reserveQuestion(
+  place: Place,
+  command: number,
+  macs: readonly Uint8Array[],
+): Question {
+  const frame = emptyFrame(RESERVE_MACS + macs.length * MAC_BYTES);
+  writeReserveSection(frame, 0, command, joinMacs(macs));
+  return { place, command: COMMAND_RESERVE, frame };
+}
+
+function emptyFrame(bytes: number): Uint8Array {
+  return new Uint8Array(Math.max(ETHERNET_FRAME_BYTES_MIN, bytes));
+}
+
+function joinMacs(macs: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(macs.length * MAC_BYTES);
+  macs.forEach((mac, i) => bytes.set(mac, i * MAC_BYTES));
+  return bytes;
+}

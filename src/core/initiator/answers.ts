@@ -1,0 +1,255 @@
+// What an answer means to the command that it belongs to, to its request, and to its path.
+// initiator.ts has checked where it comes from and that it is current.
+
+import { AOE_ERROR, AOE_VERSION_FLAGS, FLAG_ERROR } from "../../wire/aoe.ts";
+import {
+  ATA_COMMAND_STATUS,
+  ATA_DATA,
+  ATA_FEATURE_ERROR,
+  ATA_HEADER_BYTES,
+  SECTOR_BYTES,
+} from "../../wire/ata.ts";
+import {
+  COMMAND_ENDED,
+  COMMAND_FLYING,
+  COMMAND_READY,
+  KIND_FLUSH,
+  KIND_IDENTIFY,
+  KIND_LARGE_PROBE,
+  KIND_PROBE,
+  KIND_READ,
+  KIND_WRITE,
+  NO_REQUEST,
+} from "./commands.ts";
+import { end, renew, requestOperation, revive } from "./endings.ts";
+import { FLUSH_AGAIN } from "./flush.ts";
+import { type Path, PATH_PROBING, PATH_REFUSED } from "./path.ts";
+import { LIST_QUEUED, OPERATION_FLUSH, OPERATION_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
+import { RESULT_OK, RESULT_UNAVAILABLE } from "./results.ts";
+import type { InitiatorState } from "./state.ts";
+
+const NONE = -1;
+
+/** An answer that belongs to a command: the registers are read, the data are not. */
+export function answer(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  copy: number,
+  from: Path,
+  registers: number,
+  view: Uint8Array,
+  at: number,
+  length: number,
+): void {
+  const commands = state.commands;
+  const kind = commands.kind[slot]!;
+  let result = registers;
+  if (kind === KIND_FLUSH && result !== RESULT_OK && length >= ATA_HEADER_BYTES) {
+    // ggaoed puts the opcode where the status belongs.
+    if (view[at + ATA_COMMAND_STATUS] === state.frames.ataCommandOf(slot)) result = RESULT_OK;
+  }
+  const carriesData = kind === KIND_READ || kind >= KIND_IDENTIFY;
+  if (result === RESULT_OK && carriesData) {
+    const sectors = kind === KIND_IDENTIFY || kind === KIND_PROBE ? 1 : commands.piece[slot]!;
+    if (length < ATA_DATA + sectors * SECTOR_BYTES) {
+      state.counters.malformed++;
+      return;
+    }
+  }
+  if (from.state === PATH_REFUSED && kind !== KIND_PROBE) {
+    state.counters.foreign++;
+    return;
+  }
+  state.counters.answers++;
+  const sentPath = state.session.paths[commands.path[slot]!]!;
+  const sentMs = measure(state, nowMs, slot, copy, sentPath);
+  if (commands.request[slot] !== NO_REQUEST) {
+    state.progressMs = nowMs;
+    revive(state);
+  }
+  if (from.state === PATH_PROBING && kind < KIND_PROBE && from.counters.timesLost > 0) {
+    // An answer that comes late proves the path as well as a probe does.
+    state.session.pathUp(nowMs, from);
+    state.controlDue = true;
+  }
+  if (result !== RESULT_OK) tellFailure(state, slot, result, view, at, length);
+  switch (kind) {
+    case KIND_READ:
+      if (result === RESULT_OK) copyRead(state, slot, view, at + ATA_DATA);
+      endPiece(state, nowMs, slot, copy, result);
+      break;
+    case KIND_WRITE:
+      // Each piece counts: one may be answered before the target restarts, and the rest after.
+      if (result === RESULT_OK) state.flushes.writesAnswered++;
+      endPiece(state, nowMs, slot, copy, result);
+      break;
+    case KIND_PROBE:
+    case KIND_IDENTIFY:
+      if (result === RESULT_OK) receiveIdentity(state, nowMs, slot, from, sentMs, view, at);
+      if (kind === KIND_PROBE && (from !== sentPath || result !== RESULT_OK)) {
+        sentPath.probeFailed(nowMs);
+      }
+      // Another disk's identity says nothing about this one, nor about its flushes.
+      if (from.state === PATH_REFUSED && result === RESULT_OK) result = RESULT_UNAVAILABLE;
+      end(state, nowMs, slot, copy, result);
+      break;
+    case KIND_LARGE_PROBE:
+      if (sentPath.sectors < sentPath.sectorsMax) {
+        sentPath.largeAnswered(nowMs);
+        state.session.tell({ kind: "frames-large", path: sentPath });
+      }
+      end(state, nowMs, slot, copy, RESULT_OK);
+      break;
+    case KIND_FLUSH:
+      endFlush(state, nowMs, slot, copy, result);
+      break;
+    default:
+      if (result === RESULT_OK) state.flushes.writesAnswered++;
+      end(state, nowMs, slot, copy, result);
+  }
+}
+
+/**
+ * Takes a command out of the air and tells its path of the round trip.
+ *
+ * @returns When the answered copy was sent, or earlier.
+ */
+function measure(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  copy: number,
+  sentPath: Path,
+): number {
+  const commands = state.commands;
+  const last = copy === commands.copies[slot]! - 1;
+  const first = state.session.paths[commands.firstPath[slot]!]!;
+  const path = last ? sentPath : copy === 0 ? first : sentPath;
+  const sentMs = last ? commands.sentMs[slot]! : copy === 0 ? commands.firstSentMs[slot]! : NaN;
+  if (commands.state[slot] === COMMAND_FLYING) {
+    commands.unlink(sentPath.index, slot);
+    if (commands.kind[slot]! < KIND_PROBE) sentPath.flying--;
+    if (!last) path.needless();
+  } else {
+    commands.unlink(commands.readyList, slot);
+    path.needless();
+  }
+  commands.state[slot] = COMMAND_ENDED;
+  path.answered(nowMs, sentMs, commands.largePiece(slot));
+  state.writes.answeredSentMs[path.index] = path.answeredSentMs;
+  return sentMs === sentMs ? sentMs : commands.firstSentMs[slot]!;
+}
+
+function copyRead(
+  state: InitiatorState,
+  slot: number,
+  view: Uint8Array,
+  from: number,
+): void {
+  const commands = state.commands;
+  const memory = state.memory;
+  const to = commands.payloadAt[slot]! + commands.done[slot]! * SECTOR_BYTES;
+  const bytes = commands.piece[slot]! * SECTOR_BYTES;
+  if (view.buffer === memory.buffer) {
+    // One arena for everything, as the loop has it: no view is made.
+    const start = from + view.byteOffset - memory.byteOffset;
+    memory.copyWithin(to, start, start + bytes);
+  } else {
+    memory.set(view.subarray(from, from + bytes), to);
+  }
+}
+
+function receiveIdentity(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  from: Path,
+  sentMs: number,
+  view: Uint8Array,
+  at: number,
+): void {
+  const { restarts } = state.session;
+  const ours = state.session.receiveIdentity(nowMs, from, sentMs, view, at + ATA_DATA);
+  if (state.session.restarts !== restarts) state.flushes.restarted();
+  state.controlDue = true;
+  if (state.session.anyUp()) revive(state);
+  if (ours && requestOperation(state, slot) === OPERATION_IDENTIFY) {
+    state.commands.piece[slot] = 1;
+    copyRead(state, slot, view, at + ATA_DATA);
+  }
+}
+
+/** A piece of a read or write was answered: the next piece, or the end of the command. */
+function endPiece(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  copy: number,
+  result: number,
+): void {
+  const commands = state.commands;
+  const done = commands.done[slot]! + commands.piece[slot]!;
+  if (result !== RESULT_OK || done >= commands.sectors[slot]!) {
+    end(state, nowMs, slot, copy, result);
+    return;
+  }
+  commands.done[slot] = done;
+  commands.startedMs[slot] = nowMs;
+  renew(state, slot, commands.copies[slot]! > 1);
+  commands.state[slot] = COMMAND_READY;
+  commands.append(commands.readyList, slot);
+}
+
+function endFlush(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  copy: number,
+  answered: number,
+): void {
+  const requests = state.requests;
+  const flushes = state.flushes;
+  const request = state.commands.request[slot]!;
+  const before = flushes.command;
+  const result = flushes.afterFlush(state.frames.ataCommandOf(slot), answered);
+  if (flushes.command !== before) {
+    state.session.tell({ kind: flushes.command === 0 ? "no-flush" : "no-flush-ext" });
+  }
+  const verify = result === RESULT_OK && flushes.command !== 0 && flushes.mustVerify(
+    requests.settled[request]!,
+    requests.covered[request]!,
+    state.session.incarnation,
+  );
+  if (verify) requests.stage[request] = 1;
+  if ((verify || result === FLUSH_AGAIN) && requests.result[request] === RESULT_OK) {
+    requests.issued[request] = 0;
+    requests.state[request] = REQUEST_QUEUED;
+    requests.insertSorted(LIST_QUEUED, request);
+  }
+  end(state, nowMs, slot, copy, result === FLUSH_AGAIN ? RESULT_OK : result);
+}
+
+/** Says why a request fails, before the reason is narrowed to a result. */
+function tellFailure(
+  state: InitiatorState,
+  slot: number,
+  result: number,
+  view: Uint8Array,
+  at: number,
+  length: number,
+): void {
+  const commands = state.commands;
+  const operation = requestOperation(state, slot);
+  if (operation === NONE || operation === OPERATION_FLUSH) return;
+  const ata = (view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) === 0 && length >= ATA_HEADER_BYTES;
+  state.session.tell({
+    kind: "failed",
+    operation,
+    lba: commands.lba[slot]! + commands.done[slot]!,
+    sectors: commands.piece[slot]!,
+    result,
+    status: ata ? view[at + ATA_COMMAND_STATUS]! : 0,
+    error: ata ? view[at + ATA_FEATURE_ERROR]! : view[at + AOE_ERROR]!,
+  });
+}

@@ -1,0 +1,280 @@
+// The initiator's commands: a table of fixed size, one typed array a field, indexed by the low
+// bits of the tag. No allocation after construction.
+//
+// A tag is 32 bits:  1 | session (3) | generation (14) | copy (3) | slot of the table (11)
+//   bit 31      set, so that a Linux driver on the same host ignores the answers (PROTOCOL.md)
+//   session     tells several initiators of one host apart
+//   generation  one more for every command that takes the slot: a late answer to an earlier
+//               command is not an answer to this one
+//   copy        which transmission was answered: round trips are never ambiguous, and it is known
+//               whether a copy may still be on its way
+// Free slots are taken in turn, so that the same tag comes back only after 2^25 commands.
+
+import { SECTORS_SMALL } from "./path.ts";
+
+const SLOT_BITS = 11;
+const COPY_BITS = 3;
+const GENERATION_BITS = 14;
+const SESSION_BITS = 3;
+const SESSIONS_MAX = 1 << SESSION_BITS;
+/** Copies that one tag can number; the next one takes a new generation. */
+export const COPIES_MAX = 1 << COPY_BITS;
+const SLOTS_MAX = 1 << SLOT_BITS;
+const COPY_SHIFT = SLOT_BITS;
+const GENERATION_SHIFT = SLOT_BITS + COPY_BITS;
+const SESSION_SHIFT = GENERATION_SHIFT + GENERATION_BITS;
+const GENERATION_MASK = (1 << GENERATION_BITS) - 1;
+/** Everything of a tag but the copy. */
+const IDENTITY_MASK = ~((COPIES_MAX - 1) << COPY_SHIFT);
+
+const COMMAND_FREE = 0;
+/** Waits for its (next) transmission. */
+export const COMMAND_READY = 1;
+export const COMMAND_FLYING = 2;
+/** Answered or given up, but a frame of it is still in the loop's hands. */
+export const COMMAND_ENDED = 3;
+
+export const KIND_READ = 0;
+export const KIND_WRITE = 1;
+export const KIND_FLUSH = 2;
+export const KIND_DISCARD = 3;
+/** IDENTIFY for the caller, or behind a flush to see that the target is still the same. */
+export const KIND_IDENTIFY = 4;
+/** IDENTIFY that tests a path. */
+export const KIND_PROBE = 5;
+/** A READ of LBA 0 that carries a full payload both ways: tests large frames. */
+export const KIND_LARGE_PROBE = 6;
+
+/** Request number of a command that no caller asked for. */
+export const NO_REQUEST = -1;
+const NONE = -1;
+
+/** Slot of the table that a tag names. */
+export function slotOfTag(tag: number): number {
+  return tag & (SLOTS_MAX - 1);
+}
+
+/** Number of the transmission that a tag names. */
+export function copyOfTag(tag: number): number {
+  return (tag >>> COPY_SHIFT) & (COPIES_MAX - 1);
+}
+
+/** A tag without its copy: what a command is known by. */
+export function identityOfTag(tag: number): number {
+  return tag & IDENTITY_MASK;
+}
+
+/** The table, its free list, and the lists that commands stand in. */
+export class CommandTable {
+  readonly size: number;
+  /** Number of the list of commands that wait for a transmission; lower numbers are paths. */
+  readonly readyList: number;
+
+  readonly state: Uint8Array;
+  readonly kind: Uint8Array;
+  readonly request: Int32Array;
+  /** Tag with copy 0. */
+  readonly tag: Int32Array;
+  /** Transmissions under this tag. */
+  readonly copies: Uint8Array;
+  /** Whether copies under an earlier generation may still be on their way. */
+  readonly unaccounted: Uint8Array;
+  /** Frames that the loop has taken and not yet handed back. */
+  readonly held: Uint16Array;
+  readonly lba: Float64Array;
+  /** Sectors of the whole command. */
+  readonly sectors: Float64Array;
+  /** Sectors of it that are done, when it goes in small pieces. */
+  readonly done: Uint16Array;
+  /** Sectors of the piece that is being transmitted. */
+  readonly piece: Uint16Array;
+  /** Where its data stand in the caller's memory. */
+  readonly payloadAt: Float64Array;
+  /** Path of the first and of the latest copy. */
+  readonly firstPath: Int16Array;
+  readonly path: Int16Array;
+  /** Paths that carried a copy, one bit each. */
+  readonly paths: Uint16Array;
+  readonly firstSentMs: Float64Array;
+  readonly sentMs: Float64Array;
+  /** First transmission after the last progress. */
+  readonly startedMs: Float64Array;
+  /** Block of ranges that a discard uses. */
+  readonly block: Int16Array;
+  /** Copies without an answer, one bit each, once it is ENDED. */
+  readonly outstanding: Uint8Array;
+  /** How it ended, once it is ENDED. */
+  readonly result: Uint8Array;
+
+  /** Commands that are not free. */
+  used = 0;
+
+  readonly #free: Int32Array;
+  #freeHead = 0;
+  #freeCount: number;
+  readonly #head: Int32Array;
+  readonly #tail: Int32Array;
+  readonly #next: Int32Array;
+  readonly #previous: Int32Array;
+
+  /**
+   * @param size Commands at most.
+   * @param paths Number of lists besides the ready list.
+   * @param session 0 … 7, different for every initiator of a host that talks to one target.
+   * @param seed Any integer: the first generation, so that a restart does not meet old answers.
+   */
+  constructor(size: number, paths: number, session: number, seed: number) {
+    if (size < 1 || size > SLOTS_MAX) throw new RangeError(`Table of ${size} commands`);
+    if (session < 0 || session >= SESSIONS_MAX) throw new RangeError(`Session ${session}`);
+    this.size = size;
+    this.readyList = paths;
+    this.state = new Uint8Array(size);
+    this.kind = new Uint8Array(size);
+    this.request = new Int32Array(size);
+    this.tag = new Int32Array(size);
+    this.copies = new Uint8Array(size);
+    this.unaccounted = new Uint8Array(size);
+    this.held = new Uint16Array(size);
+    this.lba = new Float64Array(size);
+    this.sectors = new Float64Array(size);
+    this.done = new Uint16Array(size);
+    this.piece = new Uint16Array(size);
+    this.payloadAt = new Float64Array(size);
+    this.firstPath = new Int16Array(size);
+    this.path = new Int16Array(size);
+    this.paths = new Uint16Array(size);
+    this.firstSentMs = new Float64Array(size);
+    this.sentMs = new Float64Array(size);
+    this.startedMs = new Float64Array(size);
+    this.block = new Int16Array(size);
+    this.outstanding = new Uint8Array(size);
+    this.result = new Uint8Array(size);
+    this.#free = new Int32Array(size);
+    this.#freeCount = size;
+    for (let slot = 0; slot < size; slot++) {
+      this.#free[slot] = slot;
+      this.tag[slot] = (1 << 31) | (session << SESSION_SHIFT) |
+        ((seed & GENERATION_MASK) << GENERATION_SHIFT) | slot;
+    }
+    this.#head = new Int32Array(paths + 1).fill(NONE);
+    this.#tail = new Int32Array(paths + 1).fill(NONE);
+    this.#next = new Int32Array(size).fill(NONE);
+    this.#previous = new Int32Array(size).fill(NONE);
+  }
+
+  /** Commands that can still be taken. */
+  get free(): number {
+    return this.#freeCount;
+  }
+
+  /** Takes the slot that has been free for longest; the caller has looked at `free`. */
+  take(kind: number, request: number, lba: number, sectors: number): number {
+    const slot = this.#free[this.#freeHead]!;
+    if (++this.#freeHead === this.size) this.#freeHead = 0;
+    this.#freeCount--;
+    this.used++;
+    this.state[slot] = COMMAND_READY;
+    this.kind[slot] = kind;
+    this.request[slot] = request;
+    this.lba[slot] = lba;
+    this.sectors[slot] = sectors;
+    this.done[slot] = 0;
+    this.piece[slot] = 0;
+    this.path[slot] = NONE;
+    this.paths[slot] = 0;
+    this.block[slot] = NONE;
+    this.unaccounted[slot] = 0;
+    this.renew(slot);
+    return slot;
+  }
+
+  /** Gives a command its next generation: no answer to earlier copies counts any more. */
+  renew(slot: number): void {
+    const tag = this.tag[slot]!;
+    const generation = ((tag >>> GENERATION_SHIFT) + 1) & GENERATION_MASK;
+    this.tag[slot] = (tag & ~(GENERATION_MASK << GENERATION_SHIFT)) |
+      (generation << GENERATION_SHIFT);
+    this.copies[slot] = 0;
+  }
+
+  /** Frees a slot that stands in no list and of which no frame is held. */
+  release(slot: number): void {
+    let at = this.#freeHead + this.#freeCount;
+    if (at >= this.size) at -= this.size;
+    this.#free[at] = slot;
+    this.#freeCount++;
+    this.used--;
+    this.state[slot] = COMMAND_FREE;
+  }
+
+  /** Tag of the copy that is sent next; counts it. */
+  nextCopyTag(slot: number): number {
+    const copy = this.copies[slot]!;
+    this.copies[slot] = copy + 1;
+    return this.tag[slot]! | (copy << COPY_SHIFT);
+  }
+
+  /** Whether a tag is one of a command that waits for an answer. */
+  isCurrent(slot: number, tag: number): boolean {
+    return slot < this.size && (tag & IDENTITY_MASK) === this.tag[slot] &&
+      copyOfTag(tag) < this.copies[slot]! &&
+      (this.state[slot] === COMMAND_FLYING || this.state[slot] === COMMAND_READY);
+  }
+
+  /** Whether a tag is one of a command in flight, which has not been found lost. */
+  isFlying(slot: number, tag: number): boolean {
+    return (tag & IDENTITY_MASK) === this.tag[slot] && this.state[slot] === COMMAND_FLYING;
+  }
+
+  /**
+   * An answer came to a command that is over, or never was.
+   *
+   * @returns Whether that copy had been answered before: the network sends frames twice.
+   */
+  isRepeated(slot: number, tag: number): boolean {
+    if (slot >= this.size || (tag & IDENTITY_MASK) !== this.tag[slot]) return false;
+    const copy = copyOfTag(tag);
+    const over = this.state[slot] === COMMAND_FREE || this.state[slot] === COMMAND_ENDED;
+    if (!over || copy >= this.copies[slot]!) return false;
+    if ((this.outstanding[slot]! & (1 << copy)) === 0) return true;
+    this.outstanding[slot] = this.outstanding[slot]! & ~(1 << copy);
+    return false;
+  }
+
+  /** First of a list, −1 when it is empty. */
+  head(list: number): number {
+    return this.#head[list]!;
+  }
+
+  /** The one behind it in its list, or −1. */
+  next(slot: number): number {
+    return this.#next[slot]!;
+  }
+
+  /** Appends to a list. */
+  append(list: number, slot: number): void {
+    const tail = this.#tail[list]!;
+    this.#previous[slot] = tail;
+    this.#next[slot] = NONE;
+    if (tail === NONE) this.#head[list] = slot;
+    else this.#next[tail] = slot;
+    this.#tail[list] = slot;
+  }
+
+  /** Takes out of the list in which it stands. */
+  unlink(list: number, slot: number): void {
+    const next = this.#next[slot]!;
+    const previous = this.#previous[slot]!;
+    if (previous === NONE) this.#head[list] = next;
+    else this.#next[previous] = next;
+    if (next === NONE) this.#tail[list] = previous;
+    else this.#previous[next] = previous;
+  }
+
+  /** Payload sectors of the frame in flight that are more than every Ethernet carries, or 0. */
+  largePiece(slot: number): number {
+    const kind = this.kind[slot]!;
+    const piece = this.piece[slot]!;
+    return kind <= KIND_WRITE && piece > SECTORS_SMALL ? piece : 0;
+  }
+}

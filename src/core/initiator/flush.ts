@@ -1,0 +1,74 @@
+// What a flush promises: every write whose completion existed when it was submitted is stable.
+//
+// FLUSH CACHE EXT is tried first, then FLUSH CACHE; a target that refuses both is told of once, and
+// flushes succeed at once from then on: nothing more can be done for it. A command that has once
+// worked is known to it: its refusal is a failed flush (a disk aborts one that it cannot do).
+//
+// A target that crashes after it has answered writes, and is back before the flush, would answer
+// that flush in good faith though the writes are gone. Where a target names its incarnation
+// (wire/incarnation.ts), a flush therefore ends with an IDENTIFY: if the incarnation has changed
+// since the oldest write it covers, the flush fails, once, as an fsync does after a failed
+// write-back.
+
+import { ATA_FLUSH_CACHE, ATA_FLUSH_CACHE_EXT } from "../../wire/ata.ts";
+import { RESULT_ABORTED, RESULT_OK, RESULT_UNSUPPORTED, RESULT_WRITES_LOST } from "./results.ts";
+
+/** `afterFlush`: send a flush again, with `command`. */
+export const FLUSH_AGAIN = -1;
+
+/** State of the flushes of one target. */
+export class FlushTracker {
+  /** ATA command to flush with; 0 once the target has refused both. */
+  command: number = ATA_FLUSH_CACHE_EXT;
+  /** Writes and discards that were answered, ever. */
+  writesAnswered = 0;
+  /** How many of them, from the first, no flush has to care for any more. */
+  writesSettled = 0;
+  /** `command` has worked. */
+  #worked = false;
+  /** How many of them had been answered when a restart was last seen: those may be gone. */
+  #writesAtRestart = 0;
+
+  /** The target's incarnation has changed. */
+  restarted(): void {
+    this.#writesAtRestart = this.writesAnswered;
+    // It may be another program now.
+    this.#worked = false;
+    this.command = ATA_FLUSH_CACHE_EXT;
+  }
+
+  /**
+   * The flush command was answered.
+   *
+   * @param sent ATA command it was sent with.
+   * @returns A result, or `FLUSH_AGAIN`.
+   */
+  afterFlush(sent: number, result: number): number {
+    if (result === RESULT_OK && sent === this.command) this.#worked = true;
+    if (result !== RESULT_ABORTED && result !== RESULT_UNSUPPORTED || this.#worked) return result;
+    if (sent === this.command) this.command = sent === ATA_FLUSH_CACHE_EXT ? ATA_FLUSH_CACHE : 0;
+    return this.command === 0 ? RESULT_OK : FLUSH_AGAIN;
+  }
+
+  /**
+   * Whether a flush must look at the incarnation before it may succeed.
+   *
+   * @param settled `writesSettled` when it was submitted.
+   * @param covered `writesAnswered` when it was submitted.
+   */
+  mustVerify(settled: number, covered: number, incarnation: number): boolean {
+    return covered > settled && incarnation !== 0;
+  }
+
+  /**
+   * A flush ends; arguments as for `mustVerify`.
+   *
+   * @param result What its commands came to.
+   * @returns The result for the caller.
+   */
+  ended(settled: number, covered: number, result: number): number {
+    if (result !== RESULT_OK) return result;
+    this.writesSettled = Math.max(this.writesSettled, covered);
+    return settled < Math.min(covered, this.#writesAtRestart) ? RESULT_WRITES_LOST : RESULT_OK;
+  }
+}

@@ -1,0 +1,218 @@
+// What the initiator sends next: queries and probes that are due, lost commands, then new ones, each
+// split to the frame size of the path it goes by, while that path's window allows.
+
+import { SECTOR_BYTES } from "../../wire/ata.ts";
+import {
+  COMMAND_FLYING,
+  COPIES_MAX,
+  KIND_DISCARD,
+  KIND_FLUSH,
+  KIND_IDENTIFY,
+  KIND_LARGE_PROBE,
+  KIND_PROBE,
+  KIND_READ,
+  KIND_WRITE,
+  NO_REQUEST,
+} from "./commands.ts";
+import { complete, failRest, refusalOf, renew, scheduleSettle } from "./endings.ts";
+import { DISCARD_SECTORS_MAX } from "./frames.ts";
+import { type Path, SECTORS_SMALL } from "./path.ts";
+import {
+  LIST_BLOCKED,
+  LIST_QUEUED,
+  OPERATION_DISCARD,
+  OPERATION_FLUSH,
+  OPERATION_READ,
+  OPERATION_WRITE,
+  REQUEST_BLOCKED,
+  REQUEST_ISSUED,
+  REQUEST_QUEUED,
+} from "./requests.ts";
+import type { InitiatorState } from "./state.ts";
+
+const NONE = -1;
+/** ATA's sector count is one byte here. */
+const COMMAND_SECTORS_MAX = 255;
+
+/** Queries and probes that are due. */
+export function transmitControl(state: InitiatorState, nowMs: number): boolean {
+  const session = state.session;
+  const position = session.takeDueQuery(nowMs);
+  if (position !== NONE) {
+    const through = session.interfaces[position]!;
+    through.held++;
+    state.frames.writeQuery(position, through);
+    return true;
+  }
+  if (state.commands.free > 0) {
+    const path = session.probeDue(nowMs);
+    if (path !== undefined) {
+      path.probeAtMs = Infinity;
+      launch(state, nowMs, state.commands.take(KIND_PROBE, NO_REQUEST, 0, 1), path, 1);
+      return true;
+    }
+    const large = session.largeProbeDue(nowMs);
+    if (large !== undefined) {
+      large.largeProbeAtMs = Infinity;
+      const slot = state.commands.take(KIND_LARGE_PROBE, NO_REQUEST, 0, large.sectorsMax);
+      launch(state, nowMs, slot, large, large.sectorsMax);
+      return true;
+    }
+  }
+  state.controlDue = false;
+  return false;
+}
+
+/** Commands that were lost, or whose next piece is due. */
+export function transmitReady(state: InitiatorState, nowMs: number): boolean {
+  const commands = state.commands;
+  let slot = commands.head(commands.readyList);
+  for (; slot !== NONE; slot = commands.next(slot)) {
+    // Its last frame has not left yet, and another would take the header away from under it. The
+    // loop drops it: `isWanted` says so.
+    if (commands.held[slot] !== 0) continue;
+    const path = state.session.pick(commands.path[slot]!);
+    if (path === undefined) return false;
+    commands.unlink(commands.readyList, slot);
+    let piece = 1;
+    if (commands.kind[slot]! <= KIND_WRITE) {
+      const rest = commands.sectors[slot]! - commands.done[slot]!;
+      piece = Math.min(rest, path.sectors, COMMAND_SECTORS_MAX);
+    }
+    const copies = commands.copies[slot]!;
+    if (copies > 0) state.counters.retransmitted++;
+    // A tag tells its copies apart, but not copies of different lengths.
+    if (copies > 0 && (piece !== commands.piece[slot] || copies === COPIES_MAX)) {
+      renew(state, slot, true);
+    }
+    launch(state, nowMs, slot, path, piece);
+    return true;
+  }
+  return false;
+}
+
+/** The next part of the first request that may go on. */
+export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
+  const requests = state.requests;
+  for (;;) {
+    const index = requests.head(LIST_QUEUED);
+    if (index === NONE || state.commands.free <= state.reserve) return false;
+    const operation = requests.operation[index]!;
+    if (operation === OPERATION_DISCARD && !state.frames.hasBlock) return false;
+    const path = state.session.pick(NONE);
+    if (path === undefined) return false;
+    const lba = requests.lba[index]! + requests.issued[index]!;
+    const rest = requests.sectors[index]! - requests.issued[index]!;
+    const sectors = operation === OPERATION_DISCARD
+      ? Math.min(rest, DISCARD_SECTORS_MAX)
+      : operation <= OPERATION_WRITE
+      ? Math.min(rest, path.sectors, COMMAND_SECTORS_MAX)
+      : 1;
+    const refusal = operation === OPERATION_FLUSH
+      ? NONE
+      : refusalOf(state, operation, lba, sectors);
+    if (refusal !== NONE) {
+      failRest(state, index, refusal);
+      if (requests.pending[index] === 0) complete(state, index);
+      continue;
+    }
+    const writes = operation === OPERATION_WRITE || operation === OPERATION_DISCARD;
+    if (
+      writes &&
+      (state.writes.overlaps(lba, sectors) ||
+        requests.overlapsBlocked(lba, sectors, requests.serial[index]!))
+    ) {
+      requests.unlink(LIST_QUEUED, index);
+      requests.state[index] = REQUEST_BLOCKED;
+      requests.insertSorted(LIST_BLOCKED, index);
+      scheduleSettle(state, nowMs);
+      continue;
+    }
+    issue(state, nowMs, index, lba, sectors, path);
+    return true;
+  }
+}
+
+/** Makes a command of the next part of a request. */
+export function issue(
+  state: InitiatorState,
+  nowMs: number,
+  index: number,
+  lba: number,
+  sectors: number,
+  path: Path,
+): void {
+  const requests = state.requests;
+  const commands = state.commands;
+  const operation = requests.operation[index]!;
+  let kind = KIND_READ;
+  if (operation === OPERATION_WRITE) kind = KIND_WRITE;
+  else if (operation === OPERATION_DISCARD) kind = KIND_DISCARD;
+  else if (operation === OPERATION_FLUSH && requests.stage[index] === 0) kind = KIND_FLUSH;
+  else if (operation !== OPERATION_READ) kind = KIND_IDENTIFY;
+  const slot = commands.take(kind, index, lba, sectors);
+  commands.payloadAt[slot] = requests.payloadAt[index]! + requests.issued[index]! * SECTOR_BYTES;
+  commands.startedMs[slot] = nowMs;
+  if (kind === KIND_DISCARD) commands.block[slot] = state.frames.takeBlock(lba, sectors);
+  if (kind === KIND_WRITE || kind === KIND_DISCARD) state.writes.add(slot, lba, sectors);
+  state.counters.commands++;
+  requests.issued[index] = requests.issued[index]! + sectors;
+  requests.pending[index]!++;
+  if (requests.issued[index] === requests.sectors[index]) {
+    requests.unlink(LIST_QUEUED, index);
+    requests.state[index] = REQUEST_ISSUED;
+  }
+  launch(state, nowMs, slot, path, kind <= KIND_WRITE ? sectors : 1);
+}
+
+/** Sends a command that stands in no list: the next copy of its tag, over a path. */
+function launch(
+  state: InitiatorState,
+  nowMs: number,
+  slot: number,
+  path: Path,
+  piece: number,
+): void {
+  const commands = state.commands;
+  commands.piece[slot] = piece;
+  const tag = commands.nextCopyTag(slot);
+  if (commands.copies[slot] === 1) {
+    commands.firstPath[slot] = path.index;
+    commands.firstSentMs[slot] = nowMs;
+  }
+  commands.path[slot] = path.index;
+  commands.paths[slot] = commands.paths[slot]! | (1 << path.index);
+  commands.sentMs[slot] = nowMs;
+  commands.state[slot] = COMMAND_FLYING;
+  commands.held[slot]!++;
+  commands.append(path.index, slot);
+  if (commands.kind[slot]! < KIND_PROBE) path.flying++;
+  path.sent(nowMs);
+  const through = state.session.interfaceOf(path.interfaceIndex);
+  state.frames.writeCommand(commands, slot, tag, path, through, state.flushes.command);
+}
+
+/** Blocked requests whose next part overlaps nothing any more go back into the queue. */
+export function unblock(state: InitiatorState): void {
+  state.unblockDue = false;
+  const requests = state.requests;
+  let index = requests.head(LIST_BLOCKED);
+  while (index !== NONE) {
+    const next = requests.next(index);
+    const lba = requests.lba[index]! + requests.issued[index]!;
+    const rest = requests.sectors[index]! - requests.issued[index]!;
+    // The smallest part that can be sent: more is looked at when it is.
+    const sectors = requests.operation[index] === OPERATION_DISCARD
+      ? Math.min(rest, DISCARD_SECTORS_MAX)
+      : Math.min(rest, SECTORS_SMALL);
+    if (
+      !state.writes.overlaps(lba, sectors) &&
+      !requests.overlapsBlocked(lba, sectors, requests.serial[index]!)
+    ) {
+      requests.unlink(LIST_BLOCKED, index);
+      requests.state[index] = REQUEST_QUEUED;
+      requests.insertSorted(LIST_QUEUED, index);
+    }
+    index = next;
+  }
+}

@@ -1,0 +1,402 @@
+// One shelf.slot as an AoE target: which frames are for it, who may speak to it, and the answers
+// that need no disk (PROTOCOL.md, 'What we decide', by number below). Sans-io: a frame goes in
+// where it was received, the answer stands in the same bytes.
+//
+// 1. `receive` refuses (a negative verdict, the reason), answers (a length) or asks for the disk.
+// 2. The caller carries out `drive.operation` and hands the outcome to `complete`.
+
+import {
+  AOE_COMMAND,
+  AOE_HEADER_BYTES,
+  AOE_SLOT,
+  AOE_TAG,
+  AOE_VERSION,
+  aoeShelf,
+  aoeVersion,
+  COMMAND_ATA,
+  COMMAND_CONFIG,
+  COMMAND_MASK,
+  COMMAND_RESERVE,
+  ERROR_BAD_ARGUMENT,
+  ERROR_CONFIG_PRESENT,
+  ERROR_RESERVED,
+  ERROR_UNRECOGNIZED_COMMAND,
+  ERROR_UNSUPPORTED_VERSION,
+  FLAG_RESPONSE,
+  isResponse,
+  SHELF_BROADCAST,
+  SLOT_BROADCAST,
+  turnIntoResponse,
+  writeAoeHeader,
+} from "../../wire/aoe.ts";
+import { ATA_COMMAND_STATUS, ATA_HEADER_BYTES, ATA_IDENTIFY_DEVICE } from "../../wire/ata.ts";
+import {
+  CONFIG_FORCE_SET,
+  CONFIG_READ,
+  CONFIG_SET,
+  CONFIG_STRING,
+  CONFIG_STRING_BYTES_MAX,
+  CONFIG_TEST,
+  CONFIG_TEST_PREFIX,
+  CONFIG_VERSION_COMMAND,
+  configCommand,
+  configLength,
+  writeConfigResponse,
+} from "../../wire/config.ts";
+import {
+  copyMac,
+  ETHERNET_DESTINATION,
+  ETHERNET_FRAME_BYTES_MIN,
+  ETHERNET_HEADER_BYTES,
+  ETHERNET_SOURCE,
+  MAC_BYTES,
+} from "../../wire/ethernet.ts";
+import {
+  DIRECTIVE_ADD,
+  DIRECTIVE_COMMAND,
+  DIRECTIVE_DELETE,
+  DIRECTIVE_MAC,
+  DIRECTIVE_NONE,
+  MASK_COMMAND,
+  MASK_COUNT,
+  MASK_DIRECTIVE_BYTES,
+  MASK_DIRECTIVES,
+  MASK_EDIT,
+  MASK_ENTRIES_MAX,
+  MASK_ERROR,
+  MASK_ERROR_BAD_DIRECTIVE,
+  MASK_ERROR_FULL,
+  writeMaskSection,
+} from "../../wire/mask.ts";
+import {
+  RESERVE_COMMAND,
+  RESERVE_COUNT,
+  RESERVE_ENTRIES_MAX,
+  RESERVE_FORCE_SET,
+  RESERVE_MACS,
+  RESERVE_READ,
+  RESERVE_SET,
+  writeReserveSection,
+} from "../../wire/reserve.ts";
+import type { Drive } from "./drive.ts";
+import { MacList } from "./mac_list.ts";
+
+/** `receive`'s verdict: the disk must work first; the drive's fields say what. */
+export const DISK_WORK = 0;
+// Other verdicts: positive, the answer's length in bytes; negative, dropped in silence because:
+export const DROP_SHORT = -1;
+export const DROP_RESPONSE = -2;
+export const DROP_OTHER_ADDRESS = -3;
+export const DROP_FORBIDDEN = -4;
+export const DROP_BROADCAST = -5;
+export const DROP_VERSION = -6;
+export const DROP_NO_MATCH = -7;
+export const DROP_OVER_MTU = -8;
+export const DROP_BUSY = -9;
+/** Names of the reasons, by the negated verdict. */
+export const DROP_NAMES = [
+  "",
+  "too short",
+  "a response",
+  "for another address",
+  "from a MAC that is not allowed",
+  "not to be broadcast",
+  "of another version",
+  "asking for another config string",
+  "whose answer exceeds the MTU",
+  "beyond what a slow disk may hold",
+] as const;
+
+/** Firmware version of query config; a peer only shows it. */
+export const FIRMWARE_VERSION = 0x0001;
+
+/** The interface a frame came in by. */
+export interface Link {
+  /** Its own MAC, six bytes. */
+  readonly mac: Uint8Array;
+  /** Payload bytes, the Ethernet header not counted. */
+  mtu: number;
+  /** Most sectors in one frame, at most 255. */
+  sectors: number;
+}
+
+/** One exported shelf.slot. */
+export class Target {
+  readonly shelf: number;
+  readonly slot: number;
+  readonly drive: Drive;
+  readonly #buffers: number;
+  /** Given on the command line; unlike the mask list, frames cannot change it. */
+  readonly #allowed: MacList;
+  #mask = new MacList(MASK_ENTRIES_MAX);
+  readonly #reservation = new MacList(RESERVE_ENTRIES_MAX);
+  #config: Uint8Array = new Uint8Array(0);
+
+  /**
+   * @param options `buffers`: requests accepted without an answer; `allowed`: MACs of six bytes
+   * that may speak to this target, empty for all.
+   */
+  constructor(
+    options: {
+      shelf: number;
+      slot: number;
+      drive: Drive;
+      buffers: number;
+      allowed: readonly Uint8Array[];
+    },
+  ) {
+    this.shelf = options.shelf;
+    this.slot = options.slot;
+    this.drive = options.drive;
+    this.#buffers = options.buffers;
+    this.#allowed = new MacList(options.allowed.length);
+    for (const mac of options.allowed) this.#allowed.add(mac, 0);
+  }
+
+  /**
+   * Takes one frame.
+   *
+   * @param length Bytes of the frame; nothing at or beyond `at + max(length, 60)` is touched, save
+   * by an answer, which never exceeds the link's MTU.
+   * @returns A DROP constant, the answer's length, or `DISK_WORK`.
+   */
+  receive(view: Uint8Array, at: number, length: number, link: Link): number {
+    if (length < AOE_HEADER_BYTES) return DROP_SHORT;
+    if (isResponse(view, at)) return DROP_RESPONSE;
+    const shelf = aoeShelf(view, at);
+    const slot = view[at + AOE_SLOT]!;
+    const broadcast = shelf === SHELF_BROADCAST || slot === SLOT_BROADCAST;
+    if (
+      (shelf !== this.shelf && shelf !== SHELF_BROADCAST) ||
+      (slot !== this.slot && slot !== SLOT_BROADCAST)
+    ) {
+      return DROP_OTHER_ADDRESS;
+    }
+    const source = at + ETHERNET_SOURCE;
+    // A group address never sends (IEEE 802.3 section 3.2.3): answering it would multiply a frame.
+    if ((view[source]! & 1) !== 0) return DROP_FORBIDDEN;
+    if (!this.#allowed.admits(view, source) || !this.#mask.admits(view, source)) {
+      return DROP_FORBIDDEN;
+    }
+    if (aoeVersion(view, at) !== AOE_VERSION) {
+      return broadcast ? DROP_VERSION : this.#error(view, at, link, ERROR_UNSUPPORTED_VERSION);
+    }
+    switch (view[at + AOE_COMMAND]) {
+      case COMMAND_ATA:
+        return this.#receiveAta(view, at, length, link, broadcast);
+      case COMMAND_CONFIG:
+        return this.#receiveConfig(view, at, length, link, broadcast);
+      case COMMAND_MASK:
+        return broadcast ? DROP_BROADCAST : this.#receiveMask(view, at, length, link);
+      case COMMAND_RESERVE:
+        return broadcast ? DROP_BROADCAST : this.#receiveReserve(view, at, length, link);
+      default:
+        return broadcast ? DROP_BROADCAST : this.#error(view, at, link, ERROR_UNRECOGNIZED_COMMAND);
+    }
+  }
+
+  /**
+   * Finishes a command whose disk work is done.
+   *
+   * @param work What `drive` had asked for; `unsupported` when the store cannot do it at all.
+   * @returns Length of the answer in bytes. A READ's data are behind the header, or go out from
+   * elsewhere right behind its 36 bytes.
+   */
+  complete(
+    view: Uint8Array,
+    at: number,
+    link: Link,
+    operation: number,
+    sectors: number,
+    outcome: number,
+  ): number {
+    turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
+    return outcome === OUTCOME_DONE
+      ? this.drive.succeed(view, at, operation, sectors)
+      : this.drive.fail(view, at, operation, outcome === OUTCOME_UNSUPPORTED);
+  }
+
+  /**
+   * Takes `complete` back, for an answer that could not be sent as it was: the requester's MAC is
+   * where a request has it, and the command can be completed again.
+   */
+  revert(view: Uint8Array, at: number): void {
+    copyMac(view, at + ETHERNET_SOURCE, view, at + ETHERNET_DESTINATION);
+  }
+
+  /**
+   * Writes the advert of decision 14: a query config response nobody asked for, to everybody.
+   *
+   * @returns Length of the frame in bytes, or 0 when the link cannot carry it.
+   */
+  writeAdvert(view: Uint8Array, at: number, link: Link): number {
+    writeAoeHeader(view, at, BROADCAST_MAC, link.mac, {
+      flags: FLAG_RESPONSE,
+      shelf: this.shelf,
+      slot: this.slot,
+      command: COMMAND_CONFIG,
+      tag: 0,
+    });
+    view[at + CONFIG_VERSION_COMMAND] = CONFIG_READ;
+    return Math.max(0, this.#finish(view, at, this.#writeConfig(view, at, link), link));
+  }
+
+  #receiveAta(view: Uint8Array, at: number, length: number, link: Link, broadcast: boolean) {
+    if (length < ATA_HEADER_BYTES) return DROP_SHORT;
+    const identify = view[at + ATA_COMMAND_STATUS] === ATA_IDENTIFY_DEVICE;
+    if (!identify) {
+      if (broadcast) return DROP_BROADCAST;
+      if (!this.#reservation.admits(view, at + ETHERNET_SOURCE)) {
+        return this.#error(view, at, link, ERROR_RESERVED);
+      }
+    }
+    const answered = this.drive.decode(view, at, length, link.sectors);
+    if (answered === 0) return DISK_WORK;
+    turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
+    return answered;
+  }
+
+  #receiveConfig(view: Uint8Array, at: number, length: number, link: Link, broadcast: boolean) {
+    if (length < CONFIG_STRING) return DROP_SHORT;
+    const command = configCommand(view, at);
+    if (broadcast && command > CONFIG_TEST_PREFIX) return DROP_BROADCAST;
+    if (command !== CONFIG_READ) {
+      const stringBytes = configLength(view, at);
+      if (
+        command > CONFIG_FORCE_SET || stringBytes > CONFIG_STRING_BYTES_MAX ||
+        CONFIG_STRING + stringBytes > length
+      ) {
+        return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
+      }
+      const string = view.subarray(at + CONFIG_STRING, at + CONFIG_STRING + stringBytes);
+      const prefix = startsWith(this.#config, string);
+      const equal = prefix && stringBytes === this.#config.length;
+      if (command === CONFIG_TEST && !equal) return DROP_NO_MATCH;
+      if (command === CONFIG_TEST_PREFIX && !prefix) return DROP_NO_MATCH;
+      if (command === CONFIG_SET && this.#config.length > 0 && !equal) {
+        turnIntoResponse(view, at, link.mac, this.shelf, this.slot, ERROR_CONFIG_PRESENT);
+        return this.#finish(view, at, this.#writeConfig(view, at, link), link);
+      }
+      if (command >= CONFIG_SET) {
+        // Nothing is changed that cannot be confirmed.
+        if (CONFIG_STRING + stringBytes > frameBytesMax(link)) return DROP_OVER_MTU;
+        this.#config = string.slice();
+      }
+    }
+    turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
+    return this.#finish(view, at, this.#writeConfig(view, at, link), link);
+  }
+
+  #receiveMask(view: Uint8Array, at: number, length: number, link: Link) {
+    if (length < MASK_DIRECTIVES) return DROP_SHORT;
+    const command = view[at + MASK_COMMAND]!;
+    const count = view[at + MASK_COUNT]!;
+    if (command > MASK_EDIT || MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES > length) {
+      return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
+    }
+    // The list must fit the answer, which is as long as the MTU at most.
+    const room = Math.floor((frameBytesMax(link) - MASK_DIRECTIVES) / MASK_DIRECTIVE_BYTES);
+    let list = this.#mask;
+    if (command === MASK_EDIT) {
+      // All directives or none: a list edited by half would lock somebody out unseen.
+      list = this.#mask.clone();
+      for (let i = 0; i < count; i++) {
+        const error = edit(list, view, at + MASK_DIRECTIVES + i * MASK_DIRECTIVE_BYTES, room);
+        if (error !== 0) {
+          turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
+          const end = writeMaskSection(view, at, command, DIRECTIVE_NONE, NO_MACS);
+          view[at + MASK_ERROR] = error;
+          view[at + MASK_COUNT] = i;
+          return this.#finish(view, at, end, link);
+        }
+      }
+    }
+    if (list.size > room) return DROP_OVER_MTU;
+    this.#mask = list;
+    turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
+    const end = writeMaskSection(view, at, command, DIRECTIVE_NONE, list.bytes());
+    return this.#finish(view, at, end, link);
+  }
+
+  #receiveReserve(view: Uint8Array, at: number, length: number, link: Link) {
+    if (length < RESERVE_MACS) return DROP_SHORT;
+    const command = view[at + RESERVE_COMMAND]!;
+    const count = view[at + RESERVE_COUNT]!;
+    const macs = at + RESERVE_MACS;
+    if (command > RESERVE_FORCE_SET || RESERVE_MACS + count * MAC_BYTES > length) {
+      return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
+    }
+    const refused = command === RESERVE_SET &&
+      !this.#reservation.admits(view, at + ETHERNET_SOURCE);
+    const changes = command !== RESERVE_READ && !refused;
+    const answered = changes ? count : this.#reservation.size;
+    if (RESERVE_MACS + answered * MAC_BYTES > frameBytesMax(link)) return DROP_OVER_MTU;
+    if (changes) {
+      this.#reservation.clear();
+      for (let i = 0; i < count; i++) this.#reservation.add(view, macs + i * MAC_BYTES);
+    }
+    const error = refused ? ERROR_RESERVED : 0;
+    turnIntoResponse(view, at, link.mac, this.shelf, this.slot, error);
+    const end = writeReserveSection(view, at, command, this.#reservation.bytes());
+    return this.#finish(view, at, end, link);
+  }
+
+  #writeConfig(view: Uint8Array, at: number, link: Link): number {
+    if (CONFIG_STRING + this.#config.length > frameBytesMax(link)) return DROP_OVER_MTU;
+    return writeConfigResponse(view, at, {
+      buffers: this.#buffers,
+      firmware: FIRMWARE_VERSION,
+      sectors: link.sectors,
+      string: this.#config,
+    });
+  }
+
+  #error(view: Uint8Array, at: number, link: Link, error: number): number {
+    turnIntoResponse(view, at, link.mac, this.shelf, this.slot, error);
+    return this.#finish(view, at, AOE_TAG + 4, link);
+  }
+
+  /** Pads an answer of `length` bytes with zeros; a negative length is a verdict already. */
+  #finish(view: Uint8Array, at: number, length: number, link: Link): number {
+    if (length < 0) return length;
+    if (length > frameBytesMax(link)) return DROP_OVER_MTU;
+    if (length >= ETHERNET_FRAME_BYTES_MIN) return length;
+    view.fill(0, at + length, at + ETHERNET_FRAME_BYTES_MIN);
+    return ETHERNET_FRAME_BYTES_MIN;
+  }
+}
+
+/** `complete`'s outcome: the disk did it. */
+export const OUTCOME_DONE = 0;
+/** The disk could not: an I/O error, a full disk, the end of a file that shrank. */
+export const OUTCOME_FAILED = 1;
+/** The store does not know the operation. */
+export const OUTCOME_UNSUPPORTED = 2;
+
+const BROADCAST_MAC = new Uint8Array(MAC_BYTES).fill(0xff);
+const NO_MACS = new Uint8Array(0);
+
+function frameBytesMax(link: Link): number {
+  return link.mtu + ETHERNET_HEADER_BYTES;
+}
+
+function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
+  return prefix.length <= bytes.length && prefix.every((byte, i) => byte === bytes[i]);
+}
+
+/** Carries out one mask directive; returns the merror, 0 for none. */
+function edit(list: MacList, view: Uint8Array, directive: number, room: number): number {
+  switch (view[directive + DIRECTIVE_COMMAND]) {
+    case DIRECTIVE_NONE:
+      return 0;
+    case DIRECTIVE_ADD:
+      if (list.has(view, directive + DIRECTIVE_MAC)) return 0;
+      if (list.size >= room) return MASK_ERROR_FULL;
+      return list.add(view, directive + DIRECTIVE_MAC) ? 0 : MASK_ERROR_FULL;
+    case DIRECTIVE_DELETE:
+      list.remove(view, directive + DIRECTIVE_MAC);
+      return 0;
+    default:
+      return MASK_ERROR_BAD_DIRECTIVE;
+  }
+}

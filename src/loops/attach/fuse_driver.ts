@@ -1,0 +1,378 @@
+// A remote disk as one file of a FUSE mount, under a loop device (attach_loop.ts): the kernel's
+// requests come from /dev/fuse and are answered there.
+//
+// 1. `turn` moves answers out and requests in, one crossing for a batch; each request comes straight
+//    into the memory from which, or to which, the initiator moves its data.
+// 2. Reads, writes, flushes and zeroing go to block_requests.ts; the rest is answered at once.
+// 3. `answered` queues the answer; the slot is free once it has gone out.
+//
+// Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
+
+import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno.ts";
+import { type FuseQueue, FuseSlots, openFuseQueue } from "../../../ffi/fuse_channel.ts";
+import { POLLIN } from "../../../ffi/poll.ts";
+import type { InitiatorEvent } from "../../core/initiator/session.ts";
+import { SECTOR_BYTES } from "../../wire/ata.ts";
+import {
+  FALLOC_KEEP_SIZE,
+  FALLOC_PUNCH_HOLE,
+  FALLOC_ZERO_RANGE,
+  FUSE_BATCH_FORGET,
+  FUSE_DESTROY,
+  FUSE_FALLOCATE,
+  FUSE_FLUSH,
+  FUSE_FORGET,
+  FUSE_FSYNC,
+  FUSE_GETATTR,
+  FUSE_INIT,
+  FUSE_INTERRUPT,
+  FUSE_MINOR_RESEND,
+  FUSE_OPEN,
+  FUSE_OUT_HEADER_BYTES,
+  FUSE_READ,
+  FUSE_RELEASE,
+  FUSE_SETATTR,
+  FUSE_STATFS,
+  FUSE_WRITE,
+  FUSE_WRITE_HEADER_BYTES,
+  fuseFallocateLength,
+  fuseFallocateMode,
+  fuseInitMinor,
+  fuseOffset,
+  fuseOpcode,
+  fuseSize,
+  writeFuseAnswer,
+  writeFuseAttributes,
+  writeFuseFileSystem,
+  writeFuseInit,
+  writeFuseOpened,
+  writeFuseResend,
+  writeFuseWritten,
+} from "../../wire/fuse.ts";
+import type { BlockConfig, BlockMessage } from "../block/disk.ts";
+import {
+  BLOCK_FLUSH,
+  BLOCK_READ,
+  BLOCK_WRITE,
+  BLOCK_ZERO,
+  BLOCK_ZERO_KEEP,
+  type BlockAnswers,
+  BlockRequests,
+} from "../block/requests.ts";
+import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
+
+/** Requests at once; a loop device has 128. */
+const SLOTS = 160;
+/** The kernel keeps as many under way, and leaves some slots to requests that somebody waits for. */
+const BACKGROUND_MAX = 128;
+/** Data of one request; slots that are never used are never backed by memory. */
+const REQUEST_BYTES_MAX = 256 * 1024;
+/**
+ * Answers that leave together: whoever waits for one is told of it when this thread leaves the
+ * kernel, and shall not wait for a whole window.
+ */
+const ANSWERS = 8;
+/**
+ * Most requests asked for at once: each that is not there costs the kernel some work. Together with
+ * what can be under way they leave slots free.
+ */
+const RECEIVES_MAX = 16;
+/**
+ * The ring is looked at so often without a cause: the kernel may move what was asked for to a thread
+ * of its own, where memory is short, and then the descriptor does not tell of it.
+ */
+const LOOK_EVERY_MS = 100;
+/** The kernel is asked again after this when it would not take everything. */
+const REFUSED_RETRY_MS = 1;
+
+/** What to serve. */
+export interface FuseConfig extends BlockConfig {
+  readonly kind: "fuse";
+  /** /dev/fuse, opened without blocking. */
+  readonly fd: number;
+}
+
+/** What the thread tells, beside what every block device's does. */
+export type FuseMessage =
+  | BlockMessage
+  /** The kernel has shown itself; whether it can send requests again to another process. */
+  | { readonly kind: "mounted"; readonly resends: boolean };
+
+/** The driver. */
+export class FuseDriver implements InitiatorDriver, BlockAnswers {
+  readonly #loop: InitiatorLoop;
+  readonly #config: FuseConfig;
+  readonly #post: (message: FuseMessage) => void;
+  readonly #requests: BlockRequests;
+  readonly #slots: FuseSlots;
+  readonly #queue: FuseQueue;
+  readonly #words: Uint32Array;
+  readonly #place: number;
+  readonly #free = Int32Array.from({ length: SLOTS }, (_, i) => SLOTS - 1 - i);
+  #freeCount = SLOTS;
+  /** Requests that are asked for and not there; as many as the last turn found are worth it. */
+  #asked = 0;
+  #worthAsking = 1;
+  #lookAtMs = 0;
+  #serving = false;
+  #stopped = false;
+  #disconnected = false;
+
+  /** Arena bytes of a device. */
+  static readonly bytes = BlockRequests.bytes + FuseSlots.bytes(SLOTS, REQUEST_BYTES_MAX);
+
+  constructor(loop: InitiatorLoop, config: FuseConfig, post: (message: FuseMessage) => void) {
+    this.#loop = loop;
+    this.#config = config;
+    this.#post = post;
+    this.#requests = new BlockRequests(loop, SLOTS, config, this, post);
+    this.#slots = new FuseSlots(
+      loop.arena,
+      SLOTS,
+      FUSE_WRITE_HEADER_BYTES,
+      FUSE_OUT_HEADER_BYTES,
+      REQUEST_BYTES_MAX,
+    );
+    this.#queue = openFuseQueue(config.fd, this.#slots);
+    this.#words = loop.arena.u32;
+    this.#place = loop.watch(config.fd, 0);
+    this.#requests.guard();
+  }
+
+  turn(nowMs: number): boolean {
+    if (!this.#serving && !this.#begin(nowMs)) {
+      const { failure } = this.#requests;
+      return (failure !== undefined || this.#stopped) && this.#end(failure);
+    }
+    const found = this.#loop.found(this.#place) !== 0;
+    if (!this.#disconnected) this.#serve(nowMs, found);
+    if (this.#requests.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
+    return this.#end(undefined);
+  }
+
+  wakeAtMs(): number {
+    if (!this.#serving) return this.#requests.wakeAtMs;
+    const refused = !this.#disconnected && this.#queue.queued > 0;
+    return refused ? this.#loop.clock.nowMs() + REFUSED_RETRY_MS : Infinity;
+  }
+
+  complete(nowMs: number, _disk: number, userTag: number, result: number): void {
+    this.#requests.complete(nowMs, userTag, result);
+  }
+
+  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
+    this.#requests.event(nowMs, event);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  answered(slot: number, errno: number): void {
+    const at = this.#slots.requestAt(slot);
+    if (errno !== 0) return this.#answer(slot, 0, errno);
+    const opcode = fuseOpcode(this.#words, at);
+    if (opcode === FUSE_READ) this.#answer(slot, fuseSize(this.#words, at), 0);
+    else if (opcode === FUSE_WRITE) {
+      const outAt = this.#slots.answerAt(slot);
+      const bytes = writeFuseWritten(this.#words, outAt, fuseSize(this.#words, at));
+      this.#answer(slot, bytes, 0);
+    } else this.#answer(slot, 0, 0);
+  }
+
+  /** Whether requests may be read; an earlier process has read some and answered not all. */
+  #begin(nowMs: number): boolean {
+    if (!this.#requests.connect(nowMs)) return false;
+    if (this.#config.before !== undefined) {
+      const slot = this.#free[--this.#freeCount]!;
+      this.#queue.answer(slot, writeFuseResend(this.#words, this.#slots.answerAt(slot)));
+    }
+    this.#loop.want(this.#place, POLLIN);
+    this.#serving = true;
+    return true;
+  }
+
+  /**
+   * Moves messages until there are no more.
+   *
+   * @param found The descriptor is ready: for a request, or because the connection has ended.
+   */
+  #serve(nowMs: number, found: boolean): void {
+    // An answer that left with others may have brought requests.
+    let received = this.#take(nowMs);
+    const due = this.#asked > 0 && nowMs >= this.#lookAtMs;
+    let again = found || due || received > 0 || this.#queue.queued > 0;
+    if (again) this.#lookAtMs = nowMs + LOOK_EVERY_MS;
+    let anew = found;
+    while (again && !this.#disconnected) {
+      if (found || this.#worthAsking > 1) this.#ask();
+      this.#queue.submit();
+      const refused = this.#queue.queued > 0;
+      const count = this.#take(nowMs);
+      received += count;
+      const allThere = this.#asked === 0;
+      // Who waits for each answer before the next request costs no look in vain.
+      const several = this.#requests.inFlight > 1;
+      this.#worthAsking = allThere && several
+        ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
+        : Math.max(1, count);
+      const more = allThere && count > 1 && this.#freeCount > 0;
+      again = !refused && (more || this.#queue.queued > 0);
+      // The descriptor is ready, and yet no request has come: what was asked for waits for the
+      // file that the descriptor stood for before (`abandonFile`).
+      if (!again && anew && received === 0 && this.#freeCount > 0) {
+        anew = false;
+        again = true;
+        this.#askOne();
+      }
+    }
+    if (this.#disconnected) return;
+    // Where there is no room for a request, the descriptor would be ready for nothing.
+    this.#loop.want(this.#place, this.#freeCount + this.#asked > 0 ? POLLIN : 0);
+  }
+
+  #ask(): void {
+    while (this.#asked < this.#worthAsking && this.#freeCount > 0) this.#askOne();
+  }
+
+  #askOne(): void {
+    this.#queue.receive(this.#free[--this.#freeCount]!);
+    this.#asked++;
+  }
+
+  /** Takes what has been moved; returns the number of requests. */
+  #take(nowMs: number): number {
+    const queue = this.#queue;
+    let received = 0;
+    while (!this.#disconnected && queue.next()) {
+      const { slot, result } = queue;
+      if (queue.isAnswer) {
+        this.#free[this.#freeCount++] = slot;
+        continue;
+      }
+      this.#asked--;
+      if (result > 0) {
+        received++;
+        this.#handle(nowMs, slot, result);
+        continue;
+      }
+      this.#free[this.#freeCount++] = slot;
+      if (isEnd(result)) this.#disconnect();
+    }
+    return received;
+  }
+
+  #disconnect(): void {
+    this.#disconnected = true;
+    this.#loop.rewatch(this.#place, -1);
+    this.#queue.close();
+  }
+
+  #end(failure: string | undefined): true {
+    if (!this.#disconnected) this.#disconnect();
+    this.#post({ kind: "ended", failure });
+    return true;
+  }
+
+  #handle(nowMs: number, slot: number, bytes: number): void {
+    const at = this.#slots.requestAt(slot);
+    const outAt = this.#slots.answerAt(slot);
+    const words = this.#words;
+    const disk = this.#requests.disk!;
+    switch (fuseOpcode(words, at)) {
+      case FUSE_READ:
+        return this.#move(nowMs, slot, BLOCK_READ);
+      case FUSE_WRITE:
+        if (bytes !== FUSE_WRITE_HEADER_BYTES + fuseSize(words, at)) {
+          return this.#answer(slot, 0, EINVAL);
+        }
+        return this.#move(nowMs, slot, BLOCK_WRITE);
+      case FUSE_FSYNC:
+        return this.#requests.submit(nowMs, slot, BLOCK_FLUSH, 0, 0, 0, false);
+      case FUSE_FALLOCATE:
+        return this.#zero(nowMs, slot);
+      case FUSE_FORGET:
+      case FUSE_BATCH_FORGET:
+      case FUSE_INTERRUPT:
+        this.#free[this.#freeCount++] = slot;
+        return;
+      case FUSE_INIT: {
+        const minor = fuseInitMinor(words, at);
+        const options = { requestBytesMax: REQUEST_BYTES_MAX, backgroundMax: BACKGROUND_MAX };
+        this.#answer(slot, writeFuseInit(words, at, outAt, options), 0);
+        this.#post({ kind: "mounted", resends: minor >= FUSE_MINOR_RESEND });
+        return;
+      }
+      case FUSE_GETATTR:
+      case FUSE_SETATTR:
+        this.#answer(slot, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0);
+        return;
+      case FUSE_OPEN:
+        return this.#answer(slot, writeFuseOpened(words, outAt), 0);
+      case FUSE_STATFS:
+        // The loop driver offers discards where it gets an answer: they must read as zeros.
+        if (!disk.discardsAreZero || disk.readOnly) return this.#answer(slot, 0, ENOSYS);
+        return this.#answer(slot, writeFuseFileSystem(words, outAt, disk.bytes), 0);
+      case FUSE_RELEASE:
+      case FUSE_FLUSH:
+      case FUSE_DESTROY:
+        return this.#answer(slot, 0, 0);
+      default:
+        return this.#answer(slot, 0, ENOSYS);
+    }
+  }
+
+  #move(nowMs: number, slot: number, operation: number): void {
+    const at = this.#slots.requestAt(slot);
+    const offset = fuseOffset(this.#words, at);
+    const size = fuseSize(this.#words, at);
+    if (offset % SECTOR_BYTES !== 0 || size % SECTOR_BYTES !== 0 || size > REQUEST_BYTES_MAX) {
+      return this.#answer(slot, 0, EINVAL);
+    }
+    const payloadAt = this.#slots.payloadAt(slot);
+    const sectors = size / SECTOR_BYTES;
+    const lba = offset / SECTOR_BYTES;
+    this.#requests.submit(nowMs, slot, operation, lba, sectors, payloadAt, false);
+  }
+
+  #zero(nowMs: number, slot: number): void {
+    const at = this.#slots.requestAt(slot);
+    const offset = fuseOffset(this.#words, at);
+    const length = fuseFallocateLength(this.#words, at);
+    const mode = fuseFallocateMode(this.#words, at);
+    const operation = mode === (FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE)
+      ? BLOCK_ZERO
+      : mode === (FALLOC_KEEP_SIZE | FALLOC_ZERO_RANGE)
+      ? BLOCK_ZERO_KEEP
+      : -1;
+    if (operation < 0) return this.#answer(slot, 0, EOPNOTSUPP);
+    if (offset % SECTOR_BYTES !== 0 || length % SECTOR_BYTES !== 0) {
+      return this.#answer(slot, 0, EINVAL);
+    }
+    const lba = offset / SECTOR_BYTES;
+    this.#requests.submit(nowMs, slot, operation, lba, length / SECTOR_BYTES, 0, false);
+  }
+
+  /**
+   * Answers a request with `bytes` behind the header. What comes of it tells nothing that matters
+   * any more.
+   */
+  #answer(slot: number, bytes: number, errno: number): void {
+    if (this.#disconnected) {
+      this.#free[this.#freeCount++] = slot;
+      return;
+    }
+    const outAt = this.#slots.answerAt(slot);
+    writeFuseAnswer(this.#words, this.#slots.requestAt(slot), outAt, bytes, errno);
+    this.#queue.answer(slot, FUSE_OUT_HEADER_BYTES + bytes);
+    if (this.#queue.queued >= ANSWERS) this.#queue.submit();
+  }
+}
+
+/**
+ * Whether the connection has ended: unmounted, aborted, or abandoned; the descriptor would be ready
+ * for ever. All else passes: it is not mounted yet (EPERM), or reading was interrupted.
+ */
+function isEnd(result: number): boolean {
+  return result === -ENODEV || result === -ECONNABORTED || result === 0;
+}

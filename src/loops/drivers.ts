@@ -1,0 +1,52 @@
+// The initiator's thread: makes the loop and the driver that was asked for, and runs them.
+
+import { BenchDriver } from "./bench/driver.ts";
+import type { BenchConfig, BenchMessage } from "./bench/driver.ts";
+import { CopyDriver } from "./copy/driver.ts";
+import type { CopyConfig, CopyMessage } from "./copy/config.ts";
+import { FuseDriver } from "./attach/fuse_driver.ts";
+import type { FuseConfig, FuseMessage } from "./attach/fuse_driver.ts";
+import { InitiatorLoop } from "./initiator/loop.ts";
+import type { InitiatorLoopConfig } from "./initiator/loop.ts";
+import { NbdDriver } from "./nbd_server/driver.ts";
+import type { NbdConfig } from "./nbd_server/driver.ts";
+import { UblkDriver } from "./attach/ublk_driver.ts";
+import type { UblkConfig } from "./attach/ublk_driver.ts";
+
+/** What the thread is started with. */
+export interface InitiatorJobConfig extends InitiatorLoopConfig {
+  readonly use: CopyConfig | BenchConfig | FuseConfig | NbdConfig | UblkConfig;
+}
+
+/** What it tells. */
+export type InitiatorMessage = CopyMessage | BenchMessage | FuseMessage;
+
+/** The job: returns when the driver has nothing more to do. */
+export function runInitiator(
+  config: InitiatorJobConfig,
+  post: (message: InitiatorMessage) => void,
+): void {
+  const { use } = config;
+  switch (use.kind) {
+    case "copy": {
+      const loop = new InitiatorLoop(config, CopyDriver.bytes);
+      return loop.run(new CopyDriver(loop, use, post));
+    }
+    case "bench": {
+      const loop = new InitiatorLoop(config, BenchDriver.bytes(use));
+      return loop.run(new BenchDriver(loop, use, post));
+    }
+    case "nbd": {
+      const loop = new InitiatorLoop(config, NbdDriver.arenaBytes);
+      return loop.run(new NbdDriver(loop, use, post));
+    }
+    case "fuse": {
+      const loop = new InitiatorLoop(config, FuseDriver.bytes);
+      return loop.run(new FuseDriver(loop, use, post));
+    }
+    case "ublk": {
+      const loop = new InitiatorLoop(config, UblkDriver.bytes);
+      return loop.run(new UblkDriver(loop, use, post));
+    }
+  }
+}

@@ -1,0 +1,342 @@
+// The initiator's loop, one thread for a few remote disks. What the disks are used for is a driver's
+// business: `aoe copy` and `aoe bench` have one each, and whatever else needs a disk can.
+//
+// 1. `turn` takes a batch of frames from each interface that has some; core/initiator.ts copies
+//    read data to the driver's memory, which lies in the same arena as the frames.
+// 2. Timers that are due are handled, completions and events go to the driver.
+// 3. The driver submits what it has; only then it is asked what to send, so that an answer makes
+//    room for the next request within one turn.
+// 4. Everything leaves in one sendmmsg for each interface.
+// 5. Nothing to do: one ppoll waits for sockets, the driver's descriptors, and the next timer;
+//    awake for a moment where the next answer is near.
+//
+// No step allocates for each frame: no Promise, Map, BigInt, closure or view.
+
+import { Arena } from "../../../ffi/arena.ts";
+import { takeName } from "../../../ffi/name_lock.ts";
+import { LinkMonitor, listInterfaces } from "../../../ffi/netlink.ts";
+import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
+import { Initiator } from "../../core/initiator/initiator.ts";
+import type { InitiatorEvent } from "../../core/initiator/session.ts";
+import {
+  INITIATOR_DEFAULTS,
+  initiatorMemoryBytes,
+  type InitiatorSettings,
+} from "../../core/initiator/state.ts";
+import type { Address } from "../../wire/aoe.ts";
+import { COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
+import { InitiatorLink } from "./link.ts";
+import { explainSocketError } from "../../control/network_interfaces.ts";
+
+/** Shared counters are brought up to date so often. */
+const COUNT_EVERY_MS = 50;
+/** An idle loop looks around so often all the same. */
+const IDLE_MS_MAX = 200;
+/** A socket that refuses frames for want of memory is tried again after this, readable or not. */
+const BLOCKED_RETRY_MS = 1;
+/**
+ * So few commands under way are waited for awake, where a round trip takes no longer than this: to
+ * be woken would take half as long again.
+ */
+const AWAKE_COMMANDS_MAX = 2;
+const AWAKE_RTT_MS_MAX = 0.06;
+/** Sessions that tags can tell apart on one host. */
+const SESSIONS = 8;
+/** Descriptors that a driver may watch. */
+const WATCHED_MAX = 64;
+/** Room for jumbo frames, should the MTU grow. */
+const MTU_JUMBO = 9216;
+
+/** What uses the disks. Called by the loop only, and never within another call. */
+export interface InitiatorDriver {
+  /**
+   * Submits what can be submitted; called in every turn.
+   *
+   * @returns Whether everything is over.
+   */
+  turn(nowMs: number): boolean;
+  /** A request to disk number `disk` has ended with a RESULT constant; its memory is free. */
+  complete(nowMs: number, disk: number, userTag: number, result: number): void;
+  /** Something to tell people. */
+  event(nowMs: number, disk: number, event: InitiatorEvent): void;
+  /** The user wants it to end early; called once. */
+  stop(nowMs: number): void;
+  /** When `turn` wants to be called at the latest; Infinity: when something happens. */
+  wakeAtMs(): number;
+}
+
+/** What a loop is made for. */
+export interface InitiatorLoopConfig {
+  /** Names; links that are down or gone are waited for. */
+  readonly interfaces: readonly string[];
+  /** The remote disks, known to the driver by their index. */
+  readonly disks: readonly Address[];
+  readonly settings: Partial<InitiatorSettings>;
+  /** A flag, not 0 once the main thread wants the loop to end, and an eventfd that tells of it. */
+  readonly control: SharedArrayBuffer;
+  readonly controlEvent: number;
+  readonly counters: SharedArrayBuffer;
+}
+
+/** Sockets, initiators and the memory that they share with a driver. */
+export class InitiatorLoop {
+  /** Frames and everything that a driver allocates: one arena, so that copying needs no views. */
+  readonly arena: Arena;
+  readonly initiators: readonly Initiator[];
+  readonly counters: InitiatorCounters;
+  readonly clock: Clock;
+  readonly #control: Int32Array;
+  readonly #controlEvent: number;
+  readonly #controlPlace: number;
+  readonly #monitor = new LinkMonitor();
+  readonly #monitorPlace: number;
+  readonly #links: readonly InitiatorLink[];
+  readonly #poll: PollSet;
+  #countAtMs = 0;
+  /** Something has happened since the shared counters were brought up to date. */
+  #uncounted = true;
+
+  /**
+   * @param driverBytes What the driver will allocate from the arena.
+   * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
+   */
+  constructor(config: InitiatorLoopConfig, driverBytes: number) {
+    const settings = {
+      ...config.settings,
+      interfacesMax: Math.max(INITIATOR_DEFAULTS.interfacesMax, config.interfaces.length),
+    };
+    const found = listInterfaces();
+    const links = config.interfaces.map((name) => found.find((link) => link.name === name));
+    const mtuMax = Math.max(MTU_JUMBO, ...links.map((link) => link?.mtu ?? 0));
+    const { commandsMax, interfacesMax } = { ...INITIATOR_DEFAULTS, ...settings };
+    const queued = config.disks.length * (commandsMax + interfacesMax);
+    const places = config.interfaces.length + 2 + WATCHED_MAX;
+    const memoryBytes = initiatorMemoryBytes(settings);
+    this.arena = new Arena(
+      driverBytes + config.disks.length * (memoryBytes + 4096) +
+        config.interfaces.length * (InitiatorLink.bytes(queued, mtuMax) + 4096) +
+        PollSet.bytes(places) + 8192,
+    );
+    this.clock = new Clock(this.arena);
+    this.counters = new InitiatorCounters(config.counters);
+    this.#control = new Int32Array(config.control);
+    this.#controlEvent = config.controlEvent;
+    this.#poll = new PollSet(this.arena, places);
+    this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
+    this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
+    const session = takeSession();
+    this.initiators = config.disks.map(({ shelf, slot }, i) =>
+      new Initiator({
+        ...settings,
+        shelf,
+        slot,
+        memory: this.arena.bytes,
+        memoryAt: this.arena.allocate(memoryBytes, 64),
+        session: (session + i) % SESSIONS,
+        seed: Math.floor(Math.random() * 2 ** 31),
+      })
+    );
+    const nowMs = this.clock.nowMs();
+    this.#links = config.interfaces.map((name, i) => {
+      const link = new InitiatorLink(this.arena, name, queued, mtuMax, config.disks);
+      try {
+        if (link.update(links[i])) this.#announce(nowMs, i, link);
+      } catch (error) {
+        throw explainSocketError(error);
+      }
+      link.pollPlace = this.#poll.add(link.fd, POLLIN);
+      return link;
+    });
+  }
+
+  /** Name of an interface by the number that paths have. */
+  interfaceName(index: number): string {
+    return this.#links[index]!.name;
+  }
+
+  /** Adds a descriptor to what the loop waits for; returns its place for the calls below. */
+  watch(fd: number, events: number): number {
+    return this.#poll.add(fd, events);
+  }
+
+  /** Puts another descriptor in a place; −1 leaves it empty. */
+  rewatch(place: number, fd: number): void {
+    this.#poll.replace(place, fd);
+  }
+
+  /** Changes which events are waited for; 0 for none. */
+  want(place: number, events: number): void {
+    this.#poll.want(place, events);
+  }
+
+  /** The events that the last wait found, told once. */
+  found(place: number): number {
+    return this.#poll.take(place);
+  }
+
+  /** Works until the driver says that everything is over. */
+  run(driver: InitiatorDriver): void {
+    let stopped = false;
+    for (;;) {
+      const nowMs = this.clock.nowMs();
+      if (!stopped && Atomics.load(this.#control, 0) !== 0) {
+        stopped = true;
+        driver.stop(nowMs);
+      }
+      const worked = this.#receive(nowMs) + this.#deliver(nowMs, driver);
+      const over = driver.turn(nowMs);
+      const sent = this.#transmit(nowMs);
+      this.#uncounted ||= worked + sent > 0;
+      if (nowMs >= this.#countAtMs || over) this.#count(nowMs);
+      if (over) break;
+      if (worked + sent === 0) this.#wait(driver.wakeAtMs());
+    }
+    const nowMs = this.clock.nowMs();
+    for (const initiator of this.initiators) initiator.close(nowMs);
+    for (const link of this.#links) link.close();
+    this.#monitor.close();
+  }
+
+  #receive(nowMs: number): number {
+    let received = 0;
+    const links = this.#links;
+    for (let i = 0; i < links.length; i++) {
+      const link = links[i]!;
+      if (!link.readable) continue;
+      const count = link.receive();
+      received += count;
+      for (let frame = 0; frame < count; frame++) {
+        const at = link.frameAt(frame);
+        const length = link.length(frame);
+        for (let disk = 0; disk < this.initiators.length; disk++) {
+          this.initiators[disk]!.receive(nowMs, i, this.arena.bytes, at, length);
+        }
+      }
+    }
+    return received;
+  }
+
+  /** Timers, then completions and events. */
+  #deliver(nowMs: number, driver: InitiatorDriver): number {
+    let delivered = 0;
+    for (let disk = 0; disk < this.initiators.length; disk++) {
+      const initiator = this.initiators[disk]!;
+      if (initiator.pollTimeout() <= nowMs) initiator.handleTimeout(nowMs);
+      while (initiator.pollCompletion()) {
+        delivered++;
+        driver.complete(nowMs, disk, initiator.completion.userTag, initiator.completion.result);
+      }
+      for (let event = initiator.pollEvent(); event !== undefined; event = initiator.pollEvent()) {
+        driver.event(nowMs, disk, event);
+      }
+    }
+    return delivered;
+  }
+
+  #transmit(nowMs: number): number {
+    let taken = 0;
+    for (let disk = 0; disk < this.initiators.length; disk++) {
+      const initiator = this.initiators[disk]!;
+      while (initiator.pollTransmit(nowMs)) {
+        taken++;
+        this.#links[initiator.frame.interfaceIndex]!.enqueue(initiator.frame, initiator);
+      }
+    }
+    for (let i = 0; i < this.#links.length; i++) {
+      const link = this.#links[i]!;
+      if (link.pending > 0 && !link.blocked) link.flush(nowMs);
+    }
+    return taken;
+  }
+
+  /** The one point where this thread sleeps. */
+  #wait(driverMs: number): void {
+    // What has not changed need not be counted again: an idle loop sleeps longer.
+    const countMs = this.#uncounted ? this.#countAtMs : this.#countAtMs + IDLE_MS_MAX;
+    let dueMs = Math.min(driverMs, countMs);
+    for (let disk = 0; disk < this.initiators.length; disk++) {
+      dueMs = Math.min(dueMs, this.initiators[disk]!.pollTimeout());
+    }
+    const nowMs = this.clock.nowMs();
+    let blocked = false;
+    for (let i = 0; i < this.#links.length; i++) {
+      const link = this.#links[i]!;
+      blocked ||= link.blocked;
+      this.#poll.want(link.pollPlace, link.blocked ? POLLIN | POLLOUT : POLLIN);
+    }
+    if (blocked) dueMs = Math.min(dueMs, nowMs + BLOCKED_RETRY_MS);
+    let found = this.#waitAwake(nowMs, dueMs);
+    // Never early: a turn before the time would find nothing to do and wait again.
+    if (found === 0) found = this.#poll.wait(Math.max(0, Math.ceil((dueMs - nowMs) * 1000)));
+    for (let i = 0; i < this.#links.length; i++) {
+      const link = this.#links[i]!;
+      link.blocked = false;
+      if (found > 0 && (this.#poll.found(link.pollPlace) & ~POLLOUT) !== 0) link.readable = true;
+    }
+    if (found === 0) return;
+    if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#controlEvent);
+    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+  }
+
+  /**
+   * Waits awake for the answer to a command or two that a near target has got.
+   *
+   * @returns Number of descriptors that are ready.
+   */
+  #waitAwake(nowMs: number, dueMs: number): number {
+    let open = 0;
+    let rttMs = 0;
+    for (let disk = 0; disk < this.initiators.length; disk++) {
+      const initiator = this.initiators[disk]!;
+      if (initiator.commandsOpen === 0) continue;
+      open += initiator.commandsOpen;
+      rttMs = Math.max(rttMs, initiator.rttMs);
+    }
+    if (open === 0 || open > AWAKE_COMMANDS_MAX || rttMs > AWAKE_RTT_MS_MAX) return 0;
+    const untilMs = Math.min(dueMs, nowMs + 2 * rttMs);
+    let found: number;
+    do found = this.#poll.wait(0); while (found === 0 && this.clock.nowMs() < untilMs);
+    return found;
+  }
+
+  /** Takes over what netlink tells of the interfaces. */
+  #followLinks(): void {
+    const nowMs = this.clock.nowMs();
+    for (const change of this.#monitor.changes()) {
+      this.#links.forEach((link, i) => {
+        const mine = change.link === undefined
+          ? change.index === link.index
+          : change.link.name === link.name || change.index === link.index;
+        if (!mine) return;
+        // A renamed interface is no longer the one that was asked for.
+        const now = change.link?.name === link.name ? change.link : undefined;
+        const news = link.update(now);
+        this.#poll.replace(link.pollPlace, link.fd);
+        if (news) this.#announce(nowMs, i, link);
+      });
+    }
+  }
+
+  #announce(nowMs: number, index: number, link: InitiatorLink): void {
+    for (const initiator of this.initiators) {
+      initiator.setInterface(nowMs, index, link.mac, link.mtu);
+    }
+  }
+
+  #count(nowMs: number): void {
+    this.#countAtMs = nowMs + COUNT_EVERY_MS;
+    this.#uncounted = false;
+    this.counters.gather(this.initiators);
+    for (const link of this.#links) this.counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
+  }
+}
+
+/** A session that no other process of this host has, as far as there are free ones. */
+function takeSession(): number {
+  const first = Math.floor(Math.random() * SESSIONS);
+  for (let i = 0; i < SESSIONS; i++) {
+    const session = (first + i) % SESSIONS;
+    if (takeName(`aoe-session/${session}`)) return session;
+  }
+  return first;
+}

@@ -1,0 +1,63 @@
+// How a command that the disk has finished, or that was gathered, becomes an answer in line at its
+// interface. See target_loop.ts for the way of a request.
+
+import { ATA_DATA } from "../../wire/ata.ts";
+import { OPERATION_READ } from "../../core/target/drive.ts";
+import { OUTCOME_DONE } from "../../core/target/target.ts";
+import { FLAG_GATHERED } from "./frames.ts";
+import type { FramePool } from "./frames.ts";
+import { COUNT_GATHERED, COUNT_READ_BYTES, COUNT_READS } from "./counters.ts";
+import type { TargetCounters } from "./counters.ts";
+import type { TargetExport } from "./export.ts";
+import type { TargetLink } from "./link.ts";
+
+/** Completes commands at their target and hands the frames to the links. */
+export class TargetAnswers {
+  readonly #pool: FramePool;
+  readonly #links: readonly TargetLink[];
+  readonly #counters: TargetCounters;
+
+  constructor(pool: FramePool, links: readonly TargetLink[], counters: TargetCounters) {
+    this.#pool = pool;
+    this.#links = links;
+    this.#counters = counters;
+  }
+
+  /** Answers with what lies in the frame; `outcome` is an OUTCOME constant. */
+  answer(ex: TargetExport, frame: number, outcome: number): void {
+    const pool = this.#pool;
+    const link = this.#links[pool.linkOf[frame]!]!;
+    const length = ex.target.complete(
+      pool.bytes,
+      pool.start(frame),
+      link,
+      pool.operation[frame]!,
+      pool.sectors[frame]!,
+      outcome,
+    );
+    pool.flags[frame] = 0;
+    ex.held--;
+    link.enqueue(frame, length);
+  }
+
+  /** Answers a read with data gathered from `pool.gatherAddress` as the frame is sent. */
+  answerGathered(ex: TargetExport, frame: number, bytes: number): void {
+    const pool = this.#pool;
+    const link = this.#links[pool.linkOf[frame]!]!;
+    ex.target.complete(
+      pool.bytes,
+      pool.start(frame),
+      link,
+      OPERATION_READ,
+      pool.sectors[frame]!,
+      OUTCOME_DONE,
+    );
+    pool.flags[frame] = FLAG_GATHERED;
+    ex.held--;
+    ex.gathersUnsent++;
+    link.enqueueGathered(frame, ATA_DATA, bytes);
+    this.#counters.addTo(ex.index, COUNT_READS, 1);
+    this.#counters.addTo(ex.index, COUNT_GATHERED, 1);
+    this.#counters.addTo(ex.index, COUNT_READ_BYTES, bytes);
+  }
+}

@@ -1,0 +1,243 @@
+// One interface of a target worker: its socket, the frames lent to the kernel for receiving, and
+// the answers that wait to be sent. Everything in batches, and nothing blocks unless `patient`.
+
+import type { Arena } from "../../../ffi/arena.ts";
+import { EAGAIN } from "../../../ffi/errno.ts";
+import { MessageTable } from "../../../ffi/message_table.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
+import { PacketSocket } from "../../../ffi/packet_socket.ts";
+import { sectorsPerFrame } from "../../wire/ata.ts";
+import { ETHERTYPE_AOE } from "../../wire/ethernet.ts";
+import type { FramePool } from "./frames.ts";
+
+/** Most frames taken in one crossing. */
+export const RECEIVE_BATCH = 64;
+/** How long a patient link sleeps at most. */
+const RECEIVE_WAIT_MS = 10;
+
+/** One interface, as a target sees it. */
+export class TargetLink {
+  readonly name: string;
+  /** The interface's own MAC; a new array when it changes. */
+  mac: Uint8Array = new Uint8Array(6);
+  mtu = 0;
+  sectors = 0;
+  /** Set up, with a carrier. */
+  running = false;
+  /** Whether the next turn should look for frames: set by the wait, or by frames just found. */
+  readable = true;
+  /** Whether that look sleeps until there is one, for `RECEIVE_WAIT_MS` at most. */
+  patient = false;
+  /** No frame was free to receive into; those that come free are tried first. */
+  starved = false;
+  /** The kernel takes no more frames for now. */
+  blocked = false;
+  /** Place of the socket in the poll set. */
+  pollPlace = -1;
+
+  readonly #pool: FramePool;
+  readonly #batch: number;
+  readonly #filter: Uint8Array;
+  readonly #bufferBytes: number;
+  readonly #received: MessageTable;
+  readonly #receivedFrames = new Int32Array(RECEIVE_BATCH).fill(-1);
+  readonly #sending: MessageTable;
+  readonly #sendingFrames: Int32Array;
+  #index = 0;
+  #socket: PacketSocket | undefined;
+  #sendFirst = 0;
+  #sendEnd = 0;
+
+  /**
+   * @param batch Most frames taken at a time, up to `RECEIVE_BATCH`.
+   * @param filter BPF program that passes what this worker serves.
+   * @param bufferBytes Of the socket, each way.
+   */
+  constructor(
+    name: string,
+    options: {
+      arena: Arena;
+      pool: FramePool;
+      batch: number;
+      filter: Uint8Array;
+      bufferBytes: number;
+    },
+  ) {
+    this.name = name;
+    this.#pool = options.pool;
+    this.#batch = options.batch;
+    this.#filter = options.filter;
+    this.#bufferBytes = options.bufferBytes;
+    this.#received = new MessageTable(options.arena, RECEIVE_BATCH, 1);
+    this.#sending = new MessageTable(options.arena, options.pool.count, 2);
+    this.#sendingFrames = new Int32Array(options.pool.count);
+  }
+
+  /** Arena bytes of a link with a pool of so many frames. */
+  static bytes(frames: number): number {
+    return MessageTable.bytes(RECEIVE_BATCH, 1) + MessageTable.bytes(frames, 2);
+  }
+
+  /** The socket's descriptor, −1 while the interface is gone. */
+  get fd(): number {
+    return this.#socket?.fd ?? -1;
+  }
+
+  /** Kernel's number of the interface. */
+  get index(): number {
+    return this.#index;
+  }
+
+  /** Answers not yet sent. */
+  get pending(): number {
+    return this.#sendEnd - this.#sendFirst;
+  }
+
+  /**
+   * Takes over the state of the interface, opening a socket on one that is new.
+   *
+   * @returns Whether peers should hear of it: it came up, or its MTU changed.
+   * @throws {SystemError} Without CAP_NET_RAW; ENODEV when the interface is gone already.
+   */
+  update(link: NetworkInterface | undefined): boolean {
+    if (link === undefined) {
+      this.close();
+      this.#index = 0;
+      this.running = false;
+      // What waits in line is given up at the next turn.
+      this.blocked = false;
+      return false;
+    }
+    if (this.#socket === undefined || link.index !== this.#index) {
+      this.close();
+      this.#socket = new PacketSocket(link.index, {
+        etherType: ETHERTYPE_AOE,
+        filter: this.#filter,
+        bufferBytes: this.#bufferBytes,
+        waitMs: RECEIVE_WAIT_MS,
+      });
+      this.#index = link.index;
+      this.running = false;
+    }
+    const running = link.up && link.running;
+    // A frame that does not fit the pool cannot be taken whole: a larger MTU counts from a restart.
+    const mtu = Math.min(link.mtu, this.#pool.mtuMax);
+    const news = running && (!this.running || mtu !== this.mtu);
+    this.mac = link.mac;
+    this.mtu = mtu;
+    this.sectors = sectorsPerFrame(mtu);
+    this.running = running;
+    this.readable = true;
+    this.blocked = false;
+    return news;
+  }
+
+  /** Takes frames that have arrived; see `takeFrame` and `length`. */
+  receive(): number {
+    const wait = this.patient;
+    this.patient = false;
+    const armed = this.#arm();
+    this.starved = armed === 0;
+    if (armed === 0 || this.#socket === undefined) return 0;
+    const count = this.#socket.receive(this.#received, armed, wait);
+    this.readable = count === armed;
+    return count;
+  }
+
+  /** Hands over received frame `i`: it is the caller's until released. */
+  takeFrame(i: number): number {
+    const frame = this.#receivedFrames[i]!;
+    this.#receivedFrames[i] = -1;
+    return frame;
+  }
+
+  /** Bytes of received frame `i`. */
+  length(i: number): number {
+    return this.#received.length(i);
+  }
+
+  /** Puts an answer in line that lies in its frame as a whole. */
+  enqueue(frame: number, bytes: number): void {
+    this.#sending.setOne(this.#sendEnd, this.#pool.address(frame), bytes);
+    this.#sendingFrames[this.#sendEnd++] = frame;
+  }
+
+  /** Puts an answer in line whose data lie at `pool.gatherAddress`. */
+  enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
+    const pool = this.#pool;
+    const address = pool.gatherAddress[frame]!;
+    this.#sending.setTwo(this.#sendEnd, pool.address(frame), headerBytes, address, bytes);
+    this.#sendingFrames[this.#sendEnd++] = frame;
+  }
+
+  /**
+   * Sends what waits, as far as the kernel takes it.
+   *
+   * @param outcome Told of each frame: sent, or not to be sent because of an error.
+   */
+  flush(outcome: SendOutcome): void {
+    this.blocked = false;
+    while (this.#sendFirst < this.#sendEnd) {
+      const sent = this.#socket === undefined
+        ? -1
+        : this.#socket.send(this.#sending, this.#sendFirst, this.#sendEnd - this.#sendFirst);
+      // Anything else concerns the first frame alone. ENOBUFS, too: the kernel has dropped it, as a
+      // veth does for ever with one that exceeds its peer's MTU.
+      if (sent === -EAGAIN) {
+        this.blocked = true;
+        this.#closeRanks();
+        return;
+      }
+      if (sent <= 0) {
+        outcome.sendFailed(this.#sendingFrames[this.#sendFirst++]!);
+        continue;
+      }
+      const end = this.#sendFirst + sent;
+      while (this.#sendFirst < end) outcome.sent(this.#sendingFrames[this.#sendFirst++]!);
+    }
+    this.#sendFirst = 0;
+    this.#sendEnd = 0;
+  }
+
+  /** See `PacketSocket.takeDrops`. */
+  takeDrops(): number {
+    return this.#socket?.takeDrops() ?? 0;
+  }
+
+  close(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  /**
+   * Moves the answers that are left to the head of the table. It has a place for every frame, but
+   * those sent are soon in line again.
+   */
+  #closeRanks(): void {
+    this.#sending.move(this.#sendFirst, this.#sendEnd);
+    this.#sendingFrames.copyWithin(0, this.#sendFirst, this.#sendEnd);
+    this.#sendEnd -= this.#sendFirst;
+    this.#sendFirst = 0;
+  }
+
+  /** Lends frames to the places whose frame was taken; the number of places ready, from 0 on. */
+  #arm(): number {
+    // While answers pile up, requests stay in the socket's queue, and beyond it are dropped and
+    // counted by the kernel.
+    if (this.blocked) return 0;
+    for (let i = 0; i < this.#batch; i++) {
+      if (this.#receivedFrames[i]! >= 0) continue;
+      const frame = this.#pool.take();
+      if (frame < 0) return i;
+      this.#receivedFrames[i] = frame;
+      this.#received.setOne(i, this.#pool.address(frame), this.#pool.frameBytes);
+    }
+    return this.#batch;
+  }
+}
+
+/** Who owns the frames that a link sends. */
+export interface SendOutcome {
+  sent(frame: number): void;
+  sendFailed(frame: number): void;
+}

@@ -1,0 +1,327 @@
+// The target's loop, one thread for a set of exports (README, 'Architecture').
+//
+// 1. `turn` takes a batch of frames from each interface that has some.
+// 2. `#accept` finds the export; its target drops, answers, or asks for the disk.
+// 3. `#start` keeps rule 13: what overlaps with a command in flight waits for it.
+// 4. The disk gathers a read from the page cache, or does the work (target_disk.ts); answers that
+//    must be stable wait for a shared fdatasync (target_sync.ts).
+// 5. Everything to be sent leaves in one sendmmsg; only then is a frame free, and a gathered read
+//    over, so that the next overlapping write may start.
+//
+// No step makes a Promise, Map, closure, view or iterator for a frame or a turn. What is left: V8 may
+// box an address or offset on its way to the ring, and pwrite takes its offset only as a BigInt.
+
+import type { Arena } from "../../../ffi/arena.ts";
+import type { Clock } from "../../../ffi/poll.ts";
+import {
+  AOE_HEADER_BYTES,
+  AOE_SLOT,
+  aoeShelf,
+  SHELF_BROADCAST,
+  SLOT_BROADCAST,
+} from "../../wire/aoe.ts";
+import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
+import { OPERATION_FLUSH, OPERATION_TRIM, OPERATION_WRITE } from "../../core/target/drive.ts";
+import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, DROP_SHORT } from "../../core/target/target.ts";
+import type { DiskQueue } from "./disk_queues.ts";
+import { FLAG_ALONE, FLAG_GATHERED, FLAG_STABLE } from "./frames.ts";
+import type { FramePool, VectorTable } from "./frames.ts";
+import { TargetAnswers } from "./answers.ts";
+import {
+  COUNT_DROPS,
+  COUNT_NO_FRAME,
+  COUNT_OVERLAPS,
+  COUNT_RECEIVED,
+  COUNT_SEND_FAILURES,
+  COUNT_SENT,
+} from "./counters.ts";
+import type { TargetCounters } from "./counters.ts";
+import { DiskWork } from "./disk_work.ts";
+import type { DiskErrorListener, TargetExport } from "./export.ts";
+import type { TargetLink } from "./link.ts";
+import { GroupCommit } from "./group_commit.ts";
+
+/**
+ * After so many turns in a row in which nothing had completed, the disk is slow or hangs: from then on
+ * the kernel is entered for completions in every sixteenth turn, or when the ring says so.
+ */
+const FRUITLESS_MAX = 8;
+const FRUITLESS_STEP = 16;
+
+/** What the loop works with; all of it made before it starts. */
+export interface TargetLoopParts {
+  readonly arena: Arena;
+  readonly pool: FramePool;
+  readonly vectors: VectorTable;
+  readonly queue: DiskQueue;
+  readonly links: readonly TargetLink[];
+  readonly exports: readonly TargetExport[];
+  readonly counters: TargetCounters;
+  readonly clock: Clock;
+  /** Frames of a turn up to which writes go to the page cache in place, not through the ring. */
+  readonly inPlaceMax: number;
+  readonly onDiskError: DiskErrorListener;
+}
+
+/** One worker's frames, disks and sockets in motion. */
+export class TargetLoop {
+  readonly #pool: FramePool;
+  readonly #bytes: Uint8Array;
+  readonly #queue: DiskQueue;
+  readonly #links: readonly TargetLink[];
+  readonly #exports: readonly TargetExport[];
+  readonly #counters: TargetCounters;
+  readonly #clock: Clock;
+  readonly #disk: DiskWork;
+  readonly #commit: GroupCommit;
+  /** The ring has said that something has completed. */
+  completed = false;
+  /** Turns in a row that waited for the disk in vain. */
+  #fruitless = 0;
+  /** Of this turn, added to the shared counters at its end. */
+  #received = 0;
+  #sent = 0;
+
+  constructor(parts: TargetLoopParts) {
+    this.#pool = parts.pool;
+    this.#bytes = parts.pool.bytes;
+    this.#queue = parts.queue;
+    this.#links = parts.links;
+    this.#exports = parts.exports;
+    this.#counters = parts.counters;
+    this.#clock = parts.clock;
+    const answers = new TargetAnswers(parts.pool, parts.links, parts.counters);
+    this.#commit = new GroupCommit({ ...parts, answers });
+    this.#disk = new DiskWork({ ...parts, answers, commit: this.#commit });
+  }
+
+  /** Whether commands wait for the disk or answers for the wire. */
+  get busy(): boolean {
+    if (this.#queue.inFlight > 0) return true;
+    for (const link of this.#links) if (link.pending > 0) return true;
+    return false;
+  }
+
+  /**
+   * Does what can be done now; waits for a page cache that is not quite there, and for frames on a
+   * link that is patient.
+   *
+   * @param receive Whether to take new frames.
+   * @returns Number of frames received, operations completed and answers sent.
+   */
+  turn(receive: boolean): number {
+    const disk = this.#disk;
+    this.#pool.nowMs = this.#clock.nowMs();
+    this.#received = 0;
+    this.#pool.batch = 0;
+    this.#sent = 0;
+    let done = 0;
+    const links = this.#links;
+    if (receive) {
+      for (let i = 0; i < links.length; i++) {
+        if (links[i]!.readable) this.#receive(links[i]!);
+      }
+    }
+    // Where work is in flight, only entering the kernel lets it post completions.
+    let submit = this.#queue.inFlight > 0 &&
+      (this.completed || this.#fruitless < FRUITLESS_MAX || this.#fruitless % FRUITLESS_STEP === 0);
+    this.completed = false;
+    do {
+      disk.issue();
+      this.#commit.start();
+      if (submit || this.#queue.queued > 0) {
+        submit = false;
+        disk.submit();
+      }
+      done += disk.reap();
+      for (let i = 0; i < links.length; i++) {
+        if (links[i]!.pending > 0 && !links[i]!.blocked) links[i]!.flush(this);
+      }
+    } while (this.#promote() || disk.pending || this.#commit.wanted);
+    this.#fruitless = done > 0 || this.#queue.inFlight === 0 ? 0 : this.#fruitless + 1;
+    for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.endTurn();
+    if (this.#received > 0) this.#counters.add(COUNT_RECEIVED, this.#received);
+    if (this.#sent > 0) this.#counters.add(COUNT_SENT, this.#sent);
+    return done + this.#received + this.#sent;
+  }
+
+  /** Sends the advert of every export by one interface (PROTOCOL.md, decision 14). */
+  announce(link: TargetLink): void {
+    if (!link.running) return;
+    for (const ex of this.#exports) this.announceExport(ex, link);
+  }
+
+  /** Sends the advert of one export. */
+  announceExport(ex: TargetExport, link: TargetLink): void {
+    const frame = this.#pool.take();
+    if (frame < 0) return;
+    const length = ex.target.writeAdvert(this.#bytes, this.#pool.start(frame), link);
+    this.#pool.flags[frame] = 0;
+    if (length > 0) link.enqueue(frame, length);
+    else this.#pool.release(frame);
+  }
+
+  /** Puts what has been written onto stable storage, at the end. */
+  syncAll(): void {
+    this.#commit.finishAll();
+  }
+
+  /** A frame has left: it is free, and if it was gathered, its look at the file is over. */
+  sent(frame: number): void {
+    this.#sent++;
+    if ((this.#pool.flags[frame]! & FLAG_GATHERED) !== 0) {
+      const ex = this.#exports[this.#pool.exportOf[frame]!]!;
+      ex.gathersUnsent--;
+      ex.order.finish(frame);
+      ex.promotable = true;
+    }
+    this.#pool.release(frame);
+  }
+
+  /** A frame could not be sent: a page that could not be gathered, or an interface that is down. */
+  sendFailed(frame: number): void {
+    if ((this.#pool.flags[frame]! & FLAG_GATHERED) === 0) {
+      this.#counters.add(COUNT_SEND_FAILURES, 1);
+      this.#pool.release(frame);
+      return;
+    }
+    // Reading the ordinary way tells what is wrong with the page, and answers accordingly.
+    const ex = this.#exports[this.#pool.exportOf[frame]!]!;
+    ex.gathersUnsent--;
+    ex.target.revert(this.#bytes, this.#pool.start(frame));
+    ex.held++;
+    this.#pool.flags[frame] = FLAG_ALONE;
+    this.#disk.run(ex, frame);
+    ex.promotable = true;
+  }
+
+  #receive(link: TargetLink): void {
+    const count = link.receive();
+    this.#received += count;
+    this.#pool.batch = this.#received;
+    for (let i = 0; i < count; i++) {
+      this.#accept(link, link.takeFrame(i), link.length(i));
+    }
+  }
+
+  #accept(link: TargetLink, frame: number, length: number): void {
+    const at = this.#pool.start(frame);
+    if (length < AOE_HEADER_BYTES) {
+      this.#drop(frame, DROP_SHORT);
+      return;
+    }
+    const shelf = aoeShelf(this.#bytes, at);
+    const slot = this.#bytes[at + AOE_SLOT]!;
+    if (shelf === SHELF_BROADCAST || slot === SLOT_BROADCAST) {
+      this.#acceptBroadcast(link, frame, length, shelf, slot);
+      return;
+    }
+    // The filter passes only frames for one of this worker's few exports.
+    for (let i = 0; i < this.#exports.length; i++) {
+      const ex = this.#exports[i]!;
+      if (ex.target.slot === slot && ex.target.shelf === shelf) {
+        this.#decide(ex, link, frame, length);
+        return;
+      }
+    }
+    this.#drop(frame, DROP_OTHER_ADDRESS);
+  }
+
+  /** Every export that a broadcast means answers for itself, each in a copy of the frame. */
+  #acceptBroadcast(
+    link: TargetLink,
+    frame: number,
+    length: number,
+    shelf: number,
+    slot: number,
+  ): void {
+    const at = this.#pool.start(frame);
+    const bytes = Math.max(length, ETHERNET_FRAME_BYTES_MIN);
+    for (const ex of this.#exports) {
+      if (
+        (shelf !== SHELF_BROADCAST && shelf !== ex.target.shelf) ||
+        (slot !== SLOT_BROADCAST && slot !== ex.target.slot)
+      ) {
+        continue;
+      }
+      const copy = this.#pool.take();
+      if (copy < 0) {
+        this.#counters.add(COUNT_NO_FRAME, 1);
+        break;
+      }
+      this.#bytes.copyWithin(this.#pool.start(copy), at, at + bytes);
+      this.#decide(ex, link, copy, length);
+    }
+    this.#pool.release(frame);
+  }
+
+  #decide(ex: TargetExport, link: TargetLink, frame: number, length: number): void {
+    const verdict = ex.target.receive(this.#bytes, this.#pool.start(frame), length, link);
+    if (verdict === DISK_WORK) {
+      // Its share is what an export is bound to where frames are scarce.
+      const scarce = this.#pool.free * 2 < this.#pool.count;
+      if (!scarce || ex.held < ex.heldMax) this.#start(ex, link, frame);
+      else this.#drop(frame, DROP_BUSY);
+    } else if (verdict > 0) {
+      this.#pool.flags[frame] = 0;
+      link.enqueue(frame, verdict);
+    } else {
+      this.#drop(frame, verdict);
+    }
+  }
+
+  #drop(frame: number, verdict: number): void {
+    this.#counters.add(COUNT_DROPS - verdict, 1);
+    this.#pool.release(frame);
+  }
+
+  #start(ex: TargetExport, link: TargetLink, frame: number): void {
+    const pool = this.#pool;
+    const drive = ex.drive;
+    const operation = drive.operation;
+    ex.held++;
+    pool.exportOf[frame] = ex.index;
+    pool.linkOf[frame] = this.#links.indexOf(link);
+    pool.operation[frame] = operation;
+    pool.sectors[frame] = drive.sectorsWanted;
+    pool.offset[frame] = ex.config.offsetBytes + drive.sector * SECTOR_BYTES;
+    pool.byteCount[frame] = drive.sectorsWanted * SECTOR_BYTES;
+    pool.progress[frame] = 0;
+    const changes = operation === OPERATION_WRITE || operation === OPERATION_TRIM;
+    pool.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess) ? FLAG_STABLE : 0;
+    if (operation === OPERATION_FLUSH) {
+      // Every write answered so far is complete already: the sync that follows covers it.
+      ex.waitingForSync.push(frame);
+      return;
+    }
+    let first = 0;
+    let end = Infinity;
+    if (operation !== OPERATION_TRIM) {
+      first = drive.sector + ex.config.offsetBytes / SECTOR_BYTES;
+      end = first + drive.sectorsWanted;
+      if (ex.grain !== 1) {
+        first -= first % ex.grain;
+        end += (ex.grain - end % ex.grain) % ex.grain;
+      }
+    }
+    if (ex.order.admit(frame, changes, first, end)) this.#disk.run(ex, frame);
+    else this.#counters.add(COUNT_OVERLAPS, 1);
+  }
+
+  /** Starts commands whose elders have finished; whether there was one. */
+  #promote(): boolean {
+    let any = false;
+    for (let i = 0; i < this.#exports.length; i++) {
+      const ex = this.#exports[i]!;
+      if (!ex.promotable) continue;
+      ex.promotable = false;
+      if (ex.order.waiting === 0) continue;
+      for (let frame = ex.order.promote(); frame >= 0; frame = ex.order.promote()) {
+        this.#disk.run(ex, frame);
+        any = true;
+      }
+    }
+    return any;
+  }
+}

@@ -1,0 +1,422 @@
+// The job of a target thread: builds everything the loop needs, runs it until it is told to stop,
+// then answers what has been received, and leaves nothing unsynced.
+
+import { Arena } from "../../../ffi/arena.ts";
+import { ENODEV, SystemError } from "../../../ffi/errno.ts";
+import { IoUring } from "../../../ffi/io_uring.ts";
+import { LinkMonitor, listInterfaces } from "../../../ffi/netlink.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
+import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
+import { SyncQueue } from "../../../ffi/sync_queue.ts";
+import { formatAddress } from "../../wire/aoe.ts";
+import { targetFilter } from "../../wire/filter.ts";
+import { DiskQueues, sourceNumber } from "./disk_queues.ts";
+import type { DiskQueue } from "./disk_queues.ts";
+import { FramePool, VectorTable } from "./frames.ts";
+import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./counters.ts";
+import { explainSocketError } from "../../control/network_interfaces.ts";
+import { NbdSource } from "./nbd_source.ts";
+import { ErrorReporter } from "./errors.ts";
+import { freshIncarnation, segmentsWithin, TargetExport } from "./export.ts";
+import type { ExportConfig } from "./export.ts";
+import { RECEIVE_BATCH, TargetLink } from "./link.ts";
+import { TargetLoop } from "./loop.ts";
+import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
+
+/** Jumbo frames fit even where the MTU is raised while we serve. */
+const MTU_MIN = 9000;
+/** Frames taken at a time where an export goes around the page cache. */
+const DIRECT_BATCH = 8;
+/** How often, at least, a thread that never sleeps looks at interfaces and blocked sockets. */
+const LOOK_MS = 10;
+/** How often sizes, counters of the kernel and withheld messages are looked at. */
+const HOUSEKEEPING_MS = 1000;
+/** How long a disk may take over the last commands before they are given up. */
+const STOP_MS_MAX = 10_000;
+/** For so long the requests that keep coming in are still answered after the word to stop. */
+const STOP_RECEIVE_MS = 100;
+
+/** What a target thread is started with. */
+export interface TargetJobConfig {
+  /** Names of the interfaces to serve on. */
+  readonly interfaces: readonly string[];
+  readonly exports: readonly ExportConfig[];
+  /** Requests that one initiator may send without an answer. */
+  readonly buffers: number;
+  /** MACs that may speak to the exports; empty for all. */
+  readonly macs: readonly Uint8Array[];
+  /** Whether io_uring may be used. */
+  readonly uring: boolean;
+  /** What a crossing into the kernel costs, in nanoseconds; see `measureCrossingNs`. */
+  readonly crossingNs: number;
+  /** Microseconds to spin before sleeping. */
+  readonly pollUs: number;
+  /** Bytes of the files that may stay mapped. */
+  readonly mapBytes: number;
+  /** An eventfd; when it is signalled and `control[0]` is 1, the job ends. */
+  readonly controlEvent: number;
+  readonly control: SharedArrayBuffer;
+  /** From `TargetCounters.allocate`. */
+  readonly counters: SharedArrayBuffer;
+}
+
+/** What a target thread posts. */
+export type TargetMessage =
+  /** It serves; `withoutUring` says why io_uring is not used, if it is not. */
+  | { readonly kind: "serving"; readonly withoutUring: string | undefined }
+  | { readonly kind: "resized"; readonly shelf: number; readonly slot: number; sectors: number }
+  | {
+    readonly kind: "link";
+    readonly name: string;
+    readonly state: "up" | "down" | "gone";
+    readonly mtu: number;
+    readonly sectors: number;
+  }
+  | { readonly kind: "error"; readonly text: string }
+  /** An NBD server was lost, or is there again; the text says more. */
+  | {
+    readonly kind: "source";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly state: "away" | "back";
+    readonly text: string;
+  }
+  /** The end: commands that a disk never finished. */
+  | { readonly kind: "stopped"; readonly abandoned: number };
+
+/** Runs a target thread; see `startWorker`. */
+export function runTarget(config: TargetJobConfig, post: (message: TargetMessage) => void): void {
+  new TargetWorker(config, post).run();
+}
+
+/** A target thread's parts; `run` is its life, `turn` and `stop` are for who leads it step by step. */
+export class TargetWorker {
+  readonly #config: TargetJobConfig;
+  readonly #post: (message: TargetMessage) => void;
+  readonly #control: Int32Array;
+  readonly #counters: TargetCounters;
+  readonly #pool: FramePool;
+  readonly #clock: Clock;
+  readonly #queue: DiskQueue;
+  readonly #withoutUring: string | undefined;
+  readonly #exports: TargetExport[];
+  /** Those of the exports that have one. */
+  readonly #sources: NbdSource[] = [];
+  readonly #links: TargetLink[];
+  readonly #loop: TargetLoop;
+  readonly #poll: PollSet;
+  readonly #controlPlace: number;
+  readonly #queuePlace: number;
+  readonly #monitor = new LinkMonitor();
+  readonly #monitorPlace: number;
+  readonly #errors: ErrorReporter;
+  /** The last wait was ended by a frame. */
+  #lively = false;
+
+  constructor(config: TargetJobConfig, post: (message: TargetMessage) => void) {
+    this.#config = config;
+    this.#post = post;
+    this.#control = new Int32Array(config.control);
+    this.#counters = new TargetCounters(config.counters);
+    const present = listInterfaces();
+    const served = config.interfaces.map((name) => present.find((link) => link.name === name));
+    const mtuMax = served.reduce((mtu, link) => Math.max(mtu, link?.mtu ?? 0), MTU_MIN);
+    const direct = config.exports.some((ex) => ex.directFd >= 0);
+    const alignment = direct ? 4096 : 512;
+    const frames = frameCount(config, mtuMax);
+    const sources = config.exports.filter((ex) => ex.source !== undefined).length;
+    const pollPlaces = 3 + config.interfaces.length + sources;
+    const arena = new Arena(
+      FramePool.bytes(frames, mtuMax, alignment) + VectorTable.bytes(frames) +
+        config.interfaces.length * TargetLink.bytes(frames) + PollSet.bytes(pollPlaces) +
+        SyncQueue.bytes + sources * NbdSource.bytes(frames) + 4096,
+    );
+    this.#pool = new FramePool(arena, frames, mtuMax, alignment);
+    this.#clock = new Clock(arena);
+    const vectors = new VectorTable(arena, frames);
+    const entries = 2 ** Math.ceil(Math.log2(frames + config.exports.length));
+    const opened = openQueue(config.uring, arena, entries, vectors);
+    this.#queue = sources === 0 ? opened.queue : new DiskQueues(opened.queue, this.#sources);
+    this.#withoutUring = opened.withoutUring;
+    if (direct) this.#pool.register(this.#queue);
+    this.#queue.registerFiles(
+      config.exports.flatMap(({ fd, directFd }) => [fd, directFd].filter((fd) => fd >= 0)),
+    );
+    this.#queue.allowBlocked(frames);
+    this.#errors = new ErrorReporter(config.exports, (text) => post({ kind: "error", text }));
+    // A source that is away leaves frames for questions that need no disk.
+    const heldByEach = config.exports.length === 1 && sources === 0 ? frames : Math.floor(
+      (frames - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
+    );
+    const segments = segmentsWithin(config.mapBytes, config.exports.length);
+    this.#poll = new PollSet(arena, pollPlaces);
+    this.#exports = config.exports.map((ex, index) => {
+      const source = this.#openSource(arena, ex, index);
+      return new TargetExport(
+        index,
+        source === undefined ? ex : { ...ex, fd: sourceNumber(this.#sources.indexOf(source)) },
+        {
+          ...{ frames, heldMax: heldByEach, segments, source },
+          buffers: config.buffers,
+          macs: config.macs,
+        },
+      );
+    });
+    const filter = targetFilter(config.exports);
+    // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
+    const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
+    const bufferBytes = socketBytes(config, this.#pool.frameBytes);
+    this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
+    this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
+    this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
+    this.#links = config.interfaces.map((name, i) => {
+      const link = new TargetLink(name, { arena, pool: this.#pool, batch, filter, bufferBytes });
+      try {
+        link.update(served[i]);
+      } catch (error) {
+        throw explainSocketError(error);
+      }
+      link.pollPlace = this.#poll.add(link.fd, POLLIN);
+      return link;
+    });
+    this.#loop = new TargetLoop({
+      arena,
+      pool: this.#pool,
+      vectors,
+      queue: this.#queue,
+      links: this.#links,
+      exports: this.#exports,
+      counters: this.#counters,
+      clock: this.#clock,
+      // Without the ring each write is a system call in any case.
+      inPlaceMax: this.#withoutUring === undefined ? inPlaceMax(config.crossingNs) : Infinity,
+      onDiskError: (ex, operation, sector, code) => {
+        this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
+      },
+    });
+  }
+
+  #openSource(arena: Arena, ex: ExportConfig, index: number): NbdSource | undefined {
+    if (ex.source === undefined) return undefined;
+    const { shelf, slot, path, source: origin } = ex;
+    const source = new NbdSource(arena, {
+      ...{ pool: this.#pool, clock: this.#clock, origin },
+      pollPlace: this.#poll.add(-1, POLLIN),
+      listener: (state, text, lost) => {
+        // Initiators that know the incarnation learn so that writes they had not flushed are gone.
+        if (lost) this.#exports[index]!.drive.incarnation = freshIncarnation();
+        const loss = lost
+          ? `; what it answered and had not flushed may be lost, as the next flush says`
+          : "";
+        this.#post({ ...{ kind: "source", shelf, slot, state }, text: `"${path}" ${text}${loss}` });
+      },
+    });
+    this.#sources.push(source);
+    return source;
+  }
+
+  run(): void {
+    for (const link of this.#links) this.#loop.announce(link);
+    this.#post({ kind: "serving", withoutUring: this.#withoutUring });
+    let nowMs = this.#clock.nowMs();
+    let housekeepingMs = nowMs + HOUSEKEEPING_MS;
+    let lookMs = nowMs + LOOK_MS;
+    while (Atomics.load(this.#control, 0) === 0) {
+      const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#awaitFrame();
+      nowMs = this.#clock.nowMs();
+      if (idle || nowMs >= lookMs) {
+        if (idle) this.#counters.add(COUNT_WAITS, 1);
+        this.look(idle ? Math.max(0, housekeepingMs - nowMs) : 0);
+        nowMs = this.#clock.nowMs();
+        lookMs = nowMs + LOOK_MS;
+      }
+      if (nowMs >= housekeepingMs) {
+        housekeepingMs = nowMs + HOUSEKEEPING_MS;
+        this.#keepHouse(nowMs);
+      }
+    }
+    this.stop();
+  }
+
+  /** See `TargetLoop.busy`. */
+  get busy(): boolean {
+    return this.#loop.busy;
+  }
+
+  /** Does what can be done without waiting; see `TargetLoop.turn`. */
+  turn(): number {
+    for (const link of this.#links) link.readable = true;
+    return this.#loop.turn(true);
+  }
+
+  /**
+   * While frames flow and nothing else can come, sleeps for a little in the call that receives: a
+   * crossing less than by way of ppoll(2).
+   *
+   * @returns Whether something came.
+   */
+  #awaitFrame(): boolean {
+    const link = this.#links[0]!;
+    if (!this.#lively || this.#links.length > 1 || this.#sources.length > 0 || this.#loop.busy) {
+      return false;
+    }
+    this.#counters.add(COUNT_WAITS, 1);
+    link.readable = true;
+    link.patient = true;
+    this.#lively = this.#loop.turn(true) > 0;
+    return this.#lively;
+  }
+
+  /** With --poll: looks again and again for a while; true when something came. */
+  #spin(): boolean {
+    if (this.#config.pollUs === 0) return false;
+    const untilMs = this.#clock.nowMs() + this.#config.pollUs / 1000;
+    do {
+      if (this.turn() > 0) return true;
+    } while (this.#clock.nowMs() < untilMs);
+    return false;
+  }
+
+  /**
+   * Looks what has come or become possible, sleeping for so long until there is something: where
+   * this thread sleeps while no frames flow (see `#awaitFrame`).
+   */
+  look(timeoutMs: number): void {
+    for (const link of this.#links) {
+      const wanted = link.blocked ? POLLOUT : link.starved ? 0 : POLLIN;
+      // An error is told of whether it is wanted or not, for as long as nobody receives.
+      this.#poll.replace(link.pollPlace, wanted === 0 ? -1 : link.fd);
+      this.#poll.want(link.pollPlace, wanted);
+    }
+    this.#poll.replace(this.#queuePlace, this.#queue.inFlight > 0 ? this.#queue.event : -1);
+    const waitMs = this.#sources.length === 0 ? timeoutMs : this.#watchSources(timeoutMs);
+    const found = this.#poll.wait(waitMs * 1000);
+    for (const source of this.#sources) source.advance();
+    if (found === 0) return;
+    for (const link of this.#links) {
+      if (this.#poll.found(link.pollPlace) === 0) continue;
+      link.readable = true;
+      link.blocked = false;
+      this.#lively = true;
+    }
+    if (this.#poll.found(this.#queuePlace) !== 0) {
+      clearEvent(this.#queue.event);
+      this.#loop.completed = true;
+    }
+    if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
+    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+  }
+
+  /** Asks for news of the sources; returns how long to wait for them at most. */
+  #watchSources(timeoutMs: number): number {
+    let waitMs = timeoutMs;
+    const nowMs = this.#clock.nowMs();
+    for (const source of this.#sources) {
+      this.#poll.replace(source.pollPlace, source.fd);
+      this.#poll.want(source.pollPlace, source.events);
+      waitMs = Math.min(waitMs, Math.max(0, source.dueMs - nowMs));
+    }
+    return waitMs;
+  }
+
+  /** Takes over what netlink tells of the served interfaces. */
+  #followLinks(): void {
+    for (const change of this.#monitor.changes()) {
+      for (const link of this.#links) {
+        const mine = change.link === undefined
+          ? change.index === link.index
+          : change.link.name === link.name || change.index === link.index;
+        if (!mine) continue;
+        // A renamed interface is no longer the one that was asked for.
+        const now = change.link?.name === link.name ? change.link : undefined;
+        const { running, mtu } = link;
+        const news = this.#update(link, now);
+        if (news) this.#loop.announce(link);
+        if (news || running !== link.running || mtu !== link.mtu) {
+          this.#post({
+            kind: "link",
+            name: link.name,
+            state: now === undefined ? "gone" : link.running ? "up" : "down",
+            mtu: link.mtu,
+            sectors: link.sectors,
+          });
+        }
+      }
+    }
+  }
+
+  /** See `TargetLink.update`; an interface that cannot be had is none. */
+  #update(link: TargetLink, now: NetworkInterface | undefined): boolean {
+    try {
+      return link.update(now);
+    } catch (error) {
+      link.update(undefined);
+      // Gone again before it was looked at: that change follows.
+      if (error instanceof SystemError && error.code === ENODEV) return false;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#post({ kind: "error", text: `${link.name} is not served: ${reason}` });
+      return false;
+    }
+  }
+
+  /** Flushes what the servers of sources have in their caches. */
+  #finishSources(untilMs: number): void {
+    for (const source of this.#sources) source.finish();
+    while (this.#sources.some((source) => source.finishing) && this.#clock.nowMs() < untilMs) {
+      this.look(100);
+    }
+    this.#exports.forEach(({ source, config }) => {
+      if (source?.atRisk !== true) return;
+      const name = formatAddress(config.shelf, config.slot);
+      const text = `${name}: "${config.path}" could not be flushed at the end`;
+      this.#post({ kind: "error", text });
+    });
+  }
+
+  #keepHouse(nowMs: number): void {
+    for (const link of this.#links) this.#counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
+    for (const ex of this.#exports) {
+      if (!ex.refreshSize()) continue;
+      const { shelf, slot } = ex.config;
+      this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
+      for (const link of this.#links) if (link.running) this.#loop.announceExport(ex, link);
+    }
+    this.#errors.flush(nowMs);
+  }
+
+  /** Answers what has arrived, waits for the disks, syncs, closes. */
+  stop(): void {
+    const startMs = this.#clock.nowMs();
+    for (const link of this.#links) link.readable = true;
+    while (this.#clock.nowMs() < startMs + STOP_RECEIVE_MS && this.#loop.turn(true) > 0);
+    while (this.#loop.busy && this.#clock.nowMs() < startMs + STOP_MS_MAX) {
+      if (this.#loop.turn(false) === 0) this.look(100);
+    }
+    const abandoned = this.#queue.inFlight;
+    this.#loop.syncAll();
+    this.#finishSources(startMs + STOP_MS_MAX);
+    this.#keepHouse(Infinity);
+    for (const link of this.#links) link.close();
+    this.#monitor.close();
+    this.#queue.close();
+    this.#post({ kind: "stopped", abandoned });
+  }
+}
+
+function openQueue(
+  uring: boolean,
+  arena: Arena,
+  entries: number,
+  vectors: VectorTable,
+): { queue: IoUring | SyncQueue; withoutUring: string | undefined } {
+  let withoutUring = "--no-uring";
+  if (uring) {
+    try {
+      return { queue: new IoUring(entries), withoutUring: undefined };
+    } catch (error) {
+      withoutUring = error instanceof Error ? error.message : String(error);
+    }
+  }
+  const pointerOf = (address: number) => vectors.pointerAt(address);
+  return { queue: new SyncQueue(arena, entries, pointerOf), withoutUring };
+}

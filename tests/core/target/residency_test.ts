@@ -1,0 +1,171 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  CHUNK_ABSENT,
+  CHUNK_RESIDENT,
+  CHUNK_UNKNOWN,
+  ChunkMemory,
+  SegmentChoice,
+} from "../../../src/core/target/residency.ts";
+
+/** Chunks so far apart share a place in the table of a mapped segment. */
+const CHUNK_TABLE = 256;
+/** Segments of a file of a terabyte or more; so far apart they share an entry. */
+const SEGMENT_TABLE = 65536;
+
+Deno.test("residency: nothing is known of a chunk at first", () => {
+  const memory = new ChunkMemory(2);
+  for (const chunk of [0, 1, CHUNK_TABLE, 2 ** 33]) {
+    assertEquals(memory.recall(1, chunk, 0), CHUNK_UNKNOWN);
+  }
+});
+
+Deno.test("residency: a resident chunk is taken to be so for a second, an absent one for 20 ms", () => {
+  const memory = new ChunkMemory(2);
+  memory.remember(1, 7, true, 5000);
+  memory.remember(1, 8, false, 5000);
+  assertEquals([memory.recall(1, 7, 5999), memory.recall(1, 7, 6000)], [
+    CHUNK_RESIDENT,
+    CHUNK_UNKNOWN,
+  ]);
+  assertEquals([memory.recall(1, 8, 5019), memory.recall(1, 8, 5020)], [
+    CHUNK_ABSENT,
+    CHUNK_UNKNOWN,
+  ]);
+});
+
+Deno.test("residency: what is found out later counts", () => {
+  const memory = new ChunkMemory(2);
+  memory.remember(1, 7, false, 0);
+  memory.remember(1, 7, true, 10);
+  assertEquals(memory.recall(1, 7, 1000), CHUNK_RESIDENT);
+  memory.remember(1, 7, false, 1000);
+  assertEquals(memory.recall(1, 7, 1001), CHUNK_ABSENT);
+});
+
+Deno.test("residency: a chunk far away, or of another place, is never taken for another", () => {
+  const memory = new ChunkMemory(2);
+  memory.remember(1, 7, true, 0);
+  assertEquals(memory.recall(1, 7 + CHUNK_TABLE, 1), CHUNK_UNKNOWN);
+  memory.remember(1, 7 + CHUNK_TABLE, false, 1);
+  assertEquals([memory.recall(1, 7, 2), memory.recall(1, 7 + CHUNK_TABLE, 2)], [
+    CHUNK_UNKNOWN,
+    CHUNK_ABSENT,
+  ]);
+  assertEquals(memory.recall(0, 7 + CHUNK_TABLE, 2), CHUNK_UNKNOWN);
+});
+
+Deno.test("residency: a small file that has grown shares entries as a large one does", () => {
+  const choice = new SegmentChoice(2, 1);
+  assert(read(choice, 3).mapped);
+  for (const segment of [300, 3 + 256, 70_000]) readOften(choice, segment, 100);
+  assertEquals(choice.touch(3), 0);
+});
+
+/** Reads a segment as an export does; the place where it is mapped, and whether that is new. */
+function read(choice: SegmentChoice, segment: number): { place: number; mapped: boolean } {
+  const place = choice.touch(segment);
+  if (place >= 0) return { place, mapped: false };
+  const offered = choice.offer(segment);
+  return { place: offered, mapped: offered >= 0 };
+}
+
+function readOften(choice: SegmentChoice, segment: number, times: number): number {
+  let mappings = 0;
+  for (let i = 0; i < times; i++) if (read(choice, segment).mapped) mappings++;
+  return mappings;
+}
+
+Deno.test("residency: segments are mapped at their first read while there is room", () => {
+  const choice = new SegmentChoice(3, SEGMENT_TABLE);
+  for (const segment of [5, 9, 2]) assert(read(choice, segment).mapped);
+  assertEquals([5, 9, 2].map((segment) => read(choice, segment)), [
+    { place: 0, mapped: false },
+    { place: 1, mapped: false },
+    { place: 2, mapped: false },
+  ]);
+  assertEquals(read(choice, 7), { place: -1, mapped: false });
+});
+
+Deno.test("residency: a newcomer must be read twice as much as the coldest it replaces", () => {
+  const choice = new SegmentChoice(2, SEGMENT_TABLE);
+  readOften(choice, 1, 10_000);
+  readOften(choice, 2, 3_000);
+  assertEquals(readOften(choice, 3, 5_900), 0);
+  assertEquals(readOften(choice, 3, 200), 1);
+  assertEquals([choice.touch(1), choice.touch(2), choice.touch(3)], [0, -1, 1]);
+});
+
+Deno.test("residency: what was replaced comes back by the same rule", () => {
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
+  readOften(choice, 1, 100);
+  assertEquals(readOften(choice, 2, 10_000), 1);
+  assertEquals(readOften(choice, 1, 19_000), 0);
+  assertEquals(readOften(choice, 1, 1_000), 1);
+});
+
+Deno.test("residency: a few reads of cold segments push nothing out", () => {
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
+  assert(read(choice, 0).mapped);
+  for (let segment = 1; segment < 2000; segment++) assertEquals(readOften(choice, segment, 64), 0);
+  assertEquals(choice.touch(0), 0);
+});
+
+Deno.test("residency: what was hot long ago gives way", () => {
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
+  readOften(choice, 1, 1_000_000);
+  assertEquals(readOften(choice, 2, 10_000), 0);
+  for (let second = 0; second < 12; second++) choice.decay();
+  assertEquals(readOften(choice, 2, 10_000), 1);
+  assertEquals([choice.touch(1), choice.touch(2)], [-1, 0]);
+});
+
+Deno.test("residency: two segments a terabyte apart do not take turns in being mapped", () => {
+  const choice = new SegmentChoice(16, SEGMENT_TABLE);
+  const [near, far] = [3, 3 + SEGMENT_TABLE];
+  let mappings = 0;
+  for (let i = 0; i < 100_000; i++) {
+    for (const segment of [near, far]) if (read(choice, segment).mapped) mappings++;
+  }
+  // Each at most once or twice: a mapping costs thousands of page faults.
+  assert(mappings <= 4, `${mappings} mappings`);
+  // And the other places are still free for other segments.
+  for (let segment = 100; segment < 114; segment++) assert(read(choice, segment).mapped);
+});
+
+Deno.test("residency: of two segments a terabyte apart the one that is read more is mapped", () => {
+  const choice = new SegmentChoice(1, SEGMENT_TABLE);
+  const [near, far] = [3, 3 + SEGMENT_TABLE];
+  readOften(choice, near, 1000);
+  readOften(choice, far, 20_000);
+  assertEquals([choice.touch(near), choice.touch(far)], [-1, 0]);
+});
+
+Deno.test("residency: whatever is read, a place belongs to one segment and is given away once", () => {
+  const PLACES = 4;
+  // Few segments, some of which share an entry of the table, read in bursts.
+  const burst = fc.record({
+    segment: fc.oneof(fc.nat(5), fc.nat(5).map((near) => near + SEGMENT_TABLE)),
+    times: fc.integer({ min: 1, max: 6000 }),
+    decays: fc.nat(1),
+  });
+  fc.assert(
+    fc.property(fc.array(burst, { maxLength: 15 }), (bursts) => {
+      const choice = new SegmentChoice(PLACES, SEGMENT_TABLE);
+      /** What is mapped at each place: exactly what was last offered it. */
+      const mapped = new Map<number, number>();
+      for (const { segment, times, decays } of bursts) {
+        for (let i = 0; i < times; i++) {
+          const { place, mapped: isNew } = read(choice, segment);
+          if (place < 0) continue;
+          assert(place < PLACES);
+          if (isNew) mapped.set(place, segment);
+          assertEquals(mapped.get(place), segment, "another segment is mapped there");
+        }
+        for (let i = 0; i < decays; i++) choice.decay();
+      }
+      assertEquals(new Set(mapped.values()).size, mapped.size, "a segment mapped twice");
+    }),
+    { numRuns: 60 },
+  );
+});

@@ -1,0 +1,34 @@
+// Group commit (target_sync.ts), where the kernel tells of an error once and somebody else hears it.
+
+import { assertEquals } from "@std/assert";
+import { EIO } from "../../../ffi/errno.ts";
+import { closeFile, openFile } from "../../../ffi/files.ts";
+import { OUTCOME_FAILED } from "../../../src/core/target/target.ts";
+import { TargetExport } from "../../../src/loops/target/export.ts";
+import { GroupCommit } from "../../../src/loops/target/group_commit.ts";
+import { exportOf } from "./loopback_target.ts";
+
+Deno.test("sync: a flush fails when a stable write has taken the error of its write-back", () => {
+  const path = Deno.makeTempFileSync({ prefix: "aoe-sync-" });
+  const fd = openFile(path, { readOnly: false });
+  const options = { frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
+  const ex = new TargetExport(0, exportOf(path, { uring: false, export: { fd } }), options);
+  const outcomes: number[] = [];
+  const commit = new GroupCommit(
+    {
+      pool: { operation: new Uint8Array(8) },
+      queue: { inFlight: 1, sync: () => {} },
+      exports: [ex],
+      answers: { answer: (_: unknown, _frame: number, outcome: number) => outcomes.push(outcome) },
+      counters: { addTo: () => {} },
+      onDiskError: () => {},
+    } as unknown as ConstructorParameters<typeof GroupCommit>[0],
+  );
+  ex.waitingForSync.push(0);
+  commit.start();
+  commit.distrust(ex, EIO);
+  commit.finish(ex, 0);
+  assertEquals(outcomes, [OUTCOME_FAILED]);
+  closeFile(fd);
+  Deno.removeSync(path);
+});
