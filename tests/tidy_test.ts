@@ -6,34 +6,23 @@ import { assert, assertEquals } from "@std/assert";
 /** Lines that a file may have before it has to be divided. */
 const LINES_MAX = 600;
 
-/** What a layer may import, as prefixes of paths from the top and of package names. */
-const LAYERS: Readonly<Record<string, readonly string[]>> = {
+/**
+ * What a wall may import, as prefixes of paths from the top and of package names. Types alone may
+ * come from any wall below, and from ffi: they are the shapes of what is handed upwards.
+ */
+const WALLS: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["src/commands/command_line.ts", "src/control/threads.ts"],
   "src/wire/": ["src/wire/"],
   "src/core/": ["src/core/", "src/wire/"],
-  "src/control/": [
-    "src/control/",
-    "src/loops/",
-    "src/core/",
-    "src/wire/",
-    "ffi/",
-    "node:crypto",
-    "node:zlib",
-  ],
-  "src/loops/": [
-    "src/loops/",
-    "src/control/",
-    "src/core/",
-    "src/wire/",
-    "ffi/",
-    "node:crypto",
-    "node:zlib",
-  ],
+  "src/loops/": ["src/loops/", "src/core/", "src/wire/", "ffi/", "node:crypto", "node:zlib"],
+  "src/control/": ["src/control/", "src/loops/", "src/core/", "src/wire/", "ffi/"],
   "src/commands/": [
     "src/commands/",
     "src/control/",
     "src/loops/",
     "src/wire/",
+    // Where a daemon prints.
+    "ffi/syslog.ts",
     "@optique/core/",
     "deno.json",
   ],
@@ -43,18 +32,33 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "tests/": ["tests/", "src/", "ffi/", "main.ts", "deno.json", "@std/", "@optique/", "fast-check"],
 };
 
+/**
+ * The rooms below a room. A room imports itself, the rooms below it and what is below those, in
+ * its own wall and in the walls below, where a room of the same name is the same subject. What
+ * stands at a wall itself, in no room, is for all of them.
+ */
+const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
+  "src/core/nbd_server": ["block"],
+  "src/loops/target": ["nbd_client"],
+  "src/loops/block": ["initiator"],
+  "src/loops/copy": ["initiator"],
+  "src/loops/bench": ["initiator"],
+  "src/loops/attach": ["block"],
+  "src/loops/nbd_server": ["block"],
+  "src/control/target": ["nbd_client"],
+  "src/control/attach": ["ask", "nbd_server"],
+};
+
 /** What every command shares; beyond it a command imports only its own parts (serve_*.ts). */
 const SHARED_BY_COMMANDS = ["arguments", "exit_codes", "output", "stop_signals"];
-
-/** The target and the initiator know nothing of each other. */
-const STRANGERS: readonly (readonly [RegExp, RegExp])[] = [
-  [/^src\/core\/(target|drive)/, /^src\/core\/initiator/],
-  [/^src\/core\/initiator/, /^src\/core\/(target|drive)/],
-];
 
 /** What makes a decision depend on more than its arguments. */
 const IMPURE =
   /\b(Deno|Date|performance|Promise|setTimeout|setInterval|queueMicrotask|globalThis)\b|\bMath\.random\b|"node:|\bcrypto\b|\basync\b|\bawait\b/;
+
+/** What a thread that blocks in one system call would never see, or must not do. */
+const ASYNCHRONOUS =
+  /\b(async|await|Promise|setTimeout|setInterval|queueMicrotask|Date|performance)\b|\bDeno\.(?!PointerValue|PointerObject|UnsafePointer|errors\b|execPath\b)/;
 
 /** Everything the top level holds. */
 const TOP_LEVEL = [
@@ -82,22 +86,39 @@ const sources = new Map(
 /** The files that make up the program and its tasks. */
 const programSources = [...sources].filter(([path]) => !/^(tests|\.std)\//.test(path));
 
-Deno.test("tidy: each layer imports only what its rule allows", () => {
+Deno.test("tidy: each wall imports only what its rule allows", () => {
   const broken = [...sources].flatMap(([path, text]) => {
-    const layer = Object.keys(LAYERS).find((prefix) => path.startsWith(prefix));
-    if (layer === undefined) return [`${path} belongs to no layer`];
-    const allowed = LAYERS[layer] ?? [];
+    const wall = Object.keys(WALLS).find((prefix) => path.startsWith(prefix));
+    if (wall === undefined) return [`${path} stands behind no wall`];
+    const allowed = WALLS[wall] ?? [];
+    const typesFrom = path.startsWith("src/commands/") ? ["src/core/", "ffi/"] : [];
+    const valuesOnly = importsOf(path, text.replace(/^import type [^;]*;/gm, ""));
     return importsOf(path, text)
-      .filter((target) => !allowed.some((prefix) => target.startsWith(prefix)))
+      .filter((target) =>
+        !allowed.some((prefix) => target.startsWith(prefix)) &&
+        (valuesOnly.includes(target) || !typesFrom.some((prefix) => target.startsWith(prefix)))
+      )
       .map((target) => `${path} imports ${target}`);
   });
   assertEquals(broken, []);
 });
 
-Deno.test("tidy: no command imports another, and target and initiator stay strangers", () => {
+Deno.test("tidy: each room imports only itself and the rooms below it", () => {
+  const broken = programSources.flatMap(([path, text]) => {
+    const [, wall, room] = /^src\/(\w+)\/(?:(\w+)\/)?/.exec(path) ?? [];
+    if (wall === undefined || room === undefined) return [];
+    const rooms = roomsFrom(wall, room);
+    return importsOf(path, text).filter((target) => {
+      const [, , other] = /^src\/(\w+)\/(\w+)\//.exec(target) ?? [];
+      return other !== undefined && !rooms.has(other);
+    }).map((target) => `${path} imports ${target}`);
+  });
+  assertEquals(broken, []);
+});
+
+Deno.test("tidy: no command imports another", () => {
   const broken = programSources.flatMap(([path, text]) =>
     importsOf(path, text).filter((target) => {
-      if (STRANGERS.some(([from, to]) => from.test(path) && to.test(target))) return true;
       const [from, to] = [commandOf(path), commandOf(target)];
       return from !== undefined && to !== undefined && from !== "command" && from !== to &&
         !SHARED_BY_COMMANDS.includes(to);
@@ -116,6 +137,16 @@ Deno.test("tidy: wire and core name nothing impure", () => {
   assertEquals(broken, []);
 });
 
+Deno.test("tidy: a loop blocks in one system call and is never asynchronous", () => {
+  const broken = programSources
+    .filter(([path]) => path.startsWith("src/loops/"))
+    .flatMap(([path, text]) => {
+      const found = ASYNCHRONOUS.exec(withoutComments(text));
+      return found === null ? [] : [`${path} names ${found[0]}`];
+    });
+  assertEquals(broken, []);
+});
+
 Deno.test("tidy: what should not exist does not", () => {
   const broken = [...sources].flatMap(([path, text]) => [
     ...(/(^|\/)(index|mod|utils?|helpers?|common|types?)(\.d)?\.ts$/.test(path)
@@ -123,6 +154,9 @@ Deno.test("tidy: what should not exist does not", () => {
       : []),
     ...(/(^|\/)[^/]*[A-Z-][^/]*\.ts$/.test(path) ? [`${path} is not in snake_case`] : []),
     ...(/^export default\b/m.test(text) ? [`${path} has a default export`] : []),
+    ...(/^export (type )?(\*|\{[^}]*\}) from/m.test(text) && !path.startsWith(".std/")
+      ? [`${path} exports what another file declares`]
+      : []),
     ...(/\bextends EventTarget\b|\bEventEmitter\b/.test(withoutComments(text))
       ? [`${path} emits events`]
       : []),
@@ -173,6 +207,18 @@ Deno.test("tidy: nothing is exported for nobody, and the program uses what it ex
     );
   assertEquals(dead, []);
 });
+
+/** A room and every room below it, by way of its own wall and of the walls below. */
+function roomsFrom(wall: string, room: string): Set<string> {
+  const walls = ["control", "loops", "core"];
+  const found = new Set([room]);
+  for (const name of found) {
+    for (const lower of walls.slice(walls.indexOf(wall))) {
+      for (const below of ROOMS_BELOW[`src/${lower}/${name}`] ?? []) found.add(below);
+    }
+  }
+  return found;
+}
 
 /** Which command a file belongs to: `serve` for src/commands/serve.ts and serve_arguments.ts. */
 function commandOf(path: string): string | undefined {

@@ -7,8 +7,8 @@ import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { BACK_END_NAMES } from "../control/attach/back_end.ts";
 import { address, jsonFlag, path, sessionOptions, shortUsage } from "./arguments.ts";
+import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 
 /** What `aoe attach` was asked to do. */
 export interface AttachCommandOptions {

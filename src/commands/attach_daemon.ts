@@ -3,18 +3,19 @@
 
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { chooseBackEnd } from "../control/attach/back_end.ts";
 import type { BackEndName } from "../control/attach/back_end.ts";
 import { takeDiskName } from "../control/attach/control_socket.ts";
 import { ownCommand, takeKeeperState } from "../control/attach/keeper.ts";
 import { foreignHolders } from "../control/attach/reservation.ts";
-import { AttachedDisk, writeSystemLog } from "../control/attach/attached_disk.ts";
+import { AttachedDisk } from "../control/attach/attached_disk.ts";
 import type { ResumeState } from "../control/attach/attached_disk.ts";
 import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { Failure, printError, printJson, printLine, warn } from "./output.ts";
+import { chooseBackEnd } from "../control/attach/back_ends.ts";
+import { writeSystemLog } from "../../ffi/syslog.ts";
 
 const EXIT_INTERRUPTED = 130;
 /** In the environment of a daemon: nobody reads what it prints, once it is ready. */

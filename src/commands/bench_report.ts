@@ -26,8 +26,8 @@ import {
   COUNT_WRITTEN_BYTES,
   type InitiatorCounters,
 } from "../loops/initiator/counters.ts";
-import type { BenchOptions } from "./bench.ts";
 import { formatBytes } from "./output.ts";
+import type { BenchOptions } from "./bench_arguments.ts";
 
 const BAR_COLUMNS = 40;
 

@@ -10,7 +10,7 @@ import { runAttach } from "./attach.ts";
 import { attachParser } from "./attach_arguments.ts";
 import { checkParser, runCheck } from "./check.ts";
 import { configParser, runConfig } from "./config.ts";
-import { benchParser, runBench } from "./bench.ts";
+import { runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
 import { detachParser, runDetach } from "./detach.ts";
@@ -34,6 +34,7 @@ import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
 import { runUnit, unitParser } from "./unit.ts";
+import { benchParser } from "./bench_arguments.ts";
 
 /** What the process exits with when the machine or the network refused. */
 const EXIT_FAILED = 1;

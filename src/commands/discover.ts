@@ -7,13 +7,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
-import type { NetworkInterface } from "../control/network_interfaces.ts";
-import {
-  describeSearch,
-  kernelDriverLoaded,
-  requestKernelDiscovery,
-  scan,
-} from "../control/ask/scan.ts";
+import { describeSearch, scan } from "../control/ask/scan.ts";
 import type { ScanResult } from "../control/ask/scan.ts";
 import { interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
 import {
@@ -26,6 +20,8 @@ import {
   quoteConfig,
   warn,
 } from "./output.ts";
+import { kernelDriverLoaded, requestKernelDiscovery } from "../control/kernel_aoe.ts";
+import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 

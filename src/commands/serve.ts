@@ -10,13 +10,13 @@ import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openSource } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
-import type { NetworkInterface } from "../control/network_interfaces.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/thread.ts";
 import { Failure, formatBytes, paint, printError, printJson, printLine, warn } from "./output.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
 import { printSummary } from "./serve_summary.ts";
+import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
 const SHELF_REJECTED_BY_LINUX = 4095;

@@ -9,13 +9,15 @@ import { argument, command, option } from "@optique/core/primitives";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
-import type { NetworkInterface } from "../control/network_interfaces.ts";
-import { describeSearch, kernelDevices, scan } from "../control/ask/scan.ts";
-import type { FoundTarget, KernelDevice } from "../control/ask/scan.ts";
+import { describeSearch, scan } from "../control/ask/scan.ts";
 import { address, interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
 import { Failure, printJson, printLine, warn } from "./output.ts";
 import { attachedSince, attachedTable } from "./stat_attached.ts";
 import type { Attached } from "./stat_attached.ts";
+import type { FoundTarget } from "../core/ask/discovery.ts";
+import { kernelDevices } from "../control/kernel_aoe.ts";
+import type { KernelDevice } from "../control/kernel_aoe.ts";
+import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 /** What aoe-stat writes for what it cannot find out. */

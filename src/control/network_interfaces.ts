@@ -1,10 +1,7 @@
 // Which network interfaces a command means, and the sentences for those that will not do.
 
-import { EPERM, SystemError } from "../../ffi/errno.ts";
 import { listInterfaces } from "../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
-
-export type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /**
  * The Ethernet interfaces of these names, all of them up (or, with `downToo`, not).
@@ -65,13 +62,4 @@ function whatExists(existing: readonly NetworkInterface[]): string {
   const last = names.pop();
   if (last === undefined) return "there is none";
   return names.length === 0 ? `there is ${last}` : `there are ${names.join(", ")} and ${last}`;
-}
-
-/** The sentence for a socket that was refused: what is missing, and how to get it. */
-export function explainSocketError(error: unknown): unknown {
-  return error instanceof SystemError && error.code === EPERM
-    ? new Deno.errors.PermissionDenied(
-      `No CAP_NET_RAW: run as root, or setcap cap_net_raw+ep ${Deno.execPath()}`,
-    )
-    : error;
 }

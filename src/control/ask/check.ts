@@ -26,8 +26,6 @@ import { ataRefusal, Inquirer } from "./inquiry.ts";
 import { findInterfaces } from "../network_interfaces.ts";
 import { explainContest } from "./scan.ts";
 
-export type { Problem } from "../../core/ask/advice.ts";
-
 /** What the Linux driver has in flight at most. */
 const BURST_MAX = 64;
 const BURSTS = 4;

@@ -37,9 +37,9 @@ import { DIRECTIVE_NONE, MASK_EDIT, MASK_READ, readMaskResponse } from "../../wi
 import type { MaskResponse } from "../../wire/mask.ts";
 import { readReserveHolders } from "../../wire/reserve.ts";
 import { findInterfaces } from "../network_interfaces.ts";
-import type { NetworkInterface } from "../network_interfaces.ts";
 import { ProbeSockets } from "./probe_sockets.ts";
 import { describeSearch, explainContest } from "./scan.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
 
 /** When a question that was not answered is asked again. */
 const RETRY_MS = 100;

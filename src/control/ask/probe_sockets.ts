@@ -8,8 +8,8 @@ import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import { POLLIN, PollSet } from "../../../ffi/poll.ts";
 import { ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import { initiatorFilter } from "../../wire/filter.ts";
-import { explainSocketError } from "../network_interfaces.ts";
-import type { NetworkInterface } from "../network_interfaces.ts";
+import { explainSocketError } from "../../loops/socket_refusal.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
 
 /** Frames that are taken in one crossing into the kernel. */
 const FRAMES = 64;

@@ -14,12 +14,8 @@ import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatMac } from "../../wire/ethernet.ts";
 import { findInterfaces } from "../network_interfaces.ts";
-import type { NetworkInterface } from "../network_interfaces.ts";
 import { ProbeSockets } from "./probe_sockets.ts";
-
-export type { FoundTarget } from "../../core/ask/discovery.ts";
-export { kernelDevices, kernelDriverLoaded, requestKernelDiscovery } from "../kernel_aoe.ts";
-export type { KernelDevice } from "../kernel_aoe.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
 
 /** When the questions are asked, as parts of the timeout. */
 const ROUNDS = [0, 1 / 4, 1 / 2];

@@ -6,8 +6,7 @@ import { refuseOutOfMemoryKill } from "../../../ffi/memory_pressure.ts";
 import { INITIATOR_DEFAULTS, type InitiatorSettings } from "../../core/initiator/state.ts";
 import { type Address, formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
-import { openBackEnd } from "./back_end.ts";
-import type { BackEnd, BackEndName, BackEndState, SkippedBackEnd } from "./back_end.ts";
+import type { BackEnd, BackEndName, BackEndState } from "./back_end.ts";
 import { ControlSocket } from "./control_socket.ts";
 import type { ControlRequest } from "./control_socket.ts";
 import { Keeper } from "./keeper.ts";
@@ -26,8 +25,8 @@ import {
 } from "../../loops/initiator/counters.ts";
 import { InitiatorThread } from "../initiator_thread.ts";
 import type { InitiatorMessage } from "../../loops/drivers.ts";
-
-export { writeSystemLog } from "../../../ffi/syslog.ts";
+import { openBackEnd } from "./back_ends.ts";
+import type { SkippedBackEnd } from "./back_ends.ts";
 
 /** How long a flush may take before detaching is given up. */
 const FLUSH_MS_MAX = 20_000;

@@ -2,11 +2,7 @@
 // that this machine has is taken. The thread that serves it is the initiator's; a back end makes
 // its configuration, and does on the main thread what must not be done by the thread that serves.
 
-import { keepFromChildren } from "../../../ffi/files.ts";
-import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
-import { LoopBackEnd } from "./fuse_back_end.ts";
-import { NbdBackEnd } from "./nbd_back_end.ts";
-import { UblkBackEnd } from "./ublk_back_end.ts";
+import type { BlockDisk } from "../../loops/block/disk.ts";
 import type { InitiatorJobConfig, InitiatorMessage } from "../../loops/drivers.ts";
 
 /** What a new process needs to go on after this one was killed. */
@@ -44,52 +40,5 @@ export interface BackEnd {
   stop(force: boolean): void | Promise<void>;
 }
 
-/** Back ends that a daemon serves, the fastest first. */
-const BACK_ENDS = {
-  ublk: UblkBackEnd,
-  nbd: NbdBackEnd,
-  fuse: LoopBackEnd,
-} as const;
-
-/** Their names. */
-export type BackEndName = keyof typeof BACK_ENDS;
-
-/** The same as a list. */
-export const BACK_END_NAMES = Object.keys(BACK_ENDS) as readonly BackEndName[];
-
-/** A back end that could not be used, and why. */
-export interface SkippedBackEnd {
-  readonly name: BackEndName;
-  readonly reason: string;
-}
-
-/**
- * The first back end that this machine has.
- *
- * @param wanted The only one that is tried; undefined for any.
- */
-export function chooseBackEnd(
-  wanted: BackEndName | undefined,
-): { readonly chosen: BackEndName | undefined; readonly skipped: readonly SkippedBackEnd[] } {
-  const skipped: SkippedBackEnd[] = [];
-  for (const name of BACK_END_NAMES) {
-    if (wanted !== undefined && wanted !== name) continue;
-    const reason = BACK_ENDS[name].probe();
-    if (reason === undefined) return { chosen: name, skipped };
-    skipped.push({ name, reason });
-  }
-  return { chosen: undefined, skipped };
-}
-
-/** Makes a back end, or goes on with what an earlier process has left of it. */
-export function openBackEnd(
-  name: BackEndName,
-  config: BlockConfig,
-  state: BackEndState | undefined,
-): BackEnd {
-  const backEnd = BACK_ENDS[name];
-  if (state === undefined) return backEnd.open(config);
-  // A later keeper would hold them twice, and pass them on twice: nobody could let go of them.
-  state.fds.forEach(keepFromChildren);
-  return backEnd.resume(config, state);
-}
+/** The back ends that a daemon serves. */
+export type BackEndName = "ublk" | "nbd" | "fuse";

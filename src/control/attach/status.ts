@@ -1,8 +1,9 @@
 // What the daemon of an attached disk says of it, and asking all of them.
 
-import type { BackEndName, SkippedBackEnd } from "./back_end.ts";
+import type { BackEndName } from "./back_end.ts";
 import { askDaemon, attachedNames } from "./control_socket.ts";
 import type { BlockPath } from "../../loops/block/disk.ts";
+import type { SkippedBackEnd } from "./back_ends.ts";
 
 /** What `aoe stat` shows of it. */
 export interface AttachedStatus {

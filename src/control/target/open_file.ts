@@ -15,8 +15,8 @@ import type { FileStatus } from "../../../ffi/files.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
-import { exportedSectors } from "../../loops/target/export.ts";
-import type { ExportConfig } from "../../loops/target/export.ts";
+import { exportedSectors } from "../../loops/target/export_config.ts";
+import type { ExportConfig } from "../../loops/target/export_config.ts";
 
 const ENOENT = 2;
 const EACCES = 13;

@@ -6,7 +6,6 @@ import { connectNbd } from "../../loops/nbd_client/connection.ts";
 import type { NbdOrigin } from "../../loops/nbd_client/connection.ts";
 import { ExportRefusal, hashOf } from "./open_file.ts";
 import type { ExportFile, ExportFileOptions } from "./open_file.ts";
-import { exportedSectors, freshIncarnation } from "../../loops/target/export.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
@@ -18,6 +17,7 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from "../../wire/nbd.ts";
 import { parseNbdUri } from "../../wire/nbd_uri.ts";
+import { exportedSectors, freshIncarnation } from "../../loops/target/export_config.ts";
 
 /** Larger blocks are a server's wish for speed, and no physical sector that a file system expects. */
 const PHYSICAL_SECTOR_BYTES_MAX = 4096;

@@ -8,8 +8,8 @@ import type { Address } from "../../wire/aoe.ts";
 import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
 import { TargetCounters } from "../../loops/target/counters.ts";
-import type { ExportConfig } from "../../loops/target/export.ts";
 import type { TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
+import type { ExportConfig } from "../../loops/target/export_config.ts";
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =

@@ -27,23 +27,13 @@ import {
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from "../../wire/nbd.ts";
+import type { DiskTraits } from "../block/disk_traits.ts";
 
 /** Requests begin and end on sectors, which is all that AoE knows. */
 const BLOCK_BYTES_MIN = 512;
 const BLOCK_BYTES_PREFERRED = 4096;
 /** Bytes of data in one request; the specification's limit where none was agreed on. */
 export const NBD_DATA_BYTES_MAX = 32 * 2 ** 20;
-
-/** What the offer is made of. */
-export interface DiskTraits {
-  readonly bytes: number;
-  readonly physicalBlockBytes: number;
-  readonly discard: boolean;
-  /** Zeros cost no data: a discard does it. */
-  readonly discardsAreZero: boolean;
-  readonly readOnly: boolean;
-  readonly rotational: boolean;
-}
 
 /** A disk as an NBD server offers it. */
 export interface NbdExport {

@@ -13,7 +13,7 @@ import {
   RESULT_UNSUPPORTED,
   RESULT_WRITES_LOST,
 } from "../../core/initiator/results.ts";
-import type { DiskTraits } from "../../core/nbd_server/export.ts";
+import type { DiskTraits } from "../../core/block/disk_traits.ts";
 
 // errno.h; those that Linux's block layer passes on (block/blk-core.c, blk_errors).
 /** Writing to what is read-only. */

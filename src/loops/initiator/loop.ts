@@ -26,7 +26,7 @@ import {
 import type { Address } from "../../wire/aoe.ts";
 import { COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
 import { InitiatorLink } from "./link.ts";
-import { explainSocketError } from "../../control/network_interfaces.ts";
+import { explainSocketError } from "../socket_refusal.ts";
 
 /** Shared counters are brought up to date so often. */
 const COUNT_EVERY_MS = 50;

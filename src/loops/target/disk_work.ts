@@ -30,7 +30,7 @@ import {
 import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "../../core/target/target.ts";
 import type { DiskQueue } from "./disk_queues.ts";
 import { FLAG_ALONE, FLAG_ALREADY_STABLE, FLAG_BUFFERED, FLAG_STABLE } from "./frames.ts";
-import type { FramePool, VectorTable } from "./frames.ts";
+import type { FramePool } from "./frames.ts";
 import type { TargetAnswers } from "./answers.ts";
 import {
   COUNT_ERRORS,
@@ -44,6 +44,7 @@ import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
 import type { GroupCommit } from "./group_commit.ts";
+import type { VectorTable } from "../../../ffi/iovec_table.ts";
 
 /** Most commands merged into one operation, and most bytes. */
 const MERGE_COMMANDS_MAX = 64;

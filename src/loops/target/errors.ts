@@ -10,7 +10,7 @@ import {
   OPERATION_WRITE,
 } from "../../core/target/drive.ts";
 import { formatAddress } from "../../wire/aoe.ts";
-import type { ExportConfig } from "./export.ts";
+import type { ExportConfig } from "./export_config.ts";
 
 /** After an error of an export, others of it are only counted for so long. */
 const QUIET_MS = 1000;

@@ -26,7 +26,7 @@ import { OPERATION_FLUSH, OPERATION_TRIM, OPERATION_WRITE } from "../../core/tar
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, DROP_SHORT } from "../../core/target/target.ts";
 import type { DiskQueue } from "./disk_queues.ts";
 import { FLAG_ALONE, FLAG_GATHERED, FLAG_STABLE } from "./frames.ts";
-import type { FramePool, VectorTable } from "./frames.ts";
+import type { FramePool } from "./frames.ts";
 import { TargetAnswers } from "./answers.ts";
 import {
   COUNT_DROPS,
@@ -41,6 +41,7 @@ import { DiskWork } from "./disk_work.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import type { TargetLink } from "./link.ts";
 import { GroupCommit } from "./group_commit.ts";
+import type { VectorTable } from "../../../ffi/iovec_table.ts";
 
 /**
  * After so many turns in a row in which nothing had completed, the disk is slow or hangs: from then on

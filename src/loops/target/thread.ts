@@ -12,16 +12,18 @@ import { formatAddress } from "../../wire/aoe.ts";
 import { targetFilter } from "../../wire/filter.ts";
 import { DiskQueues, sourceNumber } from "./disk_queues.ts";
 import type { DiskQueue } from "./disk_queues.ts";
-import { FramePool, VectorTable } from "./frames.ts";
+import { FramePool } from "./frames.ts";
 import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./counters.ts";
-import { explainSocketError } from "../../control/network_interfaces.ts";
 import { NbdSource } from "./nbd_source.ts";
 import { ErrorReporter } from "./errors.ts";
-import { freshIncarnation, segmentsWithin, TargetExport } from "./export.ts";
-import type { ExportConfig } from "./export.ts";
+import { segmentsWithin, TargetExport } from "./export.ts";
 import { RECEIVE_BATCH, TargetLink } from "./link.ts";
 import { TargetLoop } from "./loop.ts";
 import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
+import { explainSocketError } from "../socket_refusal.ts";
+import { freshIncarnation } from "./export_config.ts";
+import type { ExportConfig } from "./export_config.ts";
+import { VectorTable } from "../../../ffi/iovec_table.ts";
 
 /** Jumbo frames fit even where the MTU is raised while we serve. */
 const MTU_MIN = 9000;

@@ -3,8 +3,6 @@
 import { AOE_TAG, writeAoeHeader as writeHeader } from "../../../src/wire/aoe.ts";
 import { readUint32Be } from "../../../src/wire/endian.ts";
 
-export { COMMAND_ATA } from "../../../src/wire/aoe.ts";
-
 /** Writes the header of a request for a slot of shelf 1. */
 export function writeAoeHeader(
   view: Uint8Array,

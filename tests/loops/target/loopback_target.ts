@@ -7,14 +7,15 @@ import { MessageTable } from "../../../ffi/message_table.ts";
 import { listInterfaces } from "../../../ffi/netlink.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import { openEvent } from "../../../ffi/poll.ts";
-import { COMMAND_ATA, readTag, writeAoeHeader } from "./loopback_frames.ts";
+import { readTag, writeAoeHeader } from "./loopback_frames.ts";
 import { ATA_DATA, ATA_FLAG_LBA48, SECTOR_BYTES, writeAtaRequest } from "../../../src/wire/ata.ts";
 import { ETHERTYPE_AOE } from "../../../src/wire/ethernet.ts";
 import { initiatorFilter } from "../../../src/wire/filter.ts";
 import { TargetCounters } from "../../../src/loops/target/counters.ts";
-import type { ExportConfig } from "../../../src/loops/target/export.ts";
 import { TargetWorker } from "../../../src/loops/target/thread.ts";
 import type { TargetMessage } from "../../../src/loops/target/thread.ts";
+import type { ExportConfig } from "../../../src/loops/target/export_config.ts";
+import { COMMAND_ATA } from "../../../src/wire/aoe.ts";
 
 const FRAMES = 64;
 const FRAME_BYTES = 12288;

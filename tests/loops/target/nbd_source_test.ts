@@ -22,11 +22,11 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from "../../../src/wire/nbd.ts";
 import { COUNT_OVERLAPS } from "../../../src/loops/target/counters.ts";
-import type { ExportConfig } from "../../../src/loops/target/export.ts";
 import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { type Answer, LoopbackTarget, type Request } from "./loopback_target.ts";
 import { NbdPeer, type PeerRequest } from "./nbd_peer.ts";
+import type { ExportConfig } from "../../../src/loops/target/export_config.ts";
 
 const DISK_BYTES = 4 * 2 ** 20;
 const FLUSHES = NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_WRITE_ZEROES;
