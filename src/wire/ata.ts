@@ -62,6 +62,9 @@ export const ATA_STATUS_DRDY = 0x40;
 export const ATA_STATUS_DF = 0x20;
 export const ATA_STATUS_ERR = 0x01;
 
+/** Highest bits of a 28-bit command's device register: an LBA, and two that were once always set. */
+const DEVICE_LBA = 0xe0;
+
 /** Largest LBA of a 48-bit command. */
 export const LBA48_MAX = 2 ** 48 - 1;
 /** Number of sectors a 28-bit command can address. */
@@ -82,6 +85,14 @@ export function readLba28(view: Uint8Array, at: number): number {
 /** Writes `lba0` … `lba5`. */
 export function writeLba48(view: Uint8Array, at: number, lba: number): void {
   writeUint48Le(view, at + ATA_LBA, lba);
+}
+
+/** Writes `lba0` … `lba3` of a 28-bit command, the last with the bits of the device register. */
+export function writeLba28(view: Uint8Array, at: number, lba: number): void {
+  writeUint48Le(view, at + ATA_LBA, lba);
+  view[at + ATA_LBA + 3] = view[at + ATA_LBA + 3]! & 0x0f | DEVICE_LBA;
+  view[at + ATA_LBA + 4] = 0;
+  view[at + ATA_LBA + 5] = 0;
 }
 
 /**

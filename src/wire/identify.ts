@@ -140,18 +140,28 @@ export function writeIdentity(view: Uint8Array, at: number, identity: Identity):
   view[at + 511] = -sum;
 }
 
+/**
+ * Whether a drive takes 48-bit commands: words 83 and 86, of which some targets fill in only one
+ * (the Linux driver, too, looks at both).
+ */
+export function takesLba48(view: Uint8Array, at: number): boolean {
+  return ((word(view, at, 83) | word(view, at, 86)) & LBA48) !== 0;
+}
+
 /** Reads the 512 bytes at `at`; any bytes give an identity. */
 export function readIdentity(view: Uint8Array, at: number): Identity {
   const sectors28 = word(view, at, WORD_SECTORS28) + word(view, at, WORD_SECTORS28 + 1) * 0x10000;
   const sectors48 = readUint48Le(view, at + 2 * WORD_SECTORS48);
-  const lba48 = (word(view, at, 83) & LBA48) !== 0 || (word(view, at, 86) & LBA48) !== 0;
   const sectorSize = word(view, at, WORD_SECTOR_SIZE);
   const large = (sectorSize & 0xc000) === VALID && (sectorSize & (1 << 13)) !== 0;
   return {
     serial: string(view, at, WORD_SERIAL, 10),
     firmware: string(view, at, WORD_FIRMWARE, 4),
     model: string(view, at, WORD_MODEL, 20),
-    sectors: lba48 && sectors48 !== 0 ? sectors48 : sectors28,
+    // What 28 bits cannot address is out of reach, whatever the words say.
+    sectors: takesLba48(view, at) && sectors48 !== 0
+      ? sectors48
+      : Math.min(sectors28, LBA28_SECTORS_MAX),
     writeCacheSupported: (word(view, at, WORD_COMMANDS_SUPPORTED) & WRITE_CACHE) !== 0,
     writeCacheOn: (word(view, at, WORD_COMMANDS_ENABLED) & WRITE_CACHE) !== 0,
     trim: (word(view, at, WORD_TRIM) & 1) !== 0,

@@ -1,10 +1,11 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   type Identity,
   readCapabilities,
   readIdentifyWords,
   readIdentity,
+  takesLba48,
   writeIdentity,
 } from "../../src/wire/identify.ts";
 import { framed, written } from "./encoding.ts";
@@ -190,6 +191,17 @@ Deno.test("identify: any bytes give an identity", () => {
 Deno.test("identify: a disk without LBA48 has the size of words 60-61", () => {
   const { view, at } = framed(written(0, 512, (view, at) => writeIdentity(view, at, DISK)));
   for (const word of [83, 86]) view.fill(0, at + 2 * word, at + 2 * word + 2);
+  assertEquals(readIdentity(view, at).sectors, 2 ** 28 - 1);
+});
+
+Deno.test("identify: either of two words says LBA48, and nothing lies beyond 28 bits without it", () => {
+  const { view, at } = framed(written(0, 512, (view, at) => writeIdentity(view, at, DISK)));
+  assert(takesLba48(view, at));
+  view.fill(0, at + 2 * 83, at + 2 * 84);
+  assert(takesLba48(view, at));
+  view.fill(0, at + 2 * 86, at + 2 * 87);
+  assert(!takesLba48(view, at));
+  view.fill(0xff, at + 2 * 60, at + 2 * 62);
   assertEquals(readIdentity(view, at).sectors, 2 ** 28 - 1);
 });
 

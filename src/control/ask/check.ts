@@ -203,7 +203,9 @@ class Check {
     await this.#search(
       searches,
       (subject, sectors) =>
-        subject.refusal === undefined ? readQuestion(subject.path, sectors) : undefined,
+        subject.refusal === undefined
+          ? readQuestion(subject.path, sectors, subject.path.lba48)
+          : undefined,
       (subject, sectors, { error, frame }) => {
         subject.refusal = error === 0 ? ataRefusal(frame) : aoeErrorName(error);
         return subject.refusal === undefined && frame.length >= ATA_DATA + sectors * SECTOR_BYTES;
@@ -255,7 +257,7 @@ class Check {
       for (let i = 0; i < size; i++) {
         const question = readSectors === undefined || readSectors === 0
           ? configQuestion(path, CONFIG_READ, NO_STRING)
-          : readQuestion(path, readSectors);
+          : readQuestion(path, readSectors, path.lba48);
         missing.add(question);
         this.#inquirer.send(question);
       }

@@ -6,8 +6,9 @@
 //    disk; or a READ of LBA 0, so that the disk's time is in it.
 // 3. An answer that comes after the timeout is late, and counts as lost.
 
+import type { FoundPath } from "../../core/ask/discovery.ts";
 import { configQuestion, readQuestion } from "../../core/ask/questions.ts";
-import type { Answer, Place, Question } from "../../core/ask/questions.ts";
+import type { Answer, Question } from "../../core/ask/questions.ts";
 import { RoundTrips } from "../../core/ask/round_trips.ts";
 import type { RoundTripSummary } from "../../core/ask/round_trips.ts";
 import { aoeErrorName, COMMAND_ATA } from "../../wire/aoe.ts";
@@ -70,7 +71,7 @@ export interface PingResult {
 }
 
 interface Path extends PingPath {
-  readonly place: Place;
+  readonly place: FoundPath;
   readonly roundTrips: RoundTrips;
   sent: number;
   answered: number;
@@ -123,7 +124,7 @@ class Ping {
 
   constructor(
     inquirer: Inquirer,
-    places: readonly Place[],
+    places: readonly FoundPath[],
     options: PingOptions,
     onEvent: (event: PingEvent) => boolean,
   ) {
@@ -165,7 +166,7 @@ class Ping {
   #sendAll(sequence: number): void {
     for (const path of this.#paths) {
       const question = this.#options.read
-        ? readQuestion(path.place, 1)
+        ? readQuestion(path.place, 1, path.place.lba48)
         : configQuestion(path.place, CONFIG_READ, NO_STRING);
       const dueMs = performance.now() + this.#options.timeoutMs;
       const sent = { path, sequence, dueMs, answered: false };

@@ -47,7 +47,7 @@ import {
   formatMac,
   MAC_BYTES,
 } from "../../wire/ethernet.ts";
-import { IDENTIFY_BYTES, readIdentity } from "../../wire/identify.ts";
+import { IDENTIFY_BYTES, readIdentity, takesLba48 } from "../../wire/identify.ts";
 import type { Identity } from "../../wire/identify.ts";
 
 /** Paths that are remembered; who answers for more is making them up. */
@@ -72,6 +72,8 @@ export interface FoundPath {
   readonly contradictory: boolean;
   /** Undefined until IDENTIFY was answered. */
   readonly identity: Identity | undefined;
+  /** Whether the disk knows 48-bit commands, once IDENTIFY was answered. */
+  readonly lba48: boolean;
   /** Why IDENTIFY was refused. */
   readonly refusal: string | undefined;
 }
@@ -155,7 +157,7 @@ export class Discovery {
           const mac = view.slice(source, source + MAC_BYTES);
           this.#add(key, {
             ...{ address, link, mac, config, contradictory: false },
-            ...{ identity: undefined, refusal: undefined },
+            ...{ identity: undefined, lba48: true, refusal: undefined },
           });
         } else {
           path.contradictory ||= !sameConfig(path.config, config);
@@ -233,6 +235,7 @@ function readIdentifyAnswer(
     path.contradictory ||= path.identity !== undefined &&
       diskName(path.identity) !== diskName(identity);
     path.identity = identity;
+    path.lba48 = takesLba48(view, at + ATA_DATA);
     path.refusal = undefined;
   }
 }

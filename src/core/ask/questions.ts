@@ -26,8 +26,10 @@ import {
   ATA_FLAG_LBA48,
   ATA_HEADER_BYTES,
   ATA_IDENTIFY_DEVICE,
+  ATA_READ_SECTORS,
   ATA_READ_SECTORS_EXT,
   writeAtaRequest,
+  writeLba28,
 } from "../../wire/ata.ts";
 import { CONFIG_STRING, writeConfigRequest } from "../../wire/config.ts";
 import { readUint32Be } from "../../wire/endian.ts";
@@ -176,16 +178,21 @@ export function identifyQuestion(place: Place, frameBytes: number): Question {
   return { place, command: COMMAND_ATA, frame };
 }
 
-/** A read of the first `sectors` sectors. */
-export function readQuestion(place: Place, sectors: number): Question {
+/**
+ * A read of the first `sectors` sectors.
+ *
+ * @param lba48 Whether the disk knows 48-bit commands, as its IDENTIFY says.
+ */
+export function readQuestion(place: Place, sectors: number, lba48: boolean): Question {
   const frame = emptyFrame(ATA_HEADER_BYTES);
   writeAtaRequest(frame, 0, {
-    flags: ATA_FLAG_LBA48,
+    flags: lba48 ? ATA_FLAG_LBA48 : 0,
     feature: 0,
     count: sectors,
-    command: ATA_READ_SECTORS_EXT,
+    command: lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS,
     lba: 0,
   });
+  if (!lba48) writeLba28(frame, 0, 0);
   return { place, command: COMMAND_ATA, frame };
 }
 

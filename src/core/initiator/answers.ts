@@ -9,6 +9,7 @@ import {
   ATA_HEADER_BYTES,
   SECTOR_BYTES,
 } from "../../wire/ata.ts";
+import { readCapabilities } from "../../wire/identify.ts";
 import {
   COMMAND_ENDED,
   COMMAND_FLYING,
@@ -171,6 +172,10 @@ function receiveIdentity(
 ): void {
   const { restarts } = state.session;
   const ours = state.session.receiveIdentity(nowMs, from, sentMs, view, at + ATA_DATA);
+  if (ours) {
+    const { flush, flushExt } = readCapabilities(view, at + ATA_DATA);
+    state.flushes.learn(flush, flushExt);
+  }
   if (state.session.restarts !== restarts) state.flushes.restarted();
   state.controlDue = true;
   if (state.session.anyUp()) revive(state);

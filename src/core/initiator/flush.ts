@@ -1,6 +1,7 @@
 // What a flush promises: every write whose completion existed when it was submitted is stable.
 //
-// FLUSH CACHE EXT is tried first, then FLUSH CACHE; a target that refuses both is told of once, and
+// FLUSH CACHE EXT is tried first, then FLUSH CACHE, or the other way round where IDENTIFY says that
+// the disk knows the second only; a target that refuses both is told of once, and
 // flushes succeed at once from then on: nothing more can be done for it. A command that has once
 // worked is known to it: its refusal is a failed flush (a disk aborts one that it cannot do).
 //
@@ -24,17 +25,28 @@ export class FlushTracker {
   writesAnswered = 0;
   /** How many of them, from the first, no flush has to care for any more. */
   writesSettled = 0;
+  /** The command to begin with. */
+  #first: number = ATA_FLUSH_CACHE_EXT;
   /** `command` has worked. */
   #worked = false;
   /** How many of them had been answered when a restart was last seen: those may be gone. */
   #writesAtRestart = 0;
+
+  /** Takes what IDENTIFY says that the disk knows. */
+  learn(flush: boolean, flushExt: boolean): void {
+    const first = flush && !flushExt ? ATA_FLUSH_CACHE : ATA_FLUSH_CACHE_EXT;
+    if (first === this.#first) return;
+    this.#first = first;
+    this.#worked = false;
+    this.command = first;
+  }
 
   /** The target's incarnation has changed. */
   restarted(): void {
     this.#writesAtRestart = this.writesAnswered;
     // It may be another program now.
     this.#worked = false;
-    this.command = ATA_FLUSH_CACHE_EXT;
+    this.command = this.#first;
   }
 
   /**
@@ -46,7 +58,10 @@ export class FlushTracker {
   afterFlush(sent: number, result: number): number {
     if (result === RESULT_OK && sent === this.command) this.#worked = true;
     if (result !== RESULT_ABORTED && result !== RESULT_UNSUPPORTED || this.#worked) return result;
-    if (sent === this.command) this.command = sent === ATA_FLUSH_CACHE_EXT ? ATA_FLUSH_CACHE : 0;
+    if (sent === this.command) {
+      const second = this.#first === ATA_FLUSH_CACHE ? ATA_FLUSH_CACHE_EXT : ATA_FLUSH_CACHE;
+      this.command = sent === this.#first ? second : 0;
+    }
     return this.command === 0 ? RESULT_OK : FLUSH_AGAIN;
   }
 

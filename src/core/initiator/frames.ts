@@ -12,12 +12,15 @@ import {
   ATA_FLAG_WRITE,
   ATA_HEADER_BYTES,
   ATA_IDENTIFY_DEVICE,
+  ATA_READ_SECTORS,
   ATA_READ_SECTORS_EXT,
+  ATA_WRITE_SECTORS,
   ATA_WRITE_SECTORS_EXT,
   DSM_FEATURE_TRIM,
   DSM_RANGE_BYTES,
   SECTOR_BYTES,
   writeAtaRequest,
+  writeLba28,
 } from "../../wire/ata.ts";
 import { CONFIG_READ, writeConfigRequest } from "../../wire/config.ts";
 import { writeUint48Le } from "../../wire/endian.ts";
@@ -152,6 +155,7 @@ export class FrameWriter {
    *
    * @param tag Tag of that copy.
    * @param flushCommand ATA command that a flush is sent with.
+   * @param lba48 Whether the disk knows 48-bit commands.
    */
   writeCommand(
     table: CommandTable,
@@ -160,6 +164,7 @@ export class FrameWriter {
     path: Path,
     through: Interface,
     flushCommand: number,
+    lba48: boolean,
   ): void {
     const memory = this.#memory;
     const at = this.#headersAt + slot * HEADER_STRIDE;
@@ -168,17 +173,20 @@ export class FrameWriter {
     const piece = table.piece[slot]!;
     let payloadAt = 0;
     let payloadBytes = 0;
+    let narrow = false;
     ata.feature = 0;
     ata.count = piece;
     ata.flags = ATA_FLAG_LBA48;
     ata.lba = table.lba[slot]! + done;
     switch (table.kind[slot]) {
       case KIND_READ:
-        ata.command = ATA_READ_SECTORS_EXT;
+        ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
+        narrow = !lba48;
         break;
       case KIND_WRITE:
-        ata.command = ATA_WRITE_SECTORS_EXT;
+        ata.command = lba48 ? ATA_WRITE_SECTORS_EXT : ATA_WRITE_SECTORS;
         ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
+        narrow = !lba48;
         payloadAt = table.payloadAt[slot]! + done * SECTOR_BYTES;
         payloadBytes = piece * SECTOR_BYTES;
         break;
@@ -197,7 +205,8 @@ export class FrameWriter {
         break;
       case KIND_LARGE_PROBE:
         // The padding makes the request as large as the answer will be.
-        ata.command = ATA_READ_SECTORS_EXT;
+        ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
+        narrow = !lba48;
         payloadAt = this.#zerosAt;
         payloadBytes = piece * SECTOR_BYTES;
         break;
@@ -209,7 +218,9 @@ export class FrameWriter {
     this.#aoe.command = COMMAND_ATA;
     this.#aoe.tag = tag >>> 0;
     writeAoeHeader(memory, at, path.mac, through.mac, this.#aoe);
+    if (narrow) ata.flags &= ~ATA_FLAG_LBA48;
     writeAtaRequest(memory, at, ata);
+    if (narrow) writeLba28(memory, at, ata.lba);
     // Behind the 36 bytes stand zeros since the region was made: they are the padding.
     const headerBytes = payloadBytes === 0 ? ETHERNET_FRAME_BYTES_MIN : ATA_HEADER_BYTES;
     this.#describe(tag, through.index, at, headerBytes, payloadAt, payloadBytes);

@@ -8,7 +8,7 @@
 import { sectorsPerFrame } from "../../wire/ata.ts";
 import { readConfigResponse } from "../../wire/config.ts";
 import { ETHERNET_SOURCE } from "../../wire/ethernet.ts";
-import { type Identity, readIdentity } from "../../wire/identify.ts";
+import { type Identity, readIdentity, takesLba48 } from "../../wire/identify.ts";
 import { readIncarnation } from "../../wire/incarnation.ts";
 import { Path, PATH_REFUSED, PATH_UP, type PathTimes } from "./path.ts";
 
@@ -75,6 +75,8 @@ export class Session {
   identity: Identity | undefined;
   /** The disk's 512-byte sectors; Infinity until they are known. */
   sectors = Infinity;
+  /** Whether the disk knows 48-bit commands; others are never sent to one that does not. */
+  lba48 = true;
   /** The target's incarnation; 0 when it names none. */
   incarnation = 0;
   /** The disk that an earlier process has used. */
@@ -244,6 +246,7 @@ export class Session {
       });
     }
     this.identity = identity;
+    this.lba48 = takesLba48(view, dataAt);
     this.sectors = identity.sectors;
     return true;
   }

@@ -189,7 +189,8 @@ function launch(
   if (commands.kind[slot]! < KIND_PROBE) path.flying++;
   path.sent(nowMs);
   const through = state.session.interfaceOf(path.interfaceIndex);
-  state.frames.writeCommand(commands, slot, tag, path, through, state.flushes.command);
+  const { command } = state.flushes;
+  state.frames.writeCommand(commands, slot, tag, path, through, command, state.session.lba48);
 }
 
 /** Blocked requests whose next part overlaps nothing any more go back into the queue. */

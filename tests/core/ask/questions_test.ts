@@ -48,7 +48,8 @@ for (
   const [name, question, command, section, length] of [
     ["IDENTIFY", identifyQuestion(PLACE, 60), "00", "000001ec000000a00000", 60],
     ["IDENTIFY padded", identifyQuestion(PLACE, 9014), "00", "000001ec000000a00000", 9014],
-    ["a read of 17 sectors", readQuestion(PLACE, 17), "00", "40001124", 60],
+    ["a read of 17 sectors", readQuestion(PLACE, 17, true), "00", "40001124", 60],
+    ["a read without LBA48", readQuestion(PLACE, 17, false), "00", "00001120000000e0", 60],
     ["a config string", configQuestion(PLACE, 3, US), "01", "0000000000130006020000000001", 60],
     ["a mask edit", maskQuestion(PLACE, 1, 2, [US]), "02", "000100010002020000000001", 60],
     [
@@ -99,7 +100,7 @@ Deno.test("questions: an answer, its time, its error, and its double", () => {
 
 Deno.test("questions: what is no answer to them is passed over", () => {
   const questions = new Questions(7);
-  const question = readQuestion(PLACE, 1);
+  const question = readQuestion(PLACE, 1, true);
   const good = answer(question, questions);
   const spoilt = (at: number, value: number) => good.map((byte, i) => i === at ? value : byte);
   const bad: readonly (readonly [string, Uint8Array, number, number])[] = [
@@ -132,7 +133,7 @@ Deno.test("questions: only so many are remembered, the latest", () => {
 
 Deno.test("questions: any bytes, whole or cut, neither throw nor answer a stranger", () => {
   const questions = new Questions(7);
-  const good = answer(readQuestion(PLACE, 1), questions);
+  const good = answer(readQuestion(PLACE, 1, true), questions);
   fc.assert(fc.property(
     fc.array(fc.tuple(fc.nat(59), fc.nat(255)), { maxLength: 4 }),
     fc.nat(60),

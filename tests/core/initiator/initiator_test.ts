@@ -185,6 +185,68 @@ Deno.test("initiator: FLUSH EXT, then FLUSH, then nothing, each said once", () =
   assertEquals(peer.events(), []);
 });
 
+Deno.test("initiator: a disk without LBA48 is sent 28-bit commands only, probes and flushes too", () => {
+  const peer = new InitiatorPeer();
+  peer.narrow = true;
+  peer.identity = { ...DISK, sectors: 2 ** 28 - 1 };
+  peer.initiator.setInterface(peer.nowMs, 4, OWN_MAC, 9000);
+  for (let i = 0; i < 2; i++) peer.give(peer.answer(peer.sent()[0]!));
+  const [probe] = peer.sent();
+  // The device register has the highest four bits of the LBA below the bits that mark an LBA.
+  const readOf0 = [0, 0, 17, 0x20, 0, 0, 0, 0xe0, 0, 0, 0, 0];
+  assertEquals([...probe!.bytes.subarray(24, 36)], readOf0);
+  peer.give(peer.answer(probe!));
+  assertEquals(peer.initiator.paths[0]!.sectors, 17);
+  assertEquals(peer.initiator.sectors, 2 ** 28 - 1);
+
+  const last = 2 ** 28 - 3;
+  submit(peer, OPERATION_READ, last, 2);
+  const [read] = peer.sent();
+  assertEquals([...read!.bytes.subarray(24, 36)], [
+    0,
+    0,
+    2,
+    0x20,
+    0xfd,
+    255,
+    255,
+    0xef,
+    0,
+    0,
+    0,
+    0,
+  ]);
+  peer.give(peer.answer(read!));
+  submit(peer, OPERATION_WRITE, 0x0abcdef, 2);
+  const [write] = peer.sent();
+  assertEquals([...write!.bytes.subarray(24, 36)], [
+    ...[0x01, 0, 2, 0x30, 0xef, 0xcd, 0xab, 0xe0, 0, 0, 0, 0],
+  ]);
+  peer.give(peer.answer(write!));
+  submit(peer, OPERATION_FLUSH);
+  const [flush] = peer.sent();
+  assertEquals(flush!.bytes[27], 0xe7);
+  peer.give(peer.answer(flush!));
+  assertEquals(peer.completions(), [[1, RESULT_OK], [1, RESULT_OK], [1, RESULT_OK]]);
+  submit(peer, OPERATION_READ, last, 3);
+  assertEquals(peer.completions(), [[1, RESULT_BEYOND_END]]);
+});
+
+Deno.test("initiator: a disk that says FLUSH CACHE and aborts it is asked for the other one", () => {
+  const peer = new InitiatorPeer();
+  peer.narrow = true;
+  peer.connect();
+  peer.events();
+  const commands: number[] = [];
+  submit(peer, OPERATION_FLUSH);
+  for (let frames = peer.sent(); frames.length > 0; frames = peer.sent()) {
+    commands.push(frames[0]!.bytes[27]!);
+    peer.give(peer.answer(frames[0]!, { status: 0x41, error: 0x04 }));
+  }
+  assertEquals(commands, [0xe7, 0xea]);
+  assertEquals(peer.completions(), [[1, RESULT_OK]]);
+});
+
 Deno.test("initiator: the strange statuses of a flush are a success", () => {
   for (const status of [0xea, 0x00, 0x50]) {
     const peer = connected();

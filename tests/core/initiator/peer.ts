@@ -58,6 +58,8 @@ export class InitiatorPeer {
   nowMs = 1000;
   identity: Identity = DISK;
   incarnation = 0;
+  /** The disk knows 28-bit commands and FLUSH CACHE only, and says so. */
+  narrow = false;
   buffers = 64;
   sectorsPerFrame = 17;
 
@@ -146,10 +148,14 @@ export class InitiatorPeer {
     }
     if (command === ATA_IDENTIFY_DEVICE) {
       writeIdentity(frame, ATA_DATA, this.identity);
+      // Words 83 and 86: FLUSH CACHE, and neither LBA48 nor FLUSH CACHE EXT.
+      if (this.narrow) {
+        for (const word of [83, 86]) frame.set([0x00, 0x50], ATA_DATA + 2 * word);
+      }
       if (this.incarnation !== 0) writeIncarnation(frame, ATA_DATA, this.incarnation, false);
       return frame.subarray(0, ATA_DATA + SECTOR_BYTES);
     }
-    if (command !== 0x24) return frame.subarray(0, 60);
+    if (command !== 0x24 && command !== 0x20) return frame.subarray(0, 60);
     for (let i = 0; i < sectors * SECTOR_BYTES; i++) frame[ATA_DATA + i] = asked[28]! + i;
     return frame;
   }
