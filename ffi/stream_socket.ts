@@ -56,6 +56,10 @@ const libc = openLibc(
     socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
     // int domain, int type, int protocol, int fds[2]
     socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+    // int fd, mode_t mode
+    fchmod: { parameters: ["i32", "u32"], result: "i32" },
+    // mode_t mask
+    umask: { parameters: ["u32"], result: "u32" },
     // int fd, const struct sockaddr *addr, socklen_t len
     bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
     // int fd, const struct sockaddr *addr, socklen_t len
@@ -137,14 +141,22 @@ export function resolveTcp(host: string, port: number): SocketAddress[] {
 /**
  * A socket that listens.
  *
+ * @param mode Permissions of a unix socket's file, whatever this process's mask: it has them from
+ * the moment it exists.
  * @throws {SystemError} EADDRINUSE and others.
  */
-export function listenStream(address: SocketAddress): number {
+export function listenStream(address: SocketAddress, mode = 0o600): number {
   const fd = openSocket(address);
   try {
     // After a restart, connections that are ending keep the port for a minute otherwise.
     setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    check(libc.bind(fd, address as BufferSource, address.length), "Bind a socket");
+    // The file gets the socket's own mode, less the mask: no chmod by name, which could be another's.
+    check(libc.fchmod(fd, mode), "Set a socket's mode");
+    const mask = libc.umask(0);
+    const bound = libc.bind(fd, address as BufferSource, address.length);
+    const code = bound < 0 ? errno() : 0;
+    libc.umask(mask);
+    if (bound < 0) throw new SystemError("Bind a socket", code);
     check(libc.listen(fd, BACKLOG), "Listen on a socket");
   } catch (error) {
     closeStream(fd);

@@ -263,6 +263,17 @@ export function integerBetween(
   });
 }
 
+/** Permissions of a file in octal digits, as chmod takes them: `660`, `0660`. */
+export function fileMode(): ValueParser<"sync", number> {
+  return valueParser("MODE", 0o600, {
+    parse: (text) =>
+      /^0?[0-7]{3}$/.test(text)
+        ? parseInt(text, 8)
+        : refuse`Expected permissions in octal digits, as in ${"0660"}, but got ${text}`,
+    format: (mode) => `0${mode.toString(8).padStart(3, "0")}`,
+  });
+}
+
 /** Bytes of a plain number or one with a suffix; undefined when it is neither or no whole number. */
 function parseBytes(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)([kmgtp]?)(?:i?b)?$/i.exec(text);

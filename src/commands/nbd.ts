@@ -14,6 +14,7 @@ import { findInterfaces } from "../control/network_interfaces.ts";
 import { listenNbd, type NbdPlace } from "../control/nbd_listener.ts";
 import {
   address,
+  fileMode,
   type HostAndPort,
   hostAndPort,
   jsonFlag,
@@ -32,6 +33,8 @@ export interface NbdOptions {
   readonly address: Address;
   readonly interfaces: readonly string[];
   readonly socket: string | undefined;
+  /** Permissions of the socket file. */
+  readonly socketMode: number | undefined;
   readonly listen: HostAndPort | undefined;
   readonly name: string | undefined;
   readonly readOnly: boolean;
@@ -51,6 +54,12 @@ export const nbdParser = command(
         option("--socket", path(), {
           description:
             message`Listen on a unix socket of this path; one that nobody listens on any more is replaced.`,
+        }),
+      ),
+      socketMode: optional(
+        option("--socket-mode", fileMode(), {
+          description:
+            message`Permissions of that path: who may write to it has the disk (default 0600, this user alone).`,
         }),
       ),
       listen: optional(
@@ -83,11 +92,14 @@ export const nbdParser = command(
 
 /** Serves; returns the exit code. */
 export async function runNbd(options: NbdOptions): Promise<number> {
-  const { socket, listen, retransmitMs } = options;
+  const { socket, socketMode, listen, retransmitMs } = options;
   if (socket !== undefined && listen !== undefined) {
     throw new Failure("--socket and --listen exclude each other: one place to listen", EXIT_USAGE);
   }
-  const place = socket === undefined ? listen : { path: socket };
+  if (socket === undefined && socketMode !== undefined) {
+    throw new Failure("--socket-mode is for a --socket", EXIT_USAGE);
+  }
+  const place = socket === undefined ? listen : { path: socket, mode: socketMode ?? 0o600 };
   if (place === undefined) {
     throw new Failure("Say where to listen: --socket PATH or --listen HOST:PORT", EXIT_USAGE);
   }

@@ -14,7 +14,11 @@ const ECONNREFUSED = 111;
 
 /** Where to listen. */
 export type NbdPlace =
-  | { readonly path: string }
+  | {
+    readonly path: string;
+    /** Permissions of the socket file. */
+    readonly mode: number;
+  }
   | { readonly host: string; readonly port: number };
 
 /** A socket that listens. */
@@ -32,17 +36,19 @@ export interface NbdListener {
  * @throws {Error} One sentence: the place is in use, is something else, or is not there.
  */
 export function listenNbd(place: NbdPlace): NbdListener {
-  return "path" in place ? listenOnPath(place.path) : listenOnPort(place.host, place.port);
+  return "path" in place
+    ? listenOnPath(place.path, place.mode)
+    : listenOnPort(place.host, place.port);
 }
 
-function listenOnPath(path: string): NbdListener {
+function listenOnPath(path: string, mode: number): NbdListener {
   const address = unixAddress(path);
   removeStale(path);
-  const fd = explained(() => listenStream(address), `Cannot listen on "${path}"`);
+  const fd = explained(() => listenStream(address, mode), `Cannot listen on "${path}"`);
   const { ino } = Deno.lstatSync(path);
   return {
     fd,
-    place: { path },
+    place: { path, mode },
     close: () => {
       closeStream(fd);
       // Somebody may have put his own in its place.

@@ -26,6 +26,12 @@ Deno.test("nbd: wrong arguments are named", async () => {
     'aoe: `--listen`: Expected a host and a port, as in "127.0.0.1:10809" or "[::1]:10809", ' +
       'but got "10809"\n',
   );
+  assertEquals(await nbd("e1.1", "--socket", "/tmp/never-made", "--socket-mode", "rw"), [
+    2,
+    'aoe: `--socket-mode`: Expected permissions in octal digits, as in "0660", but got "rw"\n',
+  ]);
+  const alone = await nbd("e1.1", "--listen", "127.0.0.1:0", "--socket-mode", "660");
+  assertEquals(alone, [2, "aoe: --socket-mode is for a --socket\n"]);
   const [none, noInterface] = await nbd("e1.1", "--socket", "/tmp/never-made", "-i", "no-such-if");
   assertEquals(none, 1);
   assertMatch(noInterface, /^aoe: No interface is called "no-such-if"/);

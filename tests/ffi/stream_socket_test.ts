@@ -93,6 +93,11 @@ Deno.test("stream_socket: unix sockets listen, connect and refuse", () => {
   const listener = listenStream(address);
   assertEquals(acceptStream(listener), -EAGAIN);
   exchange(listener, address);
+  // The mask of the process has no say, in neither direction.
+  assertEquals(Deno.lstatSync(`${directory}/socket`).mode! & 0o777, 0o600);
+  const open = listenStream(unixAddress(`${directory}/open`), 0o666);
+  assertEquals(Deno.lstatSync(`${directory}/open`).mode! & 0o777, 0o666);
+  closeStream(open);
   assertThrows(() => listenStream(address), SystemError, "address already in use (EADDRINUSE)");
   closeStream(listener);
   const refused = assertThrows(() => connectStream(address), SystemError);

@@ -2,6 +2,7 @@
 // root alone. One line of JSON asks, one answers.
 
 import { closeFile, lockFile, openFile } from "../../../ffi/files.ts";
+import { ownFolder } from "../own_files.ts";
 
 const FOLDER = "/run/aoe";
 /** A daemon that does not answer a question for so long does not answer at all. */
@@ -21,7 +22,7 @@ export type ControlRequest =
  * process has it.
  */
 export function takeDiskName(name: string): boolean {
-  Deno.mkdirSync(FOLDER, { recursive: true, mode: 0o700 });
+  ownFolder(FOLDER);
   const path = `${FOLDER}/${name}.lock`;
   // It stays: removing a locked file would let two processes lock two files of one name.
   Deno.openSync(path, { create: true, write: true, mode: 0o600 }).close();
@@ -44,7 +45,7 @@ export class ControlSocket {
    * @param answer What to say; an error's message is said in its place.
    */
   constructor(name: string, answer: (request: ControlRequest) => Promise<unknown>) {
-    Deno.mkdirSync(FOLDER, { recursive: true, mode: 0o700 });
+    ownFolder(FOLDER);
     this.#path = socketPath(name);
     // One that is left behind by a killed daemon; whether one lives was asked before.
     removeFile(this.#path);

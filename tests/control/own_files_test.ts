@@ -1,0 +1,36 @@
+// What stands in places that others can write to: folders and files of other users are not used, and
+// no link is followed.
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { ownFolder } from "../../src/control/own_files.ts";
+
+const NOBODY = 65534;
+
+function modeOf(path: string): number {
+  return Deno.lstatSync(path).mode! & 0o777;
+}
+
+Deno.test("own_files: a folder is this user's alone, or refused", () => {
+  const top = Deno.makeTempDirSync();
+  try {
+    ownFolder(`${top}/a/b`);
+    assertEquals(modeOf(`${top}/a/b`), 0o700);
+    Deno.chmodSync(`${top}/a/b`, 0o777);
+    ownFolder(`${top}/a/b`);
+    assertEquals(modeOf(`${top}/a/b`), 0o700);
+    if (Deno.uid() !== 0) return;
+    Deno.mkdirSync(`${top}/theirs`);
+    Deno.chownSync(`${top}/theirs`, NOBODY, NOBODY);
+    const refused = /belongs to another user \(uid 65534\), and is not used/;
+    assertThrowsMatching(() => ownFolder(`${top}/theirs`), refused);
+    Deno.symlinkSync(`${top}/theirs`, `${top}/link`);
+    assertThrowsMatching(() => ownFolder(`${top}/link`), refused);
+  } finally {
+    Deno.removeSync(top, { recursive: true });
+  }
+});
+
+function assertThrowsMatching(call: () => unknown, pattern: RegExp): void {
+  const error = assertThrows(call, Deno.errors.PermissionDenied);
+  assertEquals(pattern.test(error.message), true, error.message);
+}
