@@ -21,6 +21,15 @@ const IFINFOMSG_BYTES = 16;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_MASTER = 10;
+const IFLA_LINKINFO = 18;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_PROP_LIST = 52;
+const IFLA_ALT_IFNAME = 53;
+/** Attributes that contain others may say so in their type. */
+const NLA_TYPE_MASK = 0x3fff;
+/** A VRF's members hear their frames themselves: only IP is led elsewhere. */
+const KIND_VRF = "vrf";
 const IFF_UP = 0x1;
 const IFF_RUNNING = 0x40;
 const ARPHRD_ETHER = 1;
@@ -46,7 +55,14 @@ const libc = openLibc(
 /** One network interface as the kernel describes it. */
 export interface NetworkInterface {
   readonly name: string;
+  /** Its alternative names (`ip link property add altname`), by which it can be asked for as well. */
+  readonly altNames: readonly string[];
   readonly index: number;
+  /**
+   * Index of the bridge or bond whose port it is, 0 for none. What arrives at a port goes to its
+   * master alone: a socket on the port never hears it.
+   */
+  readonly master: number;
   /** Six bytes; all zero for the loopback interface. */
   readonly mac: Uint8Array;
   /** Payload bytes, without the Ethernet header. */
@@ -150,6 +166,28 @@ export function listInterfaces(): NetworkInterface[] {
   }
 }
 
+/**
+ * Whether a change is one of the interface that is followed: its own, whatever it is called by now;
+ * of one that is gone (index 0), the coming of another one with its name.
+ */
+export function concernsInterface(
+  followed: { readonly name: string; readonly index: number },
+  { index, link }: LinkChange,
+): boolean {
+  if (followed.index !== 0) return index === followed.index;
+  return link !== undefined &&
+    (link.name === followed.name || link.altNames.includes(followed.name));
+}
+
+/** The name of the bridge or bond whose port an interface is; undefined when it is none's. */
+export function masterName(
+  { master }: NetworkInterface,
+  existing: readonly NetworkInterface[] = listInterfaces(),
+): string | undefined {
+  if (master === 0) return undefined;
+  return existing.find(({ index }) => index === master)?.name ?? `interface ${master}`;
+}
+
 /** A netlink socket of a protocol, which hears of the groups given; the caller closes it. */
 export function openNetlink(protocol: number, groups: number): number {
   const fd = check(
@@ -192,32 +230,44 @@ function readMessages(
 function readLink(view: DataView, at: number, end: number): NetworkInterface {
   // struct ifinfomsg: family u8, pad u8, type u16, index i32, flags u32, change u32.
   const type = view.getUint16(at + 2, true);
-  const index = view.getInt32(at + 4, true);
   const flags = view.getUint32(at + 8, true);
   let name = "";
   let mtu = 0;
+  let master = 0;
+  let kind = "";
+  const altNames: string[] = [];
   const mac = new Uint8Array(MAC_BYTES);
-  // struct rtattr: len u16, type u16, then the value, padded to four bytes.
-  for (let attribute = at + IFINFOMSG_BYTES; attribute + 4 <= end;) {
-    const bytes = view.getUint16(attribute, true);
-    if (bytes < 4) break;
-    const value = new Uint8Array(view.buffer, attribute + 4, bytes - 4);
-    switch (view.getUint16(attribute + 2, true)) {
+  forEachAttribute(view, at + IFINFOMSG_BYTES, end, (attribute, from, to) => {
+    switch (attribute) {
       case IFLA_ADDRESS:
-        mac.set(value.subarray(0, MAC_BYTES));
+        mac.set(new Uint8Array(view.buffer, from, Math.min(to - from, MAC_BYTES)));
         break;
       case IFLA_IFNAME:
-        name = new TextDecoder().decode(value.subarray(0, value.indexOf(0)));
+        name = readString(view, from, to);
         break;
       case IFLA_MTU:
-        mtu = view.getUint32(attribute + 4, true);
+        mtu = view.getUint32(from, true);
+        break;
+      case IFLA_MASTER:
+        master = view.getUint32(from, true);
+        break;
+      case IFLA_LINKINFO:
+        forEachAttribute(view, from, to, (inner, first, last) => {
+          if (inner === IFLA_INFO_SLAVE_KIND) kind = readString(view, first, last);
+        });
+        break;
+      case IFLA_PROP_LIST:
+        forEachAttribute(view, from, to, (inner, first, last) => {
+          if (inner === IFLA_ALT_IFNAME) altNames.push(readString(view, first, last));
+        });
         break;
     }
-    attribute += (bytes + 3) & ~3;
-  }
+  });
   return {
     name,
-    index,
+    altNames,
+    index: view.getInt32(at + 4, true),
+    master: kind === KIND_VRF ? 0 : master,
     mac,
     mtu,
     up: (flags & IFF_UP) !== 0,
@@ -225,4 +275,26 @@ function readLink(view: DataView, at: number, end: number): NetworkInterface {
     ethernet: type === ARPHRD_ETHER || type === ARPHRD_LOOPBACK,
     loopback: type === ARPHRD_LOOPBACK,
   };
+}
+
+/** Walks over struct rtattr: len u16, type u16, then the value, padded to four bytes. */
+function forEachAttribute(
+  view: DataView,
+  from: number,
+  end: number,
+  take: (type: number, from: number, to: number) => void,
+): void {
+  for (let at = from; at + 4 <= end;) {
+    const bytes = view.getUint16(at, true);
+    if (bytes < 4 || at + bytes > end) return;
+    take(view.getUint16(at + 2, true) & NLA_TYPE_MASK, at + 4, at + bytes);
+    at += (bytes + 3) & ~3;
+  }
+}
+
+/** A string of an attribute, without its closing zero. */
+function readString(view: DataView, from: number, to: number): string {
+  const bytes = new Uint8Array(view.buffer, from, to - from);
+  const zero = bytes.indexOf(0);
+  return new TextDecoder().decode(zero < 0 ? bytes : bytes.subarray(0, zero));
 }

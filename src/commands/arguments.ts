@@ -12,8 +12,8 @@ import { formatMac, parseMac } from "../wire/ethernet.ts";
 
 export const SECTOR_BYTES = 512;
 
-/** Linux's IFNAMSIZ without the closing zero. */
-const INTERFACE_NAME_CHARACTERS_MAX = 15;
+/** Linux's ALTIFNAMSIZ without the closing zero; a name that is no alternative has up to 15. */
+const INTERFACE_NAME_CHARACTERS_MAX = 127;
 /** The shortest time to wait: settings count whole milliseconds. */
 const SECONDS_MIN = 0.001;
 

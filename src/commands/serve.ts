@@ -31,11 +31,11 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const files = openExports(options);
   warnAboutAddresses(options);
   for (const link of interfaces) warnAboutInterface(link);
-  if (!options.force) await refuseHeldAddresses(options);
+  if (!options.force) await refuseHeldAddresses(options, interfaces.map((link) => link.name));
   // Listening before starting: no signal finds a half-started group.
   const stop = stopSignal();
   const group = await TargetGroup.start({
-    interfaces: options.interfaces,
+    interfaces: interfaces.map((link) => link.name),
     exports: files.map((file) => file.config),
     buffers: options.buffers,
     macs: options.macs.map((mac) => parseMac(mac)!),
@@ -111,9 +111,12 @@ function warnAboutInterface(link: NetworkInterface): void {
   }
 }
 
-async function refuseHeldAddresses(options: ServeOptions): Promise<void> {
+async function refuseHeldAddresses(
+  options: ServeOptions,
+  interfaces: readonly string[],
+): Promise<void> {
   const addresses = options.exports.map((ex) => ex.address);
-  const [holder] = await findHolders(options.interfaces, addresses, HOLDER_TIMEOUT_MS);
+  const [holder] = await findHolders(interfaces, addresses, HOLDER_TIMEOUT_MS);
   const refuse = (address: Address, who: string) => {
     throw new Failure(
       `${formatAddress(address.shelf, address.slot)} is already served by ${who}: ` +
@@ -121,7 +124,7 @@ async function refuseHeldAddresses(options: ServeOptions): Promise<void> {
     );
   };
   if (holder !== undefined) refuse(holder.address, `${holder.mac} on ${holder.interface}`);
-  for (const name of options.interfaces) {
+  for (const name of interfaces) {
     for (const address of addresses) {
       if (!takeAddress(name, address)) refuse(address, `another aoe serve on ${name} of this host`);
     }
@@ -193,10 +196,18 @@ class Reporter {
         break;
       }
       case "link": {
-        const { name, state, mtu, sectors } = message;
-        if (this.#json) printJson({ event: "link", interface: name, state, mtu, sectors });
-        else if (state !== "up") this.#say(`${name} is ${state}: waiting for it to come back`);
+        const { name, state, master, mtu, sectors } = message;
+        if (this.#json) printJson({ event: "link", interface: name, state, master, mtu, sectors });
+        else if (state === "port") {
+          printError(`aoe: ${name} is a port of ${master} now and hears nothing: name ${master}`);
+        } else if (state !== "up") this.#say(`${name} is ${state}: waiting for it to come back`);
         else this.#say(`${name} is up, MTU ${mtu}, ${sectors} sectors a frame`);
+        break;
+      }
+      case "renamed": {
+        const { name, before } = message;
+        if (this.#json) printJson({ event: "renamed", interface: name, before });
+        else this.#say(`${before} is called ${name} now: served as before`);
         break;
       }
     }
@@ -212,8 +223,10 @@ class Reporter {
     }
     for (const link of interfaces) {
       const sectors = sectorsPerFrame(link.mtu);
+      const asked = link.altNames.find((name) => this.#options.interfaces.includes(name));
+      const name = asked === undefined ? link.name : `${link.name} (${asked})`;
       printLine(
-        `on ${link.name}  ${formatMac(link.mac)}, MTU ${link.mtu}, ${sectors} sectors a frame`,
+        `on ${name}  ${formatMac(link.mac)}, MTU ${link.mtu}, ${sectors} sectors a frame`,
       );
     }
     for (const line of durability(this.#options, files)) printLine(line);
@@ -245,6 +258,7 @@ class Reporter {
       printJson({
         event: "interface",
         interface: link.name,
+        altNames: link.altNames,
         mac: formatMac(link.mac),
         mtu: link.mtu,
         sectors: sectorsPerFrame(link.mtu),

@@ -1,17 +1,18 @@
 // Which network interfaces a command means, and the sentences for those that will not do.
 
-import { listInterfaces } from "../../ffi/netlink.ts";
+import { listInterfaces, masterName } from "../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /**
- * The Ethernet interfaces of these names, all of them up (or, with `downToo`, not).
+ * The Ethernet interfaces of these names or alternative names, each once, all of them up (or, with
+ * `downToo`, not). Ports of bridges and bonds are refused: what arrives there is their master's.
  *
- * Without names: every Ethernet interface that is up; the loopback interface only when there is no
- * other, since targets on it are this host's own. Whether there is a carrier is not asked: the
- * kernel reports one up to a second late.
+ * Without names: every Ethernet interface that is up and no port; the loopback interface only when
+ * there is no other, since targets on it are this host's own. Whether there is a carrier is not
+ * asked: the kernel reports one up to a second late.
  *
  * @throws {Deno.errors.NotFound} One sentence: no such interface, or none at all.
- * @throws {Deno.errors.NotSupported} One sentence: it is not Ethernet.
+ * @throws {Deno.errors.NotSupported} One sentence: it is not Ethernet, or a port.
  * @throws {Deno.errors.NetworkUnreachable} One sentence: it is down.
  */
 export function findInterfaces(
@@ -20,8 +21,9 @@ export function findInterfaces(
 ): NetworkInterface[] {
   const existing = listInterfaces();
   if (names.length === 0) return defaultInterfaces(existing);
-  return [...new Set(names)].map((name) => {
-    const found = existing.find((link) => link.name === name);
+  const chosen = names.map((name) => {
+    const found = existing.find((link) => link.name === name) ??
+      existing.find((link) => link.altNames.includes(name));
     if (found === undefined) {
       throw new Deno.errors.NotFound(`No interface is called "${name}"; ${whatExists(existing)}`);
     }
@@ -30,6 +32,10 @@ export function findInterfaces(
         `Interface "${name}" is not Ethernet; ${whatExists(existing)}`,
       );
     }
+    const master = masterName(found, existing);
+    if (master !== undefined) {
+      throw new Deno.errors.NotSupported(`${found.name} is a port of ${master}: name ${master}`);
+    }
     if (!found.up && options.downToo !== true) {
       throw new Deno.errors.NetworkUnreachable(
         `Interface "${name}" is down: ip link set ${name} up`,
@@ -37,6 +43,7 @@ export function findInterfaces(
     }
     return found;
   });
+  return [...new Set(chosen)];
 }
 
 /** Those of these names that there still are, up or not. */
@@ -45,7 +52,7 @@ export function survivingInterfaces(names: readonly string[]): NetworkInterface[
 }
 
 function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterface[] {
-  const usable = existing.filter((link) => link.ethernet && link.up);
+  const usable = existing.filter((link) => link.ethernet && link.up && link.master === 0);
   const cards = usable.filter((link) => !link.loopback);
   const chosen = cards.length > 0 ? cards : usable;
   if (chosen.length === 0) {
@@ -54,11 +61,17 @@ function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterf
   return chosen;
 }
 
-/** `there are "eth0" (down) and "lo"`, the Ethernet interfaces only. */
+/** `there are "eth0" (also "enp1s0", down) and "lo"`, the Ethernet interfaces only. */
 function whatExists(existing: readonly NetworkInterface[]): string {
-  const names = existing.filter((link) => link.ethernet).map((link) =>
-    `"${link.name}"${link.up ? "" : " (down)"}`
-  );
+  const names = existing.filter((link) => link.ethernet).map((link) => {
+    const master = masterName(link, existing);
+    const remarks = [
+      ...link.altNames.map((name) => `also "${name}"`),
+      ...master === undefined ? [] : [`a port of "${master}"`],
+      ...link.up ? [] : ["down"],
+    ];
+    return `"${link.name}"${remarks.length === 0 ? "" : ` (${remarks.join(", ")})`}`;
+  });
   const last = names.pop();
   if (last === undefined) return "there is none";
   return names.length === 0 ? `there is ${last}` : `there are ${names.join(", ")} and ${last}`;

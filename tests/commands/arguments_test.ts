@@ -74,7 +74,8 @@ Deno.test("arguments: interfaces", () => {
     ["eth0,br-lan.5,enp0s31f6", ["eth0", "br-lan.5", "enp0s31f6"]],
     ["eth0,eth0", undefined],
     ["eth0,", undefined],
-    ["sixteen-letters-", undefined],
+    ["x".repeat(127), ["x".repeat(127)]],
+    ["x".repeat(128), undefined],
     ["a/b", undefined],
     ["..", undefined],
   ]);

@@ -22,6 +22,7 @@ interopTest("netlink: every field of an interface, and what is not Ethernet", []
     assertEquals(loopback, {
       ...{ name: "lo", mac: new Uint8Array(6), mtu: 65536 },
       ...{ up: true, running: true, ethernet: true, loopback: true },
+      ...{ altNames: [], master: 0 },
     });
     const net0 = found.get("net0")!;
     assertEquals(net0.mac.toHex(), "020000000001");
@@ -32,6 +33,42 @@ interopTest("netlink: every field of an interface, and what is not Ethernet", []
   });
   return Promise.resolve();
 });
+
+interopTest(
+  "netlink: other names, and whose port an interface is, which a VRF's member is not",
+  [],
+  () => {
+    inOwnNetwork(() => {
+      ip("link add net0 type veth peer name net1");
+      ip("link property add dev net0 altname enp9s0f0np0 altname enx020000000001");
+      ip("link add bridge0 type bridge");
+      const monitor = new LinkMonitor();
+      const find = (name: string) => listInterfaces().find((link) => link.name === name)!;
+      try {
+        assertEquals(find("net0").altNames, ["enp9s0f0np0", "enx020000000001"]);
+        assertEquals([find("net0").master, find("net1").altNames], [0, []]);
+        ip("link set net0 master bridge0");
+        assertEquals(find("net0").master, find("bridge0").index);
+        const heard = () =>
+          monitor.changes().filter(({ link }) => link?.name === "net0").at(-1)?.link;
+        assertEquals(heard()?.master, find("bridge0").index);
+        ip("link set net0 nomaster");
+        assertEquals(heard()?.master, 0);
+        // Not every kernel has VRFs.
+        if (
+          new Deno.Command("ip", { args: "link add vrf0 type vrf table 9".split(" ") }).outputSync()
+            .success
+        ) {
+          ip("link set net0 master vrf0");
+          assertEquals(find("net0").master, 0);
+        }
+      } finally {
+        monitor.close();
+      }
+    });
+    return Promise.resolve();
+  },
+);
 
 interopTest("netlink: changes are heard in order, the end of an interface too", [], () => {
   inOwnNetwork(() => {

@@ -79,7 +79,7 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
     const interfaces = links.map(({ name, mtu, loopback, running }) => ({
       ...{ name, mtu, loopback, running, answered: answered.has(name) },
       flowControl: readFlowControl(name),
-      named: options.interfaces.includes(name),
+      named: options.interfaces.length > 0,
     }));
     const contests = targets.filter(isContested).map((target) => explainContest(target, links));
     const problems = findProblems(interfaces, paths, contests);

@@ -90,6 +90,8 @@ export class AttachedDisk {
   readonly #control: ControlSocket;
   #disk: BlockDisk | undefined;
   #paths: readonly BlockPath[] = [];
+  /** As they are called now. */
+  #interfaces: readonly string[];
   #up = false;
   #severalPaths = false;
   #nodes: DeviceNodes | undefined;
@@ -149,11 +151,14 @@ export class AttachedDisk {
 
   private constructor(options: AttachOptions, backEnd: BackEnd, thread: InitiatorThread) {
     this.#options = options;
+    this.#interfaces = options.interfaces;
     this.#backEnd = backEnd;
     this.#thread = thread;
     const { shelf, slot } = options.address;
     this.name = formatAddress(shelf, slot);
-    if (options.reserve) this.#reservation = new HeldReservation(options);
+    if (options.reserve) {
+      this.#reservation = new HeldReservation({ ...options, interfaces: () => this.#interfaces });
+    }
     this.#control = new ControlSocket(this.name, (request) => this.#answer(request));
     // Whoever has asked for its end hears of it before the process ends.
     this.ended = thread.ended.finally(() => this.#gone());
@@ -262,6 +267,9 @@ export class AttachedDisk {
         this.#notePaths(message.paths);
         this.#reserveAgain();
         break;
+      case "interfaces":
+        this.#noteInterfaces(message.names);
+        break;
       case "restarted":
         this.#reserveAgain();
         break;
@@ -289,6 +297,13 @@ export class AttachedDisk {
     if (this.#severalPaths || paths.length < 2) return;
     this.#severalPaths = true;
     if (this.#keeper !== undefined) this.#keepAgain();
+  }
+
+  /** A new daemon must know them by the names of now. */
+  #noteInterfaces(names: readonly string[]): void {
+    const same = names.every((name, i) => name === this.#interfaces[i]);
+    this.#interfaces = names;
+    if (!same && this.#keeper !== undefined) this.#keepAgain();
   }
 
   #resized(bytes: number): void {
@@ -346,8 +361,8 @@ export class AttachedDisk {
       force ? FORCED_FLUSH_MS_MAX : FLUSH_MS_MAX,
     );
     if (why === undefined || force) return;
-    const { address, interfaces } = this.#options;
-    const asking = { address, interfaces, timeoutMs: HOLDERS_MS_MAX };
+    const { address } = this.#options;
+    const asking = { address, interfaces: this.#interfaces, timeoutMs: HOLDERS_MS_MAX };
     const holders = await foreignHolders(asking).catch(() => []);
     const reason = holders.length > 0 ? `it is reserved by ${holders.join(", ")}` : why;
     throw new Error(
@@ -373,7 +388,7 @@ export class AttachedDisk {
       state: { ...state, fds },
       kernelName: this.#kernelName,
       disk: { ...this.#disk!, incarnation: this.#incarnation },
-      interfaces: this.#options.interfaces,
+      interfaces: this.#interfaces,
       severalPaths: this.#severalPaths,
     }));
     this.#keeper = keeper;

@@ -15,7 +15,8 @@ const AGAIN_EVERY_MS = 10_000;
 /** Of which disk, and whom to tell. */
 export interface HeldReservationOptions {
   readonly address: Address;
-  readonly interfaces: readonly string[];
+  /** Their names of now. */
+  readonly interfaces: () => readonly string[];
   readonly log: (text: string, severity: "warning" | "info") => void;
 }
 
@@ -127,7 +128,7 @@ export class HeldReservation {
   }
 
   #links(): readonly NetworkInterface[] {
-    return survivingInterfaces(this.#options.interfaces);
+    return survivingInterfaces(this.#options.interfaces());
   }
 
   /** @throws {Deno.errors.NetworkUnreachable} None of these links is up. */

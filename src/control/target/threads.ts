@@ -104,13 +104,17 @@ export class TargetGroup {
     const counters = TargetCounters.allocate(config.exports.length);
     const controlEvent = openEvent();
     const serving = Promise.withResolvers<void>();
+    // All threads serve on the same interfaces: the first tells of them.
+    const tellsOfLinks = this.#members.length === 0;
     const worker = await startWorker(
       "target",
       { ...config, control, counters, controlEvent },
       (message) => {
         if (message.kind === "serving") serving.resolve();
         if (message.kind === "stopped") this.#abandoned += message.abandoned;
-        else onMessage(message);
+        else if (tellsOfLinks || message.kind !== "link" && message.kind !== "renamed") {
+          onMessage(message);
+        }
       },
     );
     this.#members.push({

@@ -160,6 +160,10 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     this.#requests.complete(nowMs, userTag, result);
   }
 
+  linkChanged(text: string | undefined): void {
+    this.#requests.linkChanged(text);
+  }
+
   event(nowMs: number, _disk: number, event: InitiatorEvent): void {
     this.#requests.event(nowMs, event);
   }

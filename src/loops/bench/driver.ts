@@ -186,6 +186,10 @@ export class BenchDriver implements InitiatorDriver {
     if (this.#phase === BENCH_RUNNING) this.#endedMs ||= nowMs;
   }
 
+  linkChanged(text: string | undefined): void {
+    if (text !== undefined) this.#post({ kind: "note", text });
+  }
+
   event(_nowMs: number, disk: number, event: InitiatorEvent): void {
     const text = describeEvent(this.#loop, disk, event);
     if (text !== undefined) this.#post({ kind: "note", text });

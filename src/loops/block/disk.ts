@@ -47,6 +47,8 @@ export type BlockMessage =
   | { readonly kind: "unguarded"; readonly text: string }
   /** The disk answers (again), or does not; by these paths. */
   | { readonly kind: "paths"; readonly up: boolean; readonly paths: readonly BlockPath[] }
+  /** What the interfaces are called now, in the order in which they were given. */
+  | { readonly kind: "interfaces"; readonly names: readonly string[] }
   | { readonly kind: "resized"; readonly bytes: number }
   /** The target's process is another one. */
   | { readonly kind: "restarted" }

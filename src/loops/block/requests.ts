@@ -242,6 +242,13 @@ export class BlockRequests {
     }
   }
 
+  /** Tells the main thread what happened to an interface. */
+  linkChanged(text: string | undefined): void {
+    if (text !== undefined) this.#post({ kind: "note", text });
+    this.#post({ kind: "interfaces", names: this.#loop.interfaceNames() });
+    this.#tellPaths();
+  }
+
   /** Tells the main thread what happened to the disk. */
   event(nowMs: number, event: InitiatorEvent): void {
     const text = describeEvent(this.#loop, 0, event);
@@ -298,14 +305,19 @@ export class BlockRequests {
   #tellPaths(): void {
     if (this.disk === undefined) return;
     const { isUp } = this.#loop.initiators[0]!;
-    this.#post({ kind: "paths", up: isUp, paths: this.#paths() });
+    const paths = this.#paths();
+    const up = isUp && paths.some(({ state }) => state === "up");
+    this.#post({ kind: "paths", up, paths });
   }
 
   #paths(): BlockPath[] {
     return this.#loop.initiators[0]!.paths.map((path) => ({
       interface: this.#loop.interfaceName(path.interfaceIndex),
       mac: formatMac(path.mac),
-      state: path.state === PATH_UP ? "up" : "lost",
+      // Without its interface a path is lost, though its commands have yet to find out.
+      state: path.state === PATH_UP && this.#loop.isInterfaceUsable(path.interfaceIndex)
+        ? "up"
+        : "lost",
       frameBytes: path.sectors * SECTOR_BYTES,
     }));
   }

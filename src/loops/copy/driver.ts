@@ -120,6 +120,10 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     } else this.#remotes[disk]!.complete(userTag, result);
   }
 
+  linkChanged(text: string | undefined): void {
+    if (text !== undefined) this.#post({ kind: "note", text });
+  }
+
   event(_nowMs: number, disk: number, event: InitiatorEvent): void {
     const text = describeEvent(this.#loop, disk, event);
     if (text !== undefined) this.#post({ kind: "note", text });

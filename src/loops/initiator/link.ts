@@ -28,12 +28,15 @@ export interface FrameOwner {
 
 /** One interface, as an initiator sees it. */
 export class InitiatorLink {
-  readonly name: string;
+  /** What it is called now. */
+  name: string;
   /** The interface's own MAC. */
   mac: Uint8Array = new Uint8Array(6);
   mtu = 0;
   /** Set up, with a carrier. */
   running = false;
+  /** A port of a bridge or bond, which gets its frames. */
+  port = false;
   /** Whether the next turn should look for frames. */
   readable = true;
   /** The kernel takes no more frames for now. */
@@ -96,7 +99,7 @@ export class InitiatorLink {
     return this.#socket?.fd ?? -1;
   }
 
-  /** Kernel's number of the interface. */
+  /** Kernel's number of the interface, 0 while it is gone. */
   get index(): number {
     return this.#index;
   }
@@ -115,7 +118,9 @@ export class InitiatorLink {
   update(link: NetworkInterface | undefined): boolean {
     if (link === undefined) {
       this.close();
+      this.#index = 0;
       this.running = false;
+      this.port = false;
       return false;
     }
     if (this.#socket === undefined || link.index !== this.#index) {
@@ -128,6 +133,8 @@ export class InitiatorLink {
       this.#index = link.index;
       this.running = false;
     }
+    this.name = link.name;
+    this.port = link.master !== 0;
     // The kernel reports a carrier late: an interface that is up is tried at once.
     const mtu = Math.min(link.mtu, this.#mtuMax);
     const news = link.up && (!this.running || mtu !== this.mtu);

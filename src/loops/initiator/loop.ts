@@ -13,8 +13,15 @@
 // No step allocates for each frame: no Promise, Map, BigInt, closure or view.
 
 import { Arena } from "../../../ffi/arena.ts";
+import { ENODEV, SystemError } from "../../../ffi/errno.ts";
 import { takeName } from "../../../ffi/name_lock.ts";
-import { LinkMonitor, listInterfaces } from "../../../ffi/netlink.ts";
+import {
+  concernsInterface,
+  LinkMonitor,
+  listInterfaces,
+  masterName,
+} from "../../../ffi/netlink.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import { Initiator } from "../../core/initiator/initiator.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -59,6 +66,8 @@ export interface InitiatorDriver {
   complete(nowMs: number, disk: number, userTag: number, result: number): void;
   /** Something to tell people. */
   event(nowMs: number, disk: number, event: InitiatorEvent): void;
+  /** An interface has come, gone, or has another name; a sentence for people where they need one. */
+  linkChanged(text: string | undefined): void;
   /** The user wants it to end early; called once. */
   stop(nowMs: number): void;
   /** When `turn` wants to be called at the latest; Infinity: when something happens. */
@@ -154,6 +163,17 @@ export class InitiatorLoop {
     return this.#links[index]!.name;
   }
 
+  /** The interfaces' names of now, in the order in which they were given. */
+  interfaceNames(): string[] {
+    return this.#links.map((link) => link.name);
+  }
+
+  /** Whether frames can come by an interface: it is up, and nobody's port. */
+  isInterfaceUsable(index: number): boolean {
+    const link = this.#links[index]!;
+    return link.running && !link.port;
+  }
+
   /** Adds a descriptor to what the loop waits for; returns its place for the calls below. */
   watch(fd: number, events: number): number {
     return this.#poll.add(fd, events);
@@ -189,7 +209,7 @@ export class InitiatorLoop {
       this.#uncounted ||= worked + sent > 0;
       if (nowMs >= this.#countAtMs || over) this.#count(nowMs);
       if (over) break;
-      if (worked + sent === 0) this.#wait(driver.wakeAtMs());
+      if (worked + sent === 0) this.#wait(driver);
     }
     const nowMs = this.clock.nowMs();
     for (const initiator of this.initiators) initiator.close(nowMs);
@@ -250,10 +270,10 @@ export class InitiatorLoop {
   }
 
   /** The one point where this thread sleeps. */
-  #wait(driverMs: number): void {
+  #wait(driver: InitiatorDriver): void {
     // What has not changed need not be counted again: an idle loop sleeps longer.
     const countMs = this.#uncounted ? this.#countAtMs : this.#countAtMs + IDLE_MS_MAX;
-    let dueMs = Math.min(driverMs, countMs);
+    let dueMs = Math.min(driver.wakeAtMs(), countMs);
     for (let disk = 0; disk < this.initiators.length; disk++) {
       dueMs = Math.min(dueMs, this.initiators[disk]!.pollTimeout());
     }
@@ -275,7 +295,7 @@ export class InitiatorLoop {
     }
     if (found === 0) return;
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#controlEvent);
-    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks(driver);
   }
 
   /**
@@ -300,21 +320,34 @@ export class InitiatorLoop {
   }
 
   /** Takes over what netlink tells of the interfaces. */
-  #followLinks(): void {
-    const nowMs = this.clock.nowMs();
+  #followLinks(driver: InitiatorDriver): void {
     for (const change of this.#monitor.changes()) {
       this.#links.forEach((link, i) => {
-        const mine = change.link === undefined
-          ? change.index === link.index
-          : change.link.name === link.name || change.index === link.index;
-        if (!mine) return;
-        // A renamed interface is no longer the one that was asked for.
-        const now = change.link?.name === link.name ? change.link : undefined;
-        const news = link.update(now);
-        this.#poll.replace(link.pollPlace, link.fd);
-        if (news) this.#announce(nowMs, i, link);
+        if (concernsInterface(link, change)) this.#follow(driver, i, change.link);
       });
     }
+  }
+
+  #follow(driver: InitiatorDriver, i: number, now: NetworkInterface | undefined): void {
+    const link = this.#links[i]!;
+    const { name, running, port } = link;
+    let news = false;
+    try {
+      news = link.update(now);
+    } catch (error) {
+      // Gone again before it was looked at: that change follows.
+      if (!(error instanceof SystemError) || error.code !== ENODEV) throw error;
+      link.update(undefined);
+    }
+    this.#poll.replace(link.pollPlace, link.fd);
+    if (news) this.#announce(this.clock.nowMs(), i, link);
+    if (name === link.name && running === link.running && port === link.port) return;
+    const renamed = name === link.name ? undefined : `${name} is called ${link.name} now`;
+    const enslaved = link.port && !port
+      ? `${link.name} is a port of ${masterName(now!)} now and hears nothing: ` +
+        `name ${masterName(now!)}`
+      : undefined;
+    driver.linkChanged(enslaved ?? renamed);
   }
 
   #announce(nowMs: number, index: number, link: InitiatorLink): void {

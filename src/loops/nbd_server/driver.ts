@@ -144,6 +144,10 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     this.#blocks.complete(nowMs, userTag, result);
   }
 
+  linkChanged(text: string | undefined): void {
+    this.#blocks.linkChanged(text);
+  }
+
   event(nowMs: number, _disk: number, event: InitiatorEvent): void {
     this.#blocks.event(nowMs, event);
   }

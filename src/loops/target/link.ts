@@ -17,13 +17,16 @@ const RECEIVE_WAIT_MS = 10;
 
 /** One interface, as a target sees it. */
 export class TargetLink {
-  readonly name: string;
+  /** What it is called now. */
+  name: string;
   /** The interface's own MAC; a new array when it changes. */
   mac: Uint8Array = new Uint8Array(6);
   mtu = 0;
   sectors = 0;
   /** Set up, with a carrier. */
   running = false;
+  /** A port of a bridge or bond, which gets its frames. */
+  port = false;
   /** Whether the next turn should look for frames: set by the wait, or by frames just found. */
   readable = true;
   /** Whether that look sleeps until there is one, for `RECEIVE_WAIT_MS` at most. */
@@ -83,7 +86,7 @@ export class TargetLink {
     return this.#socket?.fd ?? -1;
   }
 
-  /** Kernel's number of the interface. */
+  /** Kernel's number of the interface, 0 while it is gone. */
   get index(): number {
     return this.#index;
   }
@@ -104,6 +107,7 @@ export class TargetLink {
       this.close();
       this.#index = 0;
       this.running = false;
+      this.port = false;
       // What waits in line is given up at the next turn.
       this.blocked = false;
       return false;
@@ -119,6 +123,8 @@ export class TargetLink {
       this.#index = link.index;
       this.running = false;
     }
+    this.name = link.name;
+    this.port = link.master !== 0;
     const running = link.up && link.running;
     // A frame that does not fit the pool cannot be taken whole: a larger MTU counts from a restart.
     const mtu = Math.min(link.mtu, this.#pool.mtuMax);

@@ -4,7 +4,12 @@
 import { Arena } from "../../../ffi/arena.ts";
 import { ENODEV, SystemError } from "../../../ffi/errno.ts";
 import { IoUring } from "../../../ffi/io_uring.ts";
-import { LinkMonitor, listInterfaces } from "../../../ffi/netlink.ts";
+import {
+  concernsInterface,
+  LinkMonitor,
+  listInterfaces,
+  masterName,
+} from "../../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import { SyncQueue } from "../../../ffi/sync_queue.ts";
@@ -70,10 +75,14 @@ export type TargetMessage =
   | {
     readonly kind: "link";
     readonly name: string;
-    readonly state: "up" | "down" | "gone";
+    /** `port`: it has become one of a bridge or bond, `master`, which gets its frames. */
+    readonly state: "up" | "down" | "gone" | "port";
+    readonly master: string | undefined;
     readonly mtu: number;
     readonly sectors: number;
   }
+  /** The interface has another name, and is served as before. */
+  | { readonly kind: "renamed"; readonly name: string; readonly before: string }
   | { readonly kind: "error"; readonly text: string }
   /** An NBD server was lost, or is there again; the text says more. */
   | {
@@ -325,26 +334,26 @@ export class TargetWorker {
   #followLinks(): void {
     for (const change of this.#monitor.changes()) {
       for (const link of this.#links) {
-        const mine = change.link === undefined
-          ? change.index === link.index
-          : change.link.name === link.name || change.index === link.index;
-        if (!mine) continue;
-        // A renamed interface is no longer the one that was asked for.
-        const now = change.link?.name === link.name ? change.link : undefined;
-        const { running, mtu } = link;
-        const news = this.#update(link, now);
-        if (news) this.#loop.announce(link);
-        if (news || running !== link.running || mtu !== link.mtu) {
-          this.#post({
-            kind: "link",
-            name: link.name,
-            state: now === undefined ? "gone" : link.running ? "up" : "down",
-            mtu: link.mtu,
-            sectors: link.sectors,
-          });
-        }
+        if (concernsInterface(link, change)) this.#follow(link, change.link);
       }
     }
+  }
+
+  #follow(link: TargetLink, now: NetworkInterface | undefined): void {
+    const { name, running, mtu, port } = link;
+    const news = this.#update(link, now);
+    if (link.name !== name) this.#post({ kind: "renamed", name: link.name, before: name });
+    if (news) this.#loop.announce(link);
+    if (!news && running === link.running && mtu === link.mtu && port === link.port) return;
+    const up = link.port ? "port" : link.running ? "up" : "down";
+    this.#post({
+      kind: "link",
+      name: link.name,
+      state: now === undefined ? "gone" : up,
+      master: now === undefined ? undefined : masterName(now),
+      mtu: link.mtu,
+      sectors: link.sectors,
+    });
   }
 
   /** See `TargetLink.update`; an interface that cannot be had is none. */
