@@ -72,7 +72,7 @@ export function hasNbdDriver(): boolean {
  *
  * @throws {SystemError} EPERM without CAP_SYS_ADMIN, and others.
  */
-export function connectNbd(options: NbdDeviceOptions): number {
+export function connectNbdDevice(options: NbdDeviceOptions): number {
   const message = new Message(NBD_CMD_CONNECT);
   message.number(NBD_ATTR_SIZE_BYTES, options.bytes);
   message.number(NBD_ATTR_BLOCK_SIZE_BYTES, options.blockBytes);

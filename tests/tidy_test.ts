@@ -5,6 +5,16 @@ import { assert, assertEquals } from "@std/assert";
 
 /** Lines that a file may have before it has to be divided. */
 const LINES_MAX = 600;
+/** Lines from the head of a function to its closing brace. */
+const FUNCTION_LINES_MAX = 95;
+/** A file of ours in a comment: with its folders from the top, with some of them, or alone. */
+const NAMED_FILE = /(?<![\w./*-])(?:[\w.]+\/)*\w+\.(?:ts|md|sh)\b/g;
+/** The first line of a function or method, its parameters begun or complete. */
+const FUNCTION_HEAD =
+  /^(\s*)(?:export |static |override |async |function\*? |get |set |\*)*(#?\w+)(?:<.*>)?\((?:|(?:.*\))?(?:: [^=]*)? \{)$/;
+const CONTROL_FLOW = ["if", "for", "while", "switch", "catch"];
+/** Files that comments name and that are somebody else's. */
+const FOREIGN_FILES = ["doc/proto.md", "doc/uri.md"];
 
 /**
  * What a wall may import, as prefixes of paths from the top and of package names. Types alone may
@@ -184,6 +194,33 @@ Deno.test("tidy: files begin by saying what they are, and exported functions are
   assertEquals(broken, []);
 });
 
+Deno.test("tidy: an exported name is one thing", () => {
+  const homes = new Map<string, string[]>();
+  for (const [path, text] of programSources) {
+    for (const { name } of exportsOf(text)) homes.set(name, [...homes.get(name) ?? [], path]);
+  }
+  const broken = [...homes].filter(([, paths]) => paths.length > 1)
+    .map(([name, paths]) => `${name} is exported by ${paths.join(" and ")}`);
+  assertEquals(broken, []);
+});
+
+Deno.test("tidy: a file that a comment names exists", () => {
+  const broken = [...sources].flatMap(([path, text]) =>
+    [...commentsOf(text).matchAll(NAMED_FILE)].map(([name]) => name)
+      .filter((name) => !isNamed(path, name))
+      .map((name) => `${path} names ${name}`)
+  );
+  assertEquals(broken, []);
+});
+
+Deno.test("tidy: functions stay small", () => {
+  const broken = [...sources].flatMap(([path, text]) =>
+    functionsOf(text).filter(({ lines }) => lines > FUNCTION_LINES_MAX)
+      .map(({ name, lines }) => `${path}: ${name} has ${lines} lines`)
+  );
+  assertEquals(broken, []);
+});
+
 Deno.test("tidy: nothing is exported for nobody, and the program uses what it exports", () => {
   const code = [...sources].map(([path, text]) => ({ path, words: wordsOf(text) }));
   const dead = programSources
@@ -207,6 +244,35 @@ Deno.test("tidy: nothing is exported for nobody, and the program uses what it ex
     );
   assertEquals(dead, []);
 });
+
+/** The comments alone. */
+function commentsOf(text: string): string {
+  const pattern = /"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`|(\/\*[\s\S]*?\*\/|\/\/[^\n]*)/g;
+  return [...text.matchAll(pattern)].map((match) => match[1] ?? "").join("\n");
+}
+
+/** Whether there is a file of that name: from the top, beside the one that names it, or anywhere. */
+function isNamed(path: string, name: string): boolean {
+  if (FOREIGN_FILES.includes(name)) return true;
+  const beside = new URL(name, `file:///${path}`).pathname.slice(1);
+  return files.some((file) => file === name || file === beside || file.endsWith(`/${name}`));
+}
+
+/** Functions and methods, by their indentation: deno fmt closes each at the depth of its head. */
+function functionsOf(text: string): { name: string; lines: number }[] {
+  const lines = text.split("\n");
+  return lines.flatMap((line, at) => {
+    const [, indent, name] = FUNCTION_HEAD.exec(line) ?? [];
+    if (indent === undefined || name === undefined || CONTROL_FLOW.includes(name)) return [];
+    const isAtDepth = (other: string) => other.startsWith(indent) && other[indent.length] !== " ";
+    const open = line.endsWith("(")
+      ? lines.findIndex((other, i) => i > at && isAtDepth(other))
+      : at;
+    if (!lines[open]?.endsWith("{")) return [];
+    const close = lines.indexOf(`${indent}}`, open);
+    return close < 0 ? [] : [{ name, lines: close - at + 1 }];
+  });
+}
 
 /** A room and every room below it, by way of its own wall and of the walls below. */
 function roomsFrom(wall: string, room: string): Set<string> {

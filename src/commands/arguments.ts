@@ -9,8 +9,7 @@ import type { Usage } from "@optique/core/usage";
 import { float, type ValueParser } from "@optique/core/valueparser";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
-
-export const SECTOR_BYTES = 512;
+import { SECTOR_BYTES } from "../wire/ata.ts";
 
 /** Linux's ALTIFNAMSIZ without the closing zero; a name that is no alternative has up to 15. */
 const INTERFACE_NAME_CHARACTERS_MAX = 127;

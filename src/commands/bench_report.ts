@@ -10,20 +10,20 @@ import {
   type BenchSide,
 } from "../loops/bench/driver.ts";
 import {
-  COUNT_BYTES,
-  COUNT_BYTES_TOTAL,
-  COUNT_COMMANDS,
-  COUNT_KERNEL_DROPS,
-  COUNT_PATHS,
-  COUNT_PATHS_UP,
-  COUNT_PHASE,
-  COUNT_READ_BYTES,
-  COUNT_READS,
-  COUNT_RETRANSMITTED,
-  COUNT_RTT_MS,
-  COUNT_WINDOW,
-  COUNT_WRITES,
-  COUNT_WRITTEN_BYTES,
+  INITIATOR_COUNT_BYTES,
+  INITIATOR_COUNT_BYTES_TOTAL,
+  INITIATOR_COUNT_COMMANDS,
+  INITIATOR_COUNT_KERNEL_DROPS,
+  INITIATOR_COUNT_PATHS,
+  INITIATOR_COUNT_PATHS_UP,
+  INITIATOR_COUNT_PHASE,
+  INITIATOR_COUNT_READ_BYTES,
+  INITIATOR_COUNT_READS,
+  INITIATOR_COUNT_RETRANSMITTED,
+  INITIATOR_COUNT_RTT_MS,
+  INITIATOR_COUNT_WINDOW,
+  INITIATOR_COUNT_WRITES,
+  INITIATOR_COUNT_WRITTEN_BYTES,
   type InitiatorCounters,
 } from "../loops/initiator/counters.ts";
 import { formatBytes } from "./output.ts";
@@ -39,28 +39,30 @@ export function liveLine(counters: InitiatorCounters): () => string {
     const nowMs = performance.now();
     const seconds = (nowMs - lastMs) / 1000;
     const now = {
-      reads: counters.value(COUNT_READS),
-      writes: counters.value(COUNT_WRITES),
-      bytes: counters.value(COUNT_READ_BYTES) + counters.value(COUNT_WRITTEN_BYTES),
+      reads: counters.value(INITIATOR_COUNT_READS),
+      writes: counters.value(INITIATOR_COUNT_WRITES),
+      bytes: counters.value(INITIATOR_COUNT_READ_BYTES) +
+        counters.value(INITIATOR_COUNT_WRITTEN_BYTES),
     };
-    const done = counters.value(COUNT_BYTES) / (counters.value(COUNT_BYTES_TOTAL) || Infinity);
+    const done = counters.value(INITIATOR_COUNT_BYTES) /
+      (counters.value(INITIATOR_COUNT_BYTES_TOTAL) || Infinity);
     const percent = `${(100 * Math.min(1, done)).toFixed(0).padStart(3)}%`;
     const reads = (now.reads - last.reads) / seconds;
     const writes = (now.writes - last.writes) / seconds;
     const rate = (now.bytes - last.bytes) / seconds;
     lastMs = nowMs;
     last = now;
-    const retransmitted = counters.value(COUNT_RETRANSMITTED);
-    const paths = counters.value(COUNT_PATHS_UP);
-    switch (counters.value(COUNT_PHASE)) {
+    const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
+    const paths = counters.value(INITIATOR_COUNT_PATHS_UP);
+    switch (counters.value(INITIATOR_COUNT_PHASE)) {
       case BENCH_RUNNING:
         return [
           percent,
           ...(now.reads > 0 ? [`read ${formatCount(reads)} IOPS`] : []),
           ...(now.writes > 0 ? [`write ${formatCount(writes)} IOPS`] : []),
           `${formatBytes(Math.round(rate))}/s`,
-          `rtt ${formatNs(counters.value(COUNT_RTT_MS) * 1e6)}`,
-          `window ${Math.floor(counters.value(COUNT_WINDOW))}`,
+          `rtt ${formatNs(counters.value(INITIATOR_COUNT_RTT_MS) * 1e6)}`,
+          `window ${Math.floor(counters.value(INITIATOR_COUNT_WINDOW))}`,
           ...(retransmitted > 0 ? [`${retransmitted} retransmitted`] : []),
           ...(paths === 0 ? ["no path"] : paths > 1 ? [`${paths} paths`] : []),
         ].join("  ");
@@ -86,11 +88,15 @@ export function reportText(
     `${name}: ${rw}, bs ${formatBytes(blockBytes)}, iodepth ${iodepth}, ` +
     `${result.seconds.toFixed(1)} s${result.stopped ? " (interrupted)" : ""}`,
   ];
-  const paths = counters.value(COUNT_PATHS_UP);
+  const paths = counters.value(INITIATOR_COUNT_PATHS_UP);
   lines.push(
-    `  ${counters.value(COUNT_RETRANSMITTED)} of ${counters.value(COUNT_COMMANDS)} commands ` +
-      `retransmitted, round trip ${formatNs(counters.value(COUNT_RTT_MS) * 1e6)}, ` +
-      `window ${Math.floor(counters.value(COUNT_WINDOW))}, ${paths} path${paths === 1 ? "" : "s"}`,
+    `  ${counters.value(INITIATOR_COUNT_RETRANSMITTED)} of ${
+      counters.value(INITIATOR_COUNT_COMMANDS)
+    } commands ` +
+      `retransmitted, round trip ${formatNs(counters.value(INITIATOR_COUNT_RTT_MS) * 1e6)}, ` +
+      `window ${Math.floor(counters.value(INITIATOR_COUNT_WINDOW))}, ${paths} path${
+        paths === 1 ? "" : "s"
+      }`,
   );
   for (const [direction, side] of [["read", result.read], ["write", result.write]] as const) {
     if (side.latency.count > 0) lines.push(...sideText(direction, side, result.seconds));
@@ -158,13 +164,13 @@ export function reportJson(
       serial: result.serial,
       model: result.model,
       bytes: result.diskBytes,
-      commands: counters.value(COUNT_COMMANDS),
-      retransmitted: counters.value(COUNT_RETRANSMITTED),
-      kernelDrops: counters.value(COUNT_KERNEL_DROPS),
-      rttMs: counters.value(COUNT_RTT_MS),
-      window: counters.value(COUNT_WINDOW),
-      paths: counters.value(COUNT_PATHS),
-      pathsUp: counters.value(COUNT_PATHS_UP),
+      commands: counters.value(INITIATOR_COUNT_COMMANDS),
+      retransmitted: counters.value(INITIATOR_COUNT_RETRANSMITTED),
+      kernelDrops: counters.value(INITIATOR_COUNT_KERNEL_DROPS),
+      rttMs: counters.value(INITIATOR_COUNT_RTT_MS),
+      window: counters.value(INITIATOR_COUNT_WINDOW),
+      paths: counters.value(INITIATOR_COUNT_PATHS),
+      pathsUp: counters.value(INITIATOR_COUNT_PATHS_UP),
       stopped: result.stopped,
       verifiedBlocks: result.verified ?? null,
       mismatches: result.mismatches,

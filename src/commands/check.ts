@@ -4,7 +4,7 @@ import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
 import { map, multiple, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { check } from "../control/ask/check.ts";
+import { checkNetwork } from "../control/ask/check.ts";
 import type { CheckReport, PathReport } from "../control/ask/check.ts";
 import { integerBetween, interfaceName, jsonFlag, shortUsage, timeoutOption } from "./arguments.ts";
 import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } from "./output.ts";
@@ -66,7 +66,7 @@ export const checkParser = command(
 
 /** Shows paths and problems; 1 when there are problems. */
 export async function runCheck(options: CheckCommandOptions): Promise<number> {
-  const report = await check(options);
+  const report = await checkNetwork(options);
   report.warnings.forEach(warn);
   if (report.paths.length === 0 && report.problems.length === 0) {
     const names = report.interfaces.map(({ name }) => name).join(", ");

@@ -1,5 +1,5 @@
 // `aoe config SHELF.SLOT [read|test|prefix|set|force-set] [STRING]`: the config string of a target,
-// by which clusters mark who uses a disk (PROTOCOL.md, 'Query config').
+// by which clusters mark who uses a disk (wire/README.md, 'Query config').
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";

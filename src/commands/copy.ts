@@ -1,8 +1,8 @@
-// `aoe copy SRC DST`: opens both ends, starts the thread that copies (workers/copy_driver.ts), shows
+// `aoe copy SRC DST`: opens both ends, starts the thread that copies (loops/copy/driver.ts), shows
 // how it goes, and says in the end what became of it.
 
 import { findInterfaces } from "../control/network_interfaces.ts";
-import { openDestination, openSource, standardEnd } from "../control/copy_ends.ts";
+import { openCopySource, openDestination, standardEnd } from "../control/copy_ends.ts";
 import {
   type CopyEndConfig,
   type CopyResult,
@@ -12,11 +12,11 @@ import {
   PHASE_VERIFYING,
 } from "../loops/copy/config.ts";
 import {
-  COUNT_BYTES,
-  COUNT_BYTES_TOTAL,
-  COUNT_PATHS_UP,
-  COUNT_PHASE,
-  COUNT_RETRANSMITTED,
+  INITIATOR_COUNT_BYTES,
+  INITIATOR_COUNT_BYTES_TOTAL,
+  INITIATOR_COUNT_PATHS_UP,
+  INITIATOR_COUNT_PHASE,
+  INITIATOR_COUNT_RETRANSMITTED,
   type InitiatorCounters,
 } from "../loops/initiator/counters.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
@@ -158,7 +158,7 @@ function openEnd(
     case "standard":
       return standardEnd(direction);
     case "path":
-      return direction === "in" ? openSource(end.path) : openDestination(end.path);
+      return direction === "in" ? openCopySource(end.path) : openDestination(end.path);
   }
 }
 
@@ -218,7 +218,7 @@ class Reporter {
 
   ended(result: CopyResult, kept: boolean, counters: InitiatorCounters): void {
     const { bytes, seconds, checksum, checksumFrom, zeroBytes, verified, flushed } = result;
-    const retransmitted = counters.value(COUNT_RETRANSMITTED);
+    const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
     if (this.#options.json) {
       this.#json({
         event: result.failure !== undefined ? "failed" : result.stopped ? "stopped" : "copied",
@@ -258,19 +258,19 @@ class Reporter {
   }
 
   #show(counters: InitiatorCounters): void {
-    const phase = counters.value(COUNT_PHASE);
+    const phase = counters.value(INITIATOR_COUNT_PHASE);
     const name = PHASE_NAMES[phase];
     if (name === undefined) return;
-    const bytes = counters.value(COUNT_BYTES);
-    const total = counters.value(COUNT_BYTES_TOTAL);
+    const bytes = counters.value(INITIATOR_COUNT_BYTES);
+    const total = counters.value(INITIATOR_COUNT_BYTES_TOTAL);
     const nowMs = performance.now();
     const rate = Math.max(0, (bytes - this.#bytes) / (nowMs - this.#ms) * 1000);
     // Smoothed over about a second.
     this.#rate = this.#rate === 0 ? rate : this.#rate + (rate - this.#rate) / 4;
     this.#bytes = bytes;
     this.#ms = nowMs;
-    const retransmitted = counters.value(COUNT_RETRANSMITTED);
-    const paths = counters.value(COUNT_PATHS_UP);
+    const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
+    const paths = counters.value(INITIATOR_COUNT_PATHS_UP);
     const left = total > 0 && this.#rate > 0 ? (total - bytes) / this.#rate : NaN;
     this.#line.show(
       [

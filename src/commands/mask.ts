@@ -1,5 +1,5 @@
 // `aoe mask SHELF.SLOT [add|remove|clear] [MAC...]`: the MAC mask list of a target, who alone is
-// answered once it is not empty (PROTOCOL.md, 'MAC mask list').
+// answered once it is not empty (wire/README.md, 'MAC mask list').
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";

@@ -1,4 +1,4 @@
-// `aoe reserve SHELF.SLOT [MAC...]`: who alone may use a disk (PROTOCOL.md, 'Reserve/release').
+// `aoe reserve SHELF.SLOT [MAC...]`: who alone may use a disk (wire/README.md, 'Reserve/release').
 // Without MACs the holders are shown, as `aoe config` and `aoe mask` show what they are about; the
 // word `self` stands for this host.
 

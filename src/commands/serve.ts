@@ -8,7 +8,7 @@ import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
-import { openSource } from "../control/target/open_nbd.ts";
+import { openNbdExport } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
@@ -69,7 +69,7 @@ function openExports(options: ServeOptions): ExportFile[] {
     }
     sources.add(path);
     try {
-      const open = isNbdUri(path) ? openSource : openExport;
+      const open = isNbdUri(path) ? openNbdExport : openExport;
       const file = open(address, path, {
         direct: options.direct,
         sync: options.sync,

@@ -3,24 +3,24 @@
 import { formatAddress } from "../wire/aoe.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import {
-  COUNT_DROPS,
-  COUNT_ERRORS,
-  COUNT_FLUSHES,
-  COUNT_GATHERED,
-  COUNT_KERNEL_DROPS,
-  COUNT_NO_FRAME,
-  COUNT_OVERLAPS,
-  COUNT_READ_BYTES,
-  COUNT_READS,
-  COUNT_RECEIVED,
-  COUNT_SEND_FAILURES,
-  COUNT_SENT,
-  COUNT_SYNCS,
-  COUNT_TRIMS,
-  COUNT_WAITS,
-  COUNT_WRITES,
-  COUNT_WRITTEN_BYTES,
   DROP_REASONS,
+  TARGET_COUNT_DROPS,
+  TARGET_COUNT_ERRORS,
+  TARGET_COUNT_FLUSHES,
+  TARGET_COUNT_GATHERED,
+  TARGET_COUNT_KERNEL_DROPS,
+  TARGET_COUNT_NO_FRAME,
+  TARGET_COUNT_OVERLAPS,
+  TARGET_COUNT_READ_BYTES,
+  TARGET_COUNT_READS,
+  TARGET_COUNT_RECEIVED,
+  TARGET_COUNT_SEND_FAILURES,
+  TARGET_COUNT_SENT,
+  TARGET_COUNT_SYNCS,
+  TARGET_COUNT_TRIMS,
+  TARGET_COUNT_WAITS,
+  TARGET_COUNT_WRITES,
+  TARGET_COUNT_WRITTEN_BYTES,
 } from "../loops/target/counters.ts";
 import type { TargetGroup } from "../control/target/threads.ts";
 import { formatBytes, printError, printJson, printLine } from "./output.ts";
@@ -54,11 +54,13 @@ export function printSummary(
   printLine(`Stopped after ${ending.seconds.toFixed(1)} s.`);
   for (const { config } of files) {
     const count = (counter: number) => group.countOf(config, counter);
-    const errors = count(COUNT_ERRORS);
+    const errors = count(TARGET_COUNT_ERRORS);
     printLine(
-      `${formatAddress(config.shelf, config.slot)}  ${count(COUNT_READS)} reads ` +
-        `(${formatBytes(count(COUNT_READ_BYTES))}), ${count(COUNT_WRITES)} writes ` +
-        `(${formatBytes(count(COUNT_WRITTEN_BYTES))}), ${count(COUNT_FLUSHES)} flushes, ` +
+      `${formatAddress(config.shelf, config.slot)}  ${count(TARGET_COUNT_READS)} reads ` +
+        `(${formatBytes(count(TARGET_COUNT_READ_BYTES))}), ${count(TARGET_COUNT_WRITES)} writes ` +
+        `(${formatBytes(count(TARGET_COUNT_WRITTEN_BYTES))}), ${
+          count(TARGET_COUNT_FLUSHES)
+        } flushes, ` +
         (errors === 0 ? "no errors" : `${errors} errors`),
     );
   }
@@ -68,11 +70,14 @@ export function printSummary(
 function dropped(group: TargetGroup): [string, number][] {
   const drops: [string, number][] = DROP_REASONS.map((reason, i) => [
     reason,
-    group.count(COUNT_DROPS + i),
+    group.count(TARGET_COUNT_DROPS + i),
   ]);
-  drops.push(["by the kernel, faster than they could be taken", group.count(COUNT_KERNEL_DROPS)]);
-  drops.push(["that could not be sent", group.count(COUNT_SEND_FAILURES)]);
-  drops.push(["of a broadcast for want of memory", group.count(COUNT_NO_FRAME)]);
+  drops.push([
+    "by the kernel, faster than they could be taken",
+    group.count(TARGET_COUNT_KERNEL_DROPS),
+  ]);
+  drops.push(["that could not be sent", group.count(TARGET_COUNT_SEND_FAILURES)]);
+  drops.push(["of a broadcast for want of memory", group.count(TARGET_COUNT_NO_FRAME)]);
   return drops.filter(([, count]) => count > 0);
 }
 
@@ -86,22 +91,22 @@ function printSummaryJson(
     event: "stopped",
     seconds: ending.seconds,
     abandoned: ending.abandoned,
-    received: group.count(COUNT_RECEIVED),
-    sent: group.count(COUNT_SENT),
-    waits: group.count(COUNT_WAITS),
-    overlaps: group.count(COUNT_OVERLAPS),
+    received: group.count(TARGET_COUNT_RECEIVED),
+    sent: group.count(TARGET_COUNT_SENT),
+    waits: group.count(TARGET_COUNT_WAITS),
+    overlaps: group.count(TARGET_COUNT_OVERLAPS),
     dropped: Object.fromEntries(drops),
     exports: files.map(({ config }) => ({
       address: formatAddress(config.shelf, config.slot),
-      reads: group.countOf(config, COUNT_READS),
-      readBytes: group.countOf(config, COUNT_READ_BYTES),
-      gathered: group.countOf(config, COUNT_GATHERED),
-      writes: group.countOf(config, COUNT_WRITES),
-      writtenBytes: group.countOf(config, COUNT_WRITTEN_BYTES),
-      flushes: group.countOf(config, COUNT_FLUSHES),
-      trims: group.countOf(config, COUNT_TRIMS),
-      syncs: group.countOf(config, COUNT_SYNCS),
-      errors: group.countOf(config, COUNT_ERRORS),
+      reads: group.countOf(config, TARGET_COUNT_READS),
+      readBytes: group.countOf(config, TARGET_COUNT_READ_BYTES),
+      gathered: group.countOf(config, TARGET_COUNT_GATHERED),
+      writes: group.countOf(config, TARGET_COUNT_WRITES),
+      writtenBytes: group.countOf(config, TARGET_COUNT_WRITTEN_BYTES),
+      flushes: group.countOf(config, TARGET_COUNT_FLUSHES),
+      trims: group.countOf(config, TARGET_COUNT_TRIMS),
+      syncs: group.countOf(config, TARGET_COUNT_SYNCS),
+      errors: group.countOf(config, TARGET_COUNT_ERRORS),
     })),
   });
 }

@@ -23,7 +23,7 @@ export function standardEnd(direction: "in" | "out"): LocalEnd {
  *
  * @throws {SystemError} With open(2)'s reason.
  */
-export function openSource(path: string): LocalEnd {
+export function openCopySource(path: string): LocalEnd {
   return describe(openFile(path, { readOnly: true }), path);
 }
 

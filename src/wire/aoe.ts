@@ -1,4 +1,4 @@
-// The AoE header: 24 bytes from the start of the frame (PROTOCOL.md, 'Layout'; AoEr11 section 2).
+// The AoE header: 24 bytes from the start of the frame (wire/README.md, 'Layout'; AoEr11 section 2).
 
 import {
   copyMac,
@@ -19,8 +19,8 @@ export const AOE_TAG = 20;
 export const AOE_HEADER_BYTES = 24;
 
 export const AOE_VERSION = 1;
-export const FLAG_RESPONSE = 0x08;
-export const FLAG_ERROR = 0x04;
+export const AOE_FLAG_RESPONSE = 0x08;
+export const AOE_FLAG_ERROR = 0x04;
 
 export const SHELF_BROADCAST = 0xffff;
 export const SLOT_BROADCAST = 0xff;
@@ -66,7 +66,7 @@ export function aoeVersion(view: Uint8Array, at: number): number {
 
 /** Whether the R flag marks a frame as a response. */
 export function isResponse(view: Uint8Array, at: number): boolean {
-  return (view[at + AOE_VERSION_FLAGS]! & FLAG_RESPONSE) !== 0;
+  return (view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_RESPONSE) !== 0;
 }
 
 /** Shelf of a frame. */
@@ -77,7 +77,7 @@ export function aoeShelf(view: Uint8Array, at: number): number {
 /**
  * Turns the header of a request into that of its response: the MACs swap, the source becomes
  * `mac` (the interface's own), version 1, R set, everything else of byte 14 clear, the real shelf
- * and slot. Command and tag stand as they came (PROTOCOL.md, decision 4).
+ * and slot. Command and tag stand as they came (wire/README.md, decision 4).
  *
  * @param error An AoE error, or 0 for none.
  */
@@ -91,8 +91,8 @@ export function turnIntoResponse(
 ): void {
   copyMac(view, at + ETHERNET_DESTINATION, view, at + ETHERNET_SOURCE);
   copyMac(view, at + ETHERNET_SOURCE, mac, 0);
-  view[at + AOE_VERSION_FLAGS] = (AOE_VERSION << 4) | FLAG_RESPONSE |
-    (error === 0 ? 0 : FLAG_ERROR);
+  view[at + AOE_VERSION_FLAGS] = (AOE_VERSION << 4) | AOE_FLAG_RESPONSE |
+    (error === 0 ? 0 : AOE_FLAG_ERROR);
   view[at + AOE_ERROR] = error;
   writeUint16Be(view, at + AOE_SHELF, shelf);
   view[at + AOE_SLOT] = slot;
@@ -101,7 +101,7 @@ export function turnIntoResponse(
 /**
  * Writes a whole 24-byte header of a request (or, with `flags`, of an unsolicited response).
  *
- * @param flags Low nibble of byte 14: 0 for a request, `FLAG_RESPONSE` for an advert.
+ * @param flags Low nibble of byte 14: 0 for a request, `AOE_FLAG_RESPONSE` for an advert.
  */
 export function writeAoeHeader(
   view: Uint8Array,

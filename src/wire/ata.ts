@@ -1,4 +1,4 @@
-// The ATA section of an AoE frame: 12 bytes at 24, data at 36 (PROTOCOL.md, 'ATA, 12 bytes at 24';
+// The ATA section of an AoE frame: 12 bytes at 24, data at 36 (wire/README.md, 'ATA, 12 bytes at 24';
 // register meanings from ATA8-ACS). The LBA's bytes are little-endian.
 
 import { AOE_HEADER_BYTES } from "./aoe.ts";
@@ -115,7 +115,7 @@ export function writeAtaRequest(
 }
 
 /**
- * Most whole sectors that one frame of an interface carries (PROTOCOL.md, decision 6).
+ * Most whole sectors that one frame of an interface carries (wire/README.md, decision 6).
  *
  * @param mtu Payload bytes of the interface, without the 14-byte Ethernet header.
  * @returns 0 … 255.

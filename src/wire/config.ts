@@ -1,4 +1,4 @@
-// Query config: 8 bytes at 24, the config string at 32 (PROTOCOL.md, 'Query config').
+// Query config: 8 bytes at 24, the config string at 32 (wire/README.md, 'Query config').
 
 import { AOE_HEADER_BYTES, AOE_VERSION } from "./aoe.ts";
 import { readUint16Be, writeUint16Be } from "./endian.ts";

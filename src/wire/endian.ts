@@ -1,5 +1,5 @@
 // Fixed-width integers in byte arrays. AoE and NBD are big-endian; LBA bytes and IDENTIFY words are
-// little-endian (PROTOCOL.md, first paragraph). Callers have checked the length: a read past the
+// little-endian (wire/README.md, first paragraph). Callers have checked the length: a read past the
 // end yields 0 and a write past the end does nothing, as typed arrays do.
 
 /** Reads an unsigned 16-bit big-endian integer. */

@@ -4,11 +4,11 @@
 
 import {
   AOE_COMMAND,
+  AOE_FLAG_RESPONSE,
   AOE_SHELF,
   AOE_SLOT,
   AOE_VERSION_FLAGS,
   COMMAND_CONFIG,
-  FLAG_RESPONSE,
 } from "./aoe.ts";
 import type { Address } from "./aoe.ts";
 import { SHELF_BROADCAST, SLOT_BROADCAST } from "./aoe.ts";
@@ -88,7 +88,7 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
   slotsOfShelf.set(SHELF_BROADCAST, everySlot);
   const program = [
     ...aoeToThisHost(),
-    instruction(JUMP_SET, FLAG_RESPONSE, 0, 1),
+    instruction(JUMP_SET, AOE_FLAG_RESPONSE, 0, 1),
     instruction(RETURN, 0),
   ];
   for (const [shelf, slots] of slotsOfShelf) {
@@ -125,7 +125,7 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
 export function initiatorFilter(disks: readonly Address[] = []): Uint8Array {
   return assemble([
     ...aoeToThisHost(),
-    instruction(JUMP_SET, FLAG_RESPONSE, 0, 1),
+    instruction(JUMP_SET, AOE_FLAG_RESPONSE, 0, 1),
     instruction(RETURN, ACCEPT_ALL_BYTES),
     ...disks.flatMap(({ shelf, slot }) => [
       instruction(LOAD_HALF, AOE_SHELF),

@@ -1,4 +1,4 @@
-// IDENTIFY DEVICE data: 256 little-endian words (ATA8-ACS section 7.16; PROTOCOL.md, 'IDENTIFY
+// IDENTIFY DEVICE data: 256 little-endian words (ATA8-ACS section 7.16; wire/README.md, 'IDENTIFY
 // DEVICE'). Strings hold two characters a word, the first in the high byte, padded with spaces.
 
 import { LBA28_SECTORS_MAX } from "./ata.ts";

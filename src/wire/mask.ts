@@ -1,4 +1,4 @@
-// MAC mask list: 4 bytes at 24, directives of 8 bytes at 28 (PROTOCOL.md, 'MAC mask list').
+// MAC mask list: 4 bytes at 24, directives of 8 bytes at 28 (wire/README.md, 'MAC mask list').
 
 import { AOE_HEADER_BYTES } from "./aoe.ts";
 import { copyMac, MAC_BYTES } from "./ethernet.ts";

@@ -1,4 +1,4 @@
-// Reserve/release: 2 bytes at 24, MACs of 6 bytes at 26 (PROTOCOL.md, 'Reserve/release').
+// Reserve/release: 2 bytes at 24, MACs of 6 bytes at 26 (wire/README.md, 'Reserve/release').
 
 import { AOE_HEADER_BYTES } from "./aoe.ts";
 import { MAC_BYTES } from "./ethernet.ts";

@@ -77,7 +77,7 @@ const SECTOR_SHIFT = 9;
 const OWNER_SIGNATURE = 0x616f6501;
 
 /** A control command. */
-export interface UblkControl {
+export interface UblkControlCommand {
   /** Number of the device, or UBLK_NO_DEVICE. */
   readonly device: number;
   /** Address and length of a structure; 0 for none. */
@@ -88,7 +88,7 @@ export interface UblkControl {
 }
 
 /** Writes struct ublksrv_ctrl_cmd. */
-export function writeUblkControl(u32: Uint32Array, at: number, command: UblkControl): void {
+export function writeUblkControl(u32: Uint32Array, at: number, command: UblkControlCommand): void {
   const word = at >>> 2;
   u32[word] = command.device;
   u32[word + 1] = NO_QUEUE | (command.bytes ?? 0) << 16;

@@ -2,7 +2,7 @@
 // are linearizable, and a flush covers what was completed before it was submitted.
 //
 // The initiator promises that writes which overlap run in the order of submission
-// (core/initiator_writes.ts). So the order of the writes of a sector is known, and what is left is
+// (core/initiator/writes.ts). So the order of the writes of a sector is known, and what is left is
 // the moment at which each takes effect: after its submission and after every read that still saw
 // the content before, before its completion and before the end of every read that saw its own.
 // Those moments must not decrease. A write that failed or is open may have no effect. A crash puts

@@ -5,11 +5,11 @@
 import { Initiator } from "../../src/core/initiator/initiator.ts";
 import { initiatorMemoryBytes, type InitiatorSettings } from "../../src/core/initiator/state.ts";
 import {
-  OPERATION_DISCARD,
-  OPERATION_FLUSH,
-  OPERATION_IDENTIFY,
-  OPERATION_READ,
-  OPERATION_WRITE,
+  REQUEST_DISCARD,
+  REQUEST_FLUSH,
+  REQUEST_IDENTIFY,
+  REQUEST_READ,
+  REQUEST_WRITE,
 } from "../../src/core/initiator/requests.ts";
 import {
   describeResult,
@@ -237,11 +237,11 @@ export class InitiatorHost {
     const random = this.#random;
     const { sectorsMax, hotSectors, writeShare, flushShare, discardShare } = this.#workload;
     let share = random.next();
-    let operation = OPERATION_READ;
-    if ((share -= writeShare) < 0) operation = OPERATION_WRITE;
-    else if ((share -= flushShare) < 0) operation = OPERATION_FLUSH;
-    else if ((share -= discardShare) < 0) operation = OPERATION_DISCARD;
-    else if ((share -= 0.01) < 0) operation = OPERATION_IDENTIFY;
+    let operation = REQUEST_READ;
+    if ((share -= writeShare) < 0) operation = REQUEST_WRITE;
+    else if ((share -= flushShare) < 0) operation = REQUEST_FLUSH;
+    else if ((share -= discardShare) < 0) operation = REQUEST_DISCARD;
+    else if ((share -= 0.01) < 0) operation = REQUEST_IDENTIFY;
     const sectors = 1 + random.below(Math.min(sectorsMax, hotSectors, REQUEST_SECTORS_MAX));
     this.call(index, operation, random.below(hotSectors - sectors + 1), sectors);
   }
@@ -261,8 +261,8 @@ export class InitiatorHost {
     };
     this.#calls[index] = call;
     this.#memory.fill(POISON, at, at + REQUEST_SECTORS_MAX * SECTOR_BYTES);
-    if (operation === OPERATION_WRITE || operation === OPERATION_DISCARD) {
-      const content = operation === OPERATION_WRITE ? ++this.#content : ZERO_CONTENT;
+    if (operation === REQUEST_WRITE || operation === REQUEST_DISCARD) {
+      const content = operation === REQUEST_WRITE ? ++this.#content : ZERO_CONTENT;
       for (let i = 0; i < sectors; i++) {
         if (content !== ZERO_CONTENT) {
           putContent(this.#view, at + i * SECTOR_BYTES, lba + i, content);
@@ -270,7 +270,7 @@ export class InitiatorHost {
         call.writes.push(this.#history.write(lba + i, content, start));
       }
     }
-    const unit = operation === OPERATION_FLUSH || operation === OPERATION_IDENTIFY;
+    const unit = operation === REQUEST_FLUSH || operation === REQUEST_IDENTIFY;
     if (unit) this.#memory.fill(POISON, at, at + bytes);
     const { nowMs } = this.#clock;
     const taken = unit
@@ -291,13 +291,13 @@ export class InitiatorHost {
     this.results.set(name, (this.results.get(name) ?? 0) + 1);
     this.slowestMs = Math.max(this.slowestMs, this.#clock.nowMs - call.startMs);
     const at = index * REQUEST_SECTORS_MAX * SECTOR_BYTES;
-    if (call.operation === OPERATION_FLUSH) {
+    if (call.operation === REQUEST_FLUSH) {
       if (result === RESULT_WRITES_LOST) this.#history.lossReported(end);
       if (result === RESULT_OK) {
         const wrong = this.#history.checkFlush(call.start, this.stableContents());
         if (wrong !== undefined) this.#fail(wrong);
       }
-    } else if (call.operation === OPERATION_READ && result === RESULT_OK) {
+    } else if (call.operation === REQUEST_READ && result === RESULT_OK) {
       for (let i = 0; i < call.sectors; i++) {
         const content = contentAt(this.#view, at + i * SECTOR_BYTES, call.lba + i);
         if (content === TORN_CONTENT) {

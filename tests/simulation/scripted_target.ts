@@ -4,13 +4,13 @@
 
 import {
   AOE_COMMAND,
+  AOE_FLAG_RESPONSE,
   AOE_SHELF,
   AOE_SLOT,
   AOE_TAG,
   AOE_VERSION_FLAGS,
   COMMAND_ATA,
   COMMAND_CONFIG,
-  FLAG_RESPONSE,
   turnIntoResponse,
   writeAoeHeader,
 } from "../../src/wire/aoe.ts";
@@ -113,9 +113,9 @@ export class ScriptedTarget {
     for (const { wire, mac } of this.#ports) {
       const { shelf, slot } = this.#options;
       const frame = new Uint8Array(64);
-      const header = { flags: FLAG_RESPONSE, shelf, slot, command: COMMAND_CONFIG, tag: 0 };
+      const header = { flags: AOE_FLAG_RESPONSE, shelf, slot, command: COMMAND_CONFIG, tag: 0 };
       writeAoeHeader(frame, 0, new Uint8Array(6).fill(0xff), mac, header);
-      frame[AOE_VERSION_FLAGS] = FLAG_RESPONSE;
+      frame[AOE_VERSION_FLAGS] = AOE_FLAG_RESPONSE;
       this.#writeConfig(frame);
       wire.toInitiator(frame.subarray(0, CONFIG_STRING));
     }
@@ -149,7 +149,7 @@ export class ScriptedTarget {
 
   #answer(request: Uint8Array, mac: Uint8Array): Uint8Array | undefined {
     const { shelf, slot } = this.#options;
-    if ((request[AOE_VERSION_FLAGS]! & FLAG_RESPONSE) !== 0) return undefined;
+    if ((request[AOE_VERSION_FLAGS]! & AOE_FLAG_RESPONSE) !== 0) return undefined;
     if (readUint16Be(request, AOE_SHELF) !== shelf || request[AOE_SLOT] !== slot) return undefined;
     // What the request leaves in the buffer goes out with the answer.
     const sectors = Math.max(1, request[ATA_SECTOR_COUNT]!);
@@ -244,7 +244,7 @@ export function hostileNeighbour(clock: Clock, random: Random, send: (bytes: Uin
         forged[11]! ^= 0x55;
         break;
       case 3:
-        forged[AOE_VERSION_FLAGS] = FLAG_RESPONSE | (random.of([0, 2, 15]) << 4);
+        forged[AOE_VERSION_FLAGS] = AOE_FLAG_RESPONSE | (random.of([0, 2, 15]) << 4);
         if (forged[AOE_COMMAND] === COMMAND_CONFIG) return;
         break;
       case 4:

@@ -1,4 +1,4 @@
-// A host of the simulation that runs our own target (core/target.ts): what workers/target_loop.ts
+// A host of the simulation that runs our own target (core/target/target.ts): what loops/target/loop.ts
 // does, over the simulation's wires and disk. It can be paused, crash and come back.
 
 import { COMMAND_ATA } from "../../src/wire/aoe.ts";
@@ -11,10 +11,10 @@ import {
 import { writeIncarnation } from "../../src/wire/incarnation.ts";
 import {
   Drive,
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_TRIM,
-  OPERATION_WRITE,
+  DRIVE_FLUSH,
+  DRIVE_READ,
+  DRIVE_TRIM,
+  DRIVE_WRITE,
   trimSector,
   trimSectors,
 } from "../../src/core/target/drive.ts";
@@ -95,7 +95,7 @@ export class TargetHost {
     this.up = false;
     this.#waiting.length = 0;
     for (const work of this.#works.values()) {
-      if (work.operation === OPERATION_WRITE && this.#random.chance(0.3)) {
+      if (work.operation === DRIVE_WRITE && this.#random.chance(0.3)) {
         this.disk.write(work.sector, work.sectors, work.frame, ATA_DATA, true);
       }
     }
@@ -174,19 +174,19 @@ export class TargetHost {
     const number = this.#nextWork++ % COMMANDS_MAX;
     const work = { frame, port, operation, sector, sectors: sectorsWanted };
     this.#works.set(number, work);
-    if (operation === OPERATION_FLUSH || !this.#options.ordered) {
+    if (operation === DRIVE_FLUSH || !this.#options.ordered) {
       this.#start(number, work);
       return;
     }
-    const trim = operation === OPERATION_TRIM;
+    const trim = operation === DRIVE_TRIM;
     const end = trim ? Infinity : sector + sectorsWanted;
-    const writes = trim || operation === OPERATION_WRITE;
+    const writes = trim || operation === DRIVE_WRITE;
     if (this.#order.admit(number, writes, sector, end)) this.#start(number, work);
   }
 
   #start(number: number, work: Work): void {
     const incarnation = this.incarnation;
-    const dirty = work.operation === OPERATION_FLUSH ? this.disk.dirtySectors() : [];
+    const dirty = work.operation === DRIVE_FLUSH ? this.disk.dirtySectors() : [];
     this.#clock.after(this.disk.latencyMs(), () => {
       if (!this.up || incarnation !== this.incarnation) return;
       this.#works.delete(number);
@@ -201,7 +201,7 @@ export class TargetHost {
         outcome,
       );
       this.#wires[work.port]!.toInitiator(work.frame.subarray(0, length));
-      if (work.operation === OPERATION_FLUSH || !this.#options.ordered) return;
+      if (work.operation === DRIVE_FLUSH || !this.#options.ordered) return;
       this.#order.finish(number);
       for (;;) {
         const next = this.#order.promote();
@@ -215,24 +215,24 @@ export class TargetHost {
     const { frame, sector, sectors } = work;
     const disk = this.disk;
     switch (work.operation) {
-      case OPERATION_READ:
+      case DRIVE_READ:
         if (sector + sectors > disk.sectors || disk.fails()) return OUTCOME_FAILED;
         disk.read(sector, sectors, frame, ATA_DATA);
         return OUTCOME_DONE;
-      case OPERATION_WRITE: {
+      case DRIVE_WRITE: {
         if (sector + sectors > disk.sectors) return OUTCOME_FAILED;
         const failing = disk.fails();
         disk.write(sector, sectors, frame, ATA_DATA, failing);
         return failing ? OUTCOME_FAILED : OUTCOME_DONE;
       }
-      case OPERATION_TRIM:
+      case DRIVE_TRIM:
         for (let at = ATA_DATA; at < ATA_DATA + SECTOR_BYTES; at += DSM_RANGE_BYTES) {
           const first = trimSector(frame, at);
           const count = trimSectors(frame, at);
           if (first + count <= disk.sectors) disk.discard(first, count);
         }
         return OUTCOME_DONE;
-      case OPERATION_FLUSH:
+      case DRIVE_FLUSH:
         disk.stabilize(dirty.filter((lba) => lba < disk.sectors));
         return OUTCOME_DONE;
       default:

@@ -7,7 +7,7 @@
 // have come back, unless the initiator was told to expect worse (`repeatsExpected`).
 
 import type { InitiatorSettings } from "../../src/core/initiator/state.ts";
-import { OPERATION_FLUSH, OPERATION_READ } from "../../src/core/initiator/requests.ts";
+import { REQUEST_FLUSH, REQUEST_READ } from "../../src/core/initiator/requests.ts";
 import { contentsOf } from "./content.ts";
 import { Disk } from "./disk.ts";
 import { History } from "./history.ts";
@@ -258,10 +258,10 @@ class World {
     const reads: (() => void)[] = [];
     for (let lba = 0; lba < this.#disk.sectors; lba += 32) {
       const sectors = Math.min(32, this.#disk.sectors - lba);
-      reads.push(() => host.call(0, OPERATION_READ, lba, sectors));
+      reads.push(() => host.call(0, REQUEST_READ, lba, sectors));
     }
     // A first flush may report a loss; the second may not.
-    const flush = () => host.call(0, OPERATION_FLUSH, 0, 0);
+    const flush = () => host.call(0, REQUEST_FLUSH, 0, 0);
     for (const call of [flush, flush, ...reads]) {
       call();
       host.turn();

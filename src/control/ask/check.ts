@@ -65,7 +65,7 @@ export interface CheckReport {
 }
 
 /** Measures, and judges. */
-export async function check(options: CheckOptions): Promise<CheckReport> {
+export async function checkNetwork(options: CheckOptions): Promise<CheckReport> {
   const links = findInterfaces(options.interfaces);
   const inquirer = new Inquirer(links);
   try {

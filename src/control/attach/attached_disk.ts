@@ -16,12 +16,12 @@ import type { AttachedStatus } from "./status.ts";
 import { foreignHolders, HeldReservation } from "./reservation.ts";
 import type { BlockDisk, BlockPath } from "../../loops/block/disk.ts";
 import {
-  COUNT_READ_BYTES,
-  COUNT_READS,
-  COUNT_RETRANSMITTED,
-  COUNT_RTT_MS,
-  COUNT_WRITES,
-  COUNT_WRITTEN_BYTES,
+  INITIATOR_COUNT_READ_BYTES,
+  INITIATOR_COUNT_READS,
+  INITIATOR_COUNT_RETRANSMITTED,
+  INITIATOR_COUNT_RTT_MS,
+  INITIATOR_COUNT_WRITES,
+  INITIATOR_COUNT_WRITTEN_BYTES,
 } from "../../loops/initiator/counters.ts";
 import { InitiatorThread } from "../initiator_thread.ts";
 import type { InitiatorMessage } from "../../loops/drivers.ts";
@@ -38,7 +38,7 @@ const GONE_MS_MAX = 3_000;
 /**
  * A killed daemon's frames are no longer on their way after this. On one path they arrive before
  * those of the new one do, and this is only for a switch that reorders; on several a frame may be
- * as old as the initiator's quarantine allows for (initiator_writes.ts).
+ * as old as the initiator's quarantine allows for (core/initiator/writes.ts).
  */
 const RESUME_AFTER_MS = 150;
 const RESUME_SEVERAL_AFTER_MS = INITIATOR_DEFAULTS.quarantineMs;
@@ -181,12 +181,12 @@ export class AttachedDisk {
       paths: this.#paths,
       keeper: this.#keeper !== undefined ? true : this.#whyNoKeeper,
       reserved: this.#reservation?.held ?? false,
-      reads: counters.value(COUNT_READS),
-      writes: counters.value(COUNT_WRITES),
-      readBytes: counters.value(COUNT_READ_BYTES),
-      writtenBytes: counters.value(COUNT_WRITTEN_BYTES),
-      retransmitted: counters.value(COUNT_RETRANSMITTED),
-      rttMs: counters.value(COUNT_RTT_MS),
+      reads: counters.value(INITIATOR_COUNT_READS),
+      writes: counters.value(INITIATOR_COUNT_WRITES),
+      readBytes: counters.value(INITIATOR_COUNT_READ_BYTES),
+      writtenBytes: counters.value(INITIATOR_COUNT_WRITTEN_BYTES),
+      retransmitted: counters.value(INITIATOR_COUNT_RETRANSMITTED),
+      rttMs: counters.value(INITIATOR_COUNT_RTT_MS),
       atMs: performance.now(),
     };
   }

@@ -3,7 +3,7 @@
 
 import { SystemError } from "../../../ffi/errno.ts";
 import {
-  connectNbd,
+  connectNbdDevice,
   disconnectNbd,
   hasNbdDriver,
   reconfigureNbd,
@@ -70,7 +70,7 @@ export class NbdBackEnd implements BackEnd {
       await new Promise((resolve) => setTimeout(resolve, this.use.resumeAfterMs));
       reconfigureNbd(this.#number, { socket, identifier, bytes: disk.bytes });
     } else {
-      this.#number = connectNbd({
+      this.#number = connectNbdDevice({
         socket,
         identifier,
         bytes: disk.bytes,

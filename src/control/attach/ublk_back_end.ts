@@ -60,7 +60,7 @@ import {
 
 const ENOENT = 2;
 const EBUSY = 16;
-/** One request; core/initiator.ts makes commands of it. */
+/** One request; core/initiator/initiator.ts makes commands of it. */
 const DISCARD_SECTORS_MAX = 2 ** 21;
 /** Zeros that have to be written are written one piece after the other: several requests help. */
 const ZERO_SECTORS_MAX = 2 ** 16;

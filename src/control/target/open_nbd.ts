@@ -1,8 +1,8 @@
 // The NBD exports behind AoE exports: connected and checked on the main thread before anything
-// starts, as files are opened (export_files.ts). The connection goes to the worker as it is: a
+// starts, as files are opened (open_file.ts). The connection goes to the worker as it is: a
 // server may end with its first client, and none is to be bothered twice.
 
-import { connectNbd } from "../../loops/nbd_client/connection.ts";
+import { connectNbdServer } from "../../loops/nbd_client/connection.ts";
 import type { NbdOrigin } from "../../loops/nbd_client/connection.ts";
 import { ExportRefusal, hashOf } from "./open_file.ts";
 import type { ExportFile, ExportFileOptions } from "./open_file.ts";
@@ -27,7 +27,7 @@ const PHYSICAL_SECTOR_BYTES_MAX = 4096;
  *
  * @throws {ExportRefusal} When it cannot or should not be exported.
  */
-export function openSource(
+export function openNbdExport(
   address: Address,
   uri: string,
   options: ExportFileOptions,
@@ -42,7 +42,7 @@ export function openSource(
   }
   const at = parseNbdUri(uri);
   if (typeof at === "string") throw new ExportRefusal(at);
-  const origin = connectNbd(at);
+  const origin = connectNbdServer(at);
   if (typeof origin === "string") throw new ExportRefusal(`Cannot use "${uri}": ${origin}`);
   const { facts } = origin;
   const { offsetBytes, lengthBytes } = options;

@@ -1,4 +1,4 @@
-// Who is there: writes the questions, collects the answers (PROTOCOL.md, 'Query config' and
+// Who is there: writes the questions, collects the answers (wire/README.md, 'Query config' and
 // 'IDENTIFY DEVICE'). One path is an address seen through one of our interfaces at one MAC; a disk
 // with two cards, or a second target that took the same address, has several.
 //
@@ -9,6 +9,7 @@
 import {
   AOE_COMMAND,
   AOE_ERROR,
+  AOE_FLAG_ERROR,
   AOE_HEADER_BYTES,
   AOE_SLOT,
   AOE_TAG,
@@ -19,7 +20,6 @@ import {
   aoeVersion,
   COMMAND_ATA,
   COMMAND_CONFIG,
-  FLAG_ERROR,
   isResponse,
   SHELF_BROADCAST,
   SLOT_BROADCAST,
@@ -150,7 +150,7 @@ export class Discovery {
     const path = this.#paths.get(key);
     switch (view[at + AOE_COMMAND]) {
       case COMMAND_CONFIG: {
-        if ((view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) !== 0) return;
+        if ((view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) !== 0) return;
         const config = readConfigResponse(view, at, length);
         if (config === undefined) return;
         if (path === undefined) {
@@ -222,7 +222,7 @@ function readIdentifyAnswer(
   length: number,
   path: MutablePath,
 ): void {
-  if ((view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) !== 0) {
+  if ((view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) !== 0) {
     path.refusal = aoeErrorName(view[at + AOE_ERROR]!);
     return;
   }

@@ -1,11 +1,12 @@
 // One thing asked of one place, outside of a session: written, asked again under a fresh tag, and
-// its answer recognized (PROTOCOL.md, 'Layout'). What an answer means is for the asker to read.
+// its answer recognized (wire/README.md, 'Layout'). What an answer means is for the asker to read.
 //
-// Tags have bit 31 set, as those of every userland initiator (PROTOCOL.md, 'What other targets do').
+// Tags have bit 31 set, as those of every userland initiator (wire/README.md, 'What other targets do').
 
 import {
   AOE_COMMAND,
   AOE_ERROR,
+  AOE_FLAG_ERROR,
   AOE_HEADER_BYTES,
   AOE_SLOT,
   AOE_TAG,
@@ -17,7 +18,6 @@ import {
   COMMAND_CONFIG,
   COMMAND_MASK,
   COMMAND_RESERVE,
-  FLAG_ERROR,
   isResponse,
   writeAoeHeader,
 } from "../../wire/aoe.ts";
@@ -148,7 +148,7 @@ export class Questions {
       return undefined;
     }
     asked.answered = true;
-    const failed = (view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) !== 0;
+    const failed = (view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) !== 0;
     return {
       question,
       // An error without a number is still an error.

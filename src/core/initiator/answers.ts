@@ -1,7 +1,7 @@
 // What an answer means to the command that it belongs to, to its request, and to its path.
 // initiator.ts has checked where it comes from and that it is current.
 
-import { AOE_ERROR, AOE_VERSION_FLAGS, FLAG_ERROR } from "../../wire/aoe.ts";
+import { AOE_ERROR, AOE_FLAG_ERROR, AOE_VERSION_FLAGS } from "../../wire/aoe.ts";
 import {
   ATA_COMMAND_STATUS,
   ATA_DATA,
@@ -11,21 +11,21 @@ import {
 } from "../../wire/ata.ts";
 import { readCapabilities } from "../../wire/identify.ts";
 import {
-  COMMAND_ENDED,
-  COMMAND_FLYING,
-  COMMAND_READY,
-  KIND_FLUSH,
-  KIND_IDENTIFY,
-  KIND_LARGE_PROBE,
-  KIND_PROBE,
-  KIND_READ,
-  KIND_WRITE,
+  COMMAND_KIND_FLUSH,
+  COMMAND_KIND_IDENTIFY,
+  COMMAND_KIND_LARGE_PROBE,
+  COMMAND_KIND_PROBE,
+  COMMAND_KIND_READ,
+  COMMAND_KIND_WRITE,
+  COMMAND_STATE_ENDED,
+  COMMAND_STATE_FLYING,
+  COMMAND_STATE_READY,
   NO_REQUEST,
 } from "./commands.ts";
 import { end, renew, requestOperation, revive } from "./endings.ts";
 import { FLUSH_AGAIN } from "./flush.ts";
 import { type Path, PATH_PROBING, PATH_REFUSED } from "./path.ts";
-import { LIST_QUEUED, OPERATION_FLUSH, OPERATION_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
+import { LIST_QUEUED, REQUEST_FLUSH, REQUEST_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
 import { RESULT_OK, RESULT_UNAVAILABLE } from "./results.ts";
 import type { InitiatorState } from "./state.ts";
 
@@ -46,19 +46,21 @@ export function answer(
   const commands = state.commands;
   const kind = commands.kind[slot]!;
   let result = registers;
-  if (kind === KIND_FLUSH && result !== RESULT_OK && length >= ATA_HEADER_BYTES) {
+  if (kind === COMMAND_KIND_FLUSH && result !== RESULT_OK && length >= ATA_HEADER_BYTES) {
     // ggaoed puts the opcode where the status belongs.
     if (view[at + ATA_COMMAND_STATUS] === state.frames.ataCommandOf(slot)) result = RESULT_OK;
   }
-  const carriesData = kind === KIND_READ || kind >= KIND_IDENTIFY;
+  const carriesData = kind === COMMAND_KIND_READ || kind >= COMMAND_KIND_IDENTIFY;
   if (result === RESULT_OK && carriesData) {
-    const sectors = kind === KIND_IDENTIFY || kind === KIND_PROBE ? 1 : commands.piece[slot]!;
+    const sectors = kind === COMMAND_KIND_IDENTIFY || kind === COMMAND_KIND_PROBE
+      ? 1
+      : commands.piece[slot]!;
     if (length < ATA_DATA + sectors * SECTOR_BYTES) {
       state.counters.malformed++;
       return;
     }
   }
-  if (from.state === PATH_REFUSED && kind !== KIND_PROBE) {
+  if (from.state === PATH_REFUSED && kind !== COMMAND_KIND_PROBE) {
     state.counters.foreign++;
     return;
   }
@@ -69,40 +71,40 @@ export function answer(
     state.progressMs = nowMs;
     revive(state);
   }
-  if (from.state === PATH_PROBING && kind < KIND_PROBE && from.counters.timesLost > 0) {
+  if (from.state === PATH_PROBING && kind < COMMAND_KIND_PROBE && from.counters.timesLost > 0) {
     // An answer that comes late proves the path as well as a probe does.
     state.session.pathUp(nowMs, from);
     state.controlDue = true;
   }
   if (result !== RESULT_OK) tellFailure(state, slot, result, view, at, length);
   switch (kind) {
-    case KIND_READ:
+    case COMMAND_KIND_READ:
       if (result === RESULT_OK) copyRead(state, slot, view, at + ATA_DATA);
       endPiece(state, nowMs, slot, copy, result);
       break;
-    case KIND_WRITE:
+    case COMMAND_KIND_WRITE:
       // Each piece counts: one may be answered before the target restarts, and the rest after.
       if (result === RESULT_OK) state.flushes.writesAnswered++;
       endPiece(state, nowMs, slot, copy, result);
       break;
-    case KIND_PROBE:
-    case KIND_IDENTIFY:
+    case COMMAND_KIND_PROBE:
+    case COMMAND_KIND_IDENTIFY:
       if (result === RESULT_OK) receiveIdentity(state, nowMs, slot, from, sentMs, view, at);
-      if (kind === KIND_PROBE && (from !== sentPath || result !== RESULT_OK)) {
+      if (kind === COMMAND_KIND_PROBE && (from !== sentPath || result !== RESULT_OK)) {
         sentPath.probeFailed(nowMs);
       }
       // Another disk's identity says nothing about this one, nor about its flushes.
       if (from.state === PATH_REFUSED && result === RESULT_OK) result = RESULT_UNAVAILABLE;
       end(state, nowMs, slot, copy, result);
       break;
-    case KIND_LARGE_PROBE:
+    case COMMAND_KIND_LARGE_PROBE:
       if (sentPath.sectors < sentPath.sectorsMax) {
         sentPath.largeAnswered(nowMs);
         state.session.tell({ kind: "frames-large", path: sentPath });
       }
       end(state, nowMs, slot, copy, RESULT_OK);
       break;
-    case KIND_FLUSH:
+    case COMMAND_KIND_FLUSH:
       endFlush(state, nowMs, slot, copy, result);
       break;
     default:
@@ -128,15 +130,15 @@ function measure(
   const first = state.session.paths[commands.firstPath[slot]!]!;
   const path = last ? sentPath : copy === 0 ? first : sentPath;
   const sentMs = last ? commands.sentMs[slot]! : copy === 0 ? commands.firstSentMs[slot]! : NaN;
-  if (commands.state[slot] === COMMAND_FLYING) {
+  if (commands.state[slot] === COMMAND_STATE_FLYING) {
     commands.unlink(sentPath.index, slot);
-    if (commands.kind[slot]! < KIND_PROBE) sentPath.flying--;
+    if (commands.kind[slot]! < COMMAND_KIND_PROBE) sentPath.flying--;
     if (!last) path.needless();
   } else {
     commands.unlink(commands.readyList, slot);
     path.needless();
   }
-  commands.state[slot] = COMMAND_ENDED;
+  commands.state[slot] = COMMAND_STATE_ENDED;
   path.answered(nowMs, sentMs, commands.largePiece(slot));
   state.writes.answeredSentMs[path.index] = path.answeredSentMs;
   return sentMs === sentMs ? sentMs : commands.firstSentMs[slot]!;
@@ -179,7 +181,7 @@ function receiveIdentity(
   if (state.session.restarts !== restarts) state.flushes.restarted();
   state.controlDue = true;
   if (state.session.anyUp()) revive(state);
-  if (ours && requestOperation(state, slot) === OPERATION_IDENTIFY) {
+  if (ours && requestOperation(state, slot) === REQUEST_IDENTIFY) {
     state.commands.piece[slot] = 1;
     copyRead(state, slot, view, at + ATA_DATA);
   }
@@ -202,7 +204,7 @@ function endPiece(
   commands.done[slot] = done;
   commands.startedMs[slot] = nowMs;
   renew(state, slot, commands.copies[slot]! > 1);
-  commands.state[slot] = COMMAND_READY;
+  commands.state[slot] = COMMAND_STATE_READY;
   commands.append(commands.readyList, slot);
 }
 
@@ -246,8 +248,8 @@ function tellFailure(
 ): void {
   const commands = state.commands;
   const operation = requestOperation(state, slot);
-  if (operation === NONE || operation === OPERATION_FLUSH) return;
-  const ata = (view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) === 0 && length >= ATA_HEADER_BYTES;
+  if (operation === NONE || operation === REQUEST_FLUSH) return;
+  const ata = (view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) === 0 && length >= ATA_HEADER_BYTES;
   state.session.tell({
     kind: "failed",
     operation,

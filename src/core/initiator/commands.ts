@@ -2,7 +2,7 @@
 // bits of the tag. No allocation after construction.
 //
 // A tag is 32 bits:  1 | session (3) | generation (14) | copy (3) | slot of the table (11)
-//   bit 31      set, so that a Linux driver on the same host ignores the answers (PROTOCOL.md)
+//   bit 31      set, so that a Linux driver on the same host ignores the answers (wire/README.md)
 //   session     tells several initiators of one host apart
 //   generation  one more for every command that takes the slot: a late answer to an earlier
 //               command is not an answer to this one
@@ -29,21 +29,21 @@ const IDENTITY_MASK = ~((COPIES_MAX - 1) << COPY_SHIFT);
 
 const COMMAND_FREE = 0;
 /** Waits for its (next) transmission. */
-export const COMMAND_READY = 1;
-export const COMMAND_FLYING = 2;
+export const COMMAND_STATE_READY = 1;
+export const COMMAND_STATE_FLYING = 2;
 /** Answered or given up, but a frame of it is still in the loop's hands. */
-export const COMMAND_ENDED = 3;
+export const COMMAND_STATE_ENDED = 3;
 
-export const KIND_READ = 0;
-export const KIND_WRITE = 1;
-export const KIND_FLUSH = 2;
-export const KIND_DISCARD = 3;
+export const COMMAND_KIND_READ = 0;
+export const COMMAND_KIND_WRITE = 1;
+export const COMMAND_KIND_FLUSH = 2;
+export const COMMAND_KIND_DISCARD = 3;
 /** IDENTIFY for the caller, or behind a flush to see that the target is still the same. */
-export const KIND_IDENTIFY = 4;
+export const COMMAND_KIND_IDENTIFY = 4;
 /** IDENTIFY that tests a path. */
-export const KIND_PROBE = 5;
+export const COMMAND_KIND_PROBE = 5;
 /** A READ of LBA 0 that carries a full payload both ways: tests large frames. */
-export const KIND_LARGE_PROBE = 6;
+export const COMMAND_KIND_LARGE_PROBE = 6;
 
 /** Request number of a command that no caller asked for. */
 export const NO_REQUEST = -1;
@@ -173,7 +173,7 @@ export class CommandTable {
     if (++this.#freeHead === this.size) this.#freeHead = 0;
     this.#freeCount--;
     this.used++;
-    this.state[slot] = COMMAND_READY;
+    this.state[slot] = COMMAND_STATE_READY;
     this.kind[slot] = kind;
     this.request[slot] = request;
     this.lba[slot] = lba;
@@ -218,12 +218,12 @@ export class CommandTable {
   isCurrent(slot: number, tag: number): boolean {
     return slot < this.size && (tag & IDENTITY_MASK) === this.tag[slot] &&
       copyOfTag(tag) < this.copies[slot]! &&
-      (this.state[slot] === COMMAND_FLYING || this.state[slot] === COMMAND_READY);
+      (this.state[slot] === COMMAND_STATE_FLYING || this.state[slot] === COMMAND_STATE_READY);
   }
 
   /** Whether a tag is one of a command in flight, which has not been found lost. */
   isFlying(slot: number, tag: number): boolean {
-    return (tag & IDENTITY_MASK) === this.tag[slot] && this.state[slot] === COMMAND_FLYING;
+    return (tag & IDENTITY_MASK) === this.tag[slot] && this.state[slot] === COMMAND_STATE_FLYING;
   }
 
   /**
@@ -234,7 +234,7 @@ export class CommandTable {
   isRepeated(slot: number, tag: number): boolean {
     if (slot >= this.size || (tag & IDENTITY_MASK) !== this.tag[slot]) return false;
     const copy = copyOfTag(tag);
-    const over = this.state[slot] === COMMAND_FREE || this.state[slot] === COMMAND_ENDED;
+    const over = this.state[slot] === COMMAND_FREE || this.state[slot] === COMMAND_STATE_ENDED;
     if (!over || copy >= this.copies[slot]!) return false;
     if ((this.outstanding[slot]! & (1 << copy)) === 0) return true;
     this.outstanding[slot] = this.outstanding[slot]! & ~(1 << copy);
@@ -275,6 +275,6 @@ export class CommandTable {
   largePiece(slot: number): number {
     const kind = this.kind[slot]!;
     const piece = this.piece[slot]!;
-    return kind <= KIND_WRITE && piece > SECTORS_SMALL ? piece : 0;
+    return kind <= COMMAND_KIND_WRITE && piece > SECTORS_SMALL ? piece : 0;
   }
 }

@@ -3,23 +3,23 @@
 // with its last command.
 
 import {
-  COMMAND_ENDED,
-  COMMAND_FLYING,
-  COMMAND_READY,
-  KIND_DISCARD,
-  KIND_WRITE,
+  COMMAND_KIND_DISCARD,
+  COMMAND_KIND_WRITE,
+  COMMAND_STATE_ENDED,
+  COMMAND_STATE_FLYING,
+  COMMAND_STATE_READY,
   NO_REQUEST,
 } from "./commands.ts";
 import {
   LIST_BLOCKED,
   LIST_ENDED,
   LIST_QUEUED,
-  OPERATION_DISCARD,
-  OPERATION_FLUSH,
-  OPERATION_IDENTIFY,
   REQUEST_BLOCKED,
+  REQUEST_DISCARD,
   REQUEST_ENDED,
+  REQUEST_FLUSH,
   REQUEST_FREE,
+  REQUEST_IDENTIFY,
   REQUEST_ISSUED,
   REQUEST_QUEUED,
 } from "./requests.ts";
@@ -49,7 +49,7 @@ export function end(
   result: number,
 ): void {
   const commands = state.commands;
-  commands.state[slot] = COMMAND_ENDED;
+  commands.state[slot] = COMMAND_STATE_ENDED;
   commands.result[slot] = result;
   let outstanding = (1 << commands.copies[slot]!) - 1;
   if (copy !== NONE) outstanding &= ~(1 << copy);
@@ -64,7 +64,7 @@ export function finish(state: InitiatorState, nowMs: number, slot: number): void
   const request = commands.request[slot]!;
   const result = commands.result[slot]!;
   const kind = commands.kind[slot];
-  if (kind === KIND_WRITE || kind === KIND_DISCARD) finishWrite(state, nowMs, slot);
+  if (kind === COMMAND_KIND_WRITE || kind === COMMAND_KIND_DISCARD) finishWrite(state, nowMs, slot);
   state.frames.releaseBlock(commands.block[slot]!);
   commands.release(slot);
   if (request === NO_REQUEST) return;
@@ -120,7 +120,7 @@ export function failRest(state: InitiatorState, request: number, result: number)
 /** A request, in no list and without commands, has ended. */
 export function complete(state: InitiatorState, request: number): void {
   const requests = state.requests;
-  if (requests.operation[request] === OPERATION_FLUSH && requests.state[request] !== REQUEST_FREE) {
+  if (requests.operation[request] === REQUEST_FLUSH && requests.state[request] !== REQUEST_FREE) {
     requests.result[request] = state.flushes.ended(
       requests.settled[request]!,
       requests.covered[request]!,
@@ -149,7 +149,7 @@ export function revive(state: InitiatorState): void {
 /** Ends a command that waits for an answer. */
 export function giveUp(state: InitiatorState, nowMs: number, slot: number, result: number): void {
   const commands = state.commands;
-  if (commands.state[slot] === COMMAND_FLYING) {
+  if (commands.state[slot] === COMMAND_STATE_FLYING) {
     const path = state.session.paths[commands.path[slot]!]!;
     commands.unlink(path.index, slot);
     path.flying--;
@@ -163,7 +163,7 @@ export function giveUp(state: InitiatorState, nowMs: number, slot: number, resul
 export function waits(state: InitiatorState, slot: number): boolean {
   const { commands } = state;
   const stands = commands.state[slot];
-  return (stands === COMMAND_READY || stands === COMMAND_FLYING) &&
+  return (stands === COMMAND_STATE_READY || stands === COMMAND_STATE_FLYING) &&
     commands.request[slot] !== NO_REQUEST;
 }
 
@@ -190,11 +190,11 @@ export function refusalOf(
 ): number {
   if (state.closed) return RESULT_CLOSED;
   if (state.dead) return RESULT_TIMEOUT;
-  if (operation === OPERATION_FLUSH) return state.flushes.command === 0 ? RESULT_OK : NONE;
-  if (operation === OPERATION_IDENTIFY) return NONE;
+  if (operation === REQUEST_FLUSH) return state.flushes.command === 0 ? RESULT_OK : NONE;
+  if (operation === REQUEST_IDENTIFY) return NONE;
   if (lba + sectors > state.session.sectors) return RESULT_BEYOND_END;
   if (sectors === 0) return RESULT_OK;
-  if (operation === OPERATION_DISCARD && state.session.identity?.trim === false) {
+  if (operation === REQUEST_DISCARD && state.session.identity?.trim === false) {
     return RESULT_UNSUPPORTED;
   }
   return NONE;

@@ -26,12 +26,12 @@ import { CONFIG_READ, writeConfigRequest } from "../../wire/config.ts";
 import { writeUint48Le } from "../../wire/endian.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
 import {
+  COMMAND_KIND_DISCARD,
+  COMMAND_KIND_FLUSH,
+  COMMAND_KIND_LARGE_PROBE,
+  COMMAND_KIND_READ,
+  COMMAND_KIND_WRITE,
   type CommandTable,
-  KIND_DISCARD,
-  KIND_FLUSH,
-  KIND_LARGE_PROBE,
-  KIND_READ,
-  KIND_WRITE,
 } from "./commands.ts";
 import type { Path } from "./path.ts";
 import type { Interface } from "./session.ts";
@@ -179,22 +179,22 @@ export class FrameWriter {
     ata.flags = ATA_FLAG_LBA48;
     ata.lba = table.lba[slot]! + done;
     switch (table.kind[slot]) {
-      case KIND_READ:
+      case COMMAND_KIND_READ:
         ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
         narrow = !lba48;
         break;
-      case KIND_WRITE:
+      case COMMAND_KIND_WRITE:
         ata.command = lba48 ? ATA_WRITE_SECTORS_EXT : ATA_WRITE_SECTORS;
         ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
         narrow = !lba48;
         payloadAt = table.payloadAt[slot]! + done * SECTOR_BYTES;
         payloadBytes = piece * SECTOR_BYTES;
         break;
-      case KIND_FLUSH:
+      case COMMAND_KIND_FLUSH:
         ata.command = flushCommand;
         ata.count = 0;
         break;
-      case KIND_DISCARD:
+      case COMMAND_KIND_DISCARD:
         ata.command = ATA_DATA_SET_MANAGEMENT;
         ata.feature = DSM_FEATURE_TRIM;
         ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
@@ -203,7 +203,7 @@ export class FrameWriter {
         payloadAt = this.#blocksAt + table.block[slot]! * SECTOR_BYTES;
         payloadBytes = SECTOR_BYTES;
         break;
-      case KIND_LARGE_PROBE:
+      case COMMAND_KIND_LARGE_PROBE:
         // The padding makes the request as large as the answer will be.
         ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
         narrow = !lba48;

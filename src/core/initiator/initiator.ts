@@ -10,14 +10,15 @@
 // 4. `receive` checks an answer's source, version, address, tag, generation and length; data go
 //    to the caller's memory.
 // 5. `pollTimeout` is the loop's wait; `handleTimeout` finds lost frames, dead paths, dead targets.
-// 6. `pollCompletion` gives back what ended: the caller's tag and a result (initiator_results.ts).
+// 6. `pollCompletion` gives back what ended: the caller's tag and a result (results.ts).
 //
-// Which writes wait for which: initiator_writes.ts. What a target must be forgiven: PROTOCOL.md,
+// Which writes wait for which: writes.ts. What a target must be forgiven: wire/README.md,
 // 'What other targets do'.
 
 import {
   AOE_COMMAND,
   AOE_ERROR,
+  AOE_FLAG_ERROR,
   AOE_HEADER_BYTES,
   AOE_SLOT,
   AOE_TAG,
@@ -27,7 +28,6 @@ import {
   aoeVersion,
   COMMAND_ATA,
   COMMAND_CONFIG,
-  FLAG_ERROR,
   isResponse,
 } from "../../wire/aoe.ts";
 import {
@@ -40,17 +40,17 @@ import { readUint16Be, readUint32Be } from "../../wire/endian.ts";
 import { ETHERNET_TYPE, ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import type { Identity } from "../../wire/identify.ts";
 import { answer } from "./answers.ts";
-import { COMMAND_ENDED, copyOfTag, identityOfTag, slotOfTag } from "./commands.ts";
+import { COMMAND_STATE_ENDED, copyOfTag, identityOfTag, slotOfTag } from "./commands.ts";
 import { complete, failAll, finish, refusalOf } from "./endings.ts";
 import type { OutgoingFrame } from "./frames.ts";
 import { type Path, PATH_UP } from "./path.ts";
 import {
   LIST_ENDED,
   LIST_QUEUED,
-  OPERATION_FLUSH,
-  OPERATION_IDENTIFY,
-  OPERATION_WRITE,
+  REQUEST_FLUSH,
+  REQUEST_IDENTIFY,
   REQUEST_QUEUED,
+  REQUEST_WRITE,
 } from "./requests.ts";
 import { RESULT_CLOSED, RESULT_OK, resultOfAoeError, resultOfAta } from "./results.ts";
 import type { DiskBefore, InitiatorEvent } from "./session.ts";
@@ -162,7 +162,7 @@ export class Initiator {
 
   /**
    * Takes a request. Requests that do not overlap run in any order; which overlapping ones wait is
-   * said in initiator_writes.ts. A flush covers the writes whose completion existed before it was
+   * said in writes.ts. A flush covers the writes whose completion existed before it was
    * submitted.
    *
    * @param operation An OPERATION constant.
@@ -181,11 +181,11 @@ export class Initiator {
     payloadAt: number,
     userTag: number,
   ): boolean {
-    const unit = operation === OPERATION_FLUSH || operation === OPERATION_IDENTIFY;
+    const unit = operation === REQUEST_FLUSH || operation === REQUEST_IDENTIFY;
     const bytes = SECTOR_BYTES *
-      (operation <= OPERATION_WRITE ? sectors : operation === OPERATION_IDENTIFY ? 1 : 0);
+      (operation <= REQUEST_WRITE ? sectors : operation === REQUEST_IDENTIFY ? 1 : 0);
     if (
-      !(operation >= 0 && operation <= OPERATION_IDENTIFY) || !(lba >= 0) || !(sectors >= 0) ||
+      !(operation >= 0 && operation <= REQUEST_IDENTIFY) || !(lba >= 0) || !(sectors >= 0) ||
       !(payloadAt >= 0) || payloadAt + bytes > this.#state.memory.length
     ) throw new RangeError(`Operation ${operation} of ${sectors} sectors at ${lba}`);
     const requests = this.#state.requests;
@@ -202,7 +202,7 @@ export class Initiator {
       complete(this.#state, index);
       return true;
     }
-    if (operation === OPERATION_FLUSH) {
+    if (operation === REQUEST_FLUSH) {
       requests.settled[index] = this.#state.flushes.writesSettled;
       requests.covered[index] = this.#state.flushes.writesAnswered;
     }
@@ -261,7 +261,9 @@ export class Initiator {
     if (copy === 0) commands.firstSentMs[slot] = nowMs;
     if (copy === commands.copies[slot]! - 1) commands.sentMs[slot] = nowMs;
     const held = --commands.held[slot]!;
-    if (held === 0 && commands.state[slot] === COMMAND_ENDED) finish(this.#state, nowMs, slot);
+    if (held === 0 && commands.state[slot] === COMMAND_STATE_ENDED) {
+      finish(this.#state, nowMs, slot);
+    }
   }
 
   /**
@@ -288,7 +290,7 @@ export class Initiator {
       if (command === COMMAND_CONFIG) this.#state.session.receiveQuery(interfaceIndex, view, at);
       return;
     }
-    const failed = (view[at + AOE_VERSION_FLAGS]! & FLAG_ERROR) !== 0;
+    const failed = (view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) !== 0;
     if (command === COMMAND_CONFIG && !failed) {
       // Any version: the adverts of vblade have 0.
       if (!this.#state.session.receiveConfig(nowMs, interfaceIndex, view, at, length)) {

@@ -23,7 +23,7 @@ export const PATH_UP = 1;
 /** It leads to a different disk: never used. */
 export const PATH_REFUSED = 2;
 
-/** Frames that every Ethernet carries: 2 sectors (PROTOCOL.md, 'Query config'). */
+/** Frames that every Ethernet carries: 2 sectors (wire/README.md, 'Query config'). */
 export const SECTORS_SMALL = 2;
 
 const WINDOW_INITIAL = 16;

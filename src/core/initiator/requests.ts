@@ -2,12 +2,12 @@
 // request passes through: queued → (blocked →) issued → ended. A request is split into commands
 // only when they can be sent, so that each takes the frame size of the path it goes by.
 
-export const OPERATION_READ = 0;
-export const OPERATION_WRITE = 1;
-export const OPERATION_FLUSH = 2;
-export const OPERATION_DISCARD = 3;
+export const REQUEST_READ = 0;
+export const REQUEST_WRITE = 1;
+export const REQUEST_FLUSH = 2;
+export const REQUEST_DISCARD = 3;
 /** Reads the 512 bytes of IDENTIFY DEVICE into the caller's memory. */
-export const OPERATION_IDENTIFY = 4;
+export const REQUEST_IDENTIFY = 4;
 
 /** Not in use; also a request that ended where it began. */
 export const REQUEST_FREE = 0;

@@ -1,6 +1,6 @@
 // What the parts of the initiator share: limits and times, the tables, and a few marks. The parts
-// are functions over it: initiator_transmit.ts sends, initiator_answers.ts receives,
-// initiator_timeouts.ts loses, initiator_endings.ts ends. initiator.ts is what callers see.
+// are functions over it: transmit.ts sends, answers.ts receives,
+// timeouts.ts loses, endings.ts ends. initiator.ts is what callers see.
 
 import { CommandTable } from "./commands.ts";
 import { FlushTracker } from "./flush.ts";

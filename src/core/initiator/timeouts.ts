@@ -1,6 +1,6 @@
 // What silence means: a frame is lost, a path is given up, the target is dead.
 
-import { COMMAND_READY, KIND_LARGE_PROBE, KIND_PROBE } from "./commands.ts";
+import { COMMAND_KIND_LARGE_PROBE, COMMAND_KIND_PROBE, COMMAND_STATE_READY } from "./commands.ts";
 import { end, failAll, giveUp, scheduleSettle, waits } from "./endings.ts";
 import { type Path, PATH_UP, SECTORS_SMALL } from "./path.ts";
 import { LIST_BLOCKED } from "./requests.ts";
@@ -56,7 +56,7 @@ function expire(state: InitiatorState, nowMs: number, path: Path): void {
     if (path.lostAtMs(sentMs) > nowMs) break;
     const passed = sentMs < path.answeredSentMs;
     commands.unlink(path.index, slot);
-    if (commands.kind[slot] === KIND_LARGE_PROBE) {
+    if (commands.kind[slot] === COMMAND_KIND_LARGE_PROBE) {
       path.largeFailed(nowMs);
       end(state, nowMs, slot, NONE, RESULT_TIMEOUT);
       continue;
@@ -69,7 +69,7 @@ function expire(state: InitiatorState, nowMs: number, path: Path): void {
       state.session.tell({ kind: "frames-small", path });
     }
     timedOut ||= !passed;
-    if (commands.kind[slot] === KIND_PROBE) {
+    if (commands.kind[slot] === COMMAND_KIND_PROBE) {
       path.probeFailed(nowMs);
       end(state, nowMs, slot, NONE, RESULT_TIMEOUT);
     } else {
@@ -87,7 +87,7 @@ export function lost(state: InitiatorState, nowMs: number, slot: number): void {
     end(state, nowMs, slot, NONE, RESULT_TIMEOUT);
     return;
   }
-  commands.state[slot] = COMMAND_READY;
+  commands.state[slot] = COMMAND_STATE_READY;
   commands.append(commands.readyList, slot);
 }
 
@@ -97,7 +97,7 @@ function losePath(state: InitiatorState, nowMs: number, path: Path): void {
   state.session.tell({ kind: "path-lost", path });
   for (let slot = commands.head(path.index); slot !== NONE; slot = commands.head(path.index)) {
     commands.unlink(path.index, slot);
-    if (commands.kind[slot]! >= KIND_PROBE) end(state, nowMs, slot, NONE, RESULT_TIMEOUT);
+    if (commands.kind[slot]! >= COMMAND_KIND_PROBE) end(state, nowMs, slot, NONE, RESULT_TIMEOUT);
     else {
       path.flying--;
       lost(state, nowMs, slot);

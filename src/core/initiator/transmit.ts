@@ -3,15 +3,15 @@
 
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import {
-  COMMAND_FLYING,
+  COMMAND_KIND_DISCARD,
+  COMMAND_KIND_FLUSH,
+  COMMAND_KIND_IDENTIFY,
+  COMMAND_KIND_LARGE_PROBE,
+  COMMAND_KIND_PROBE,
+  COMMAND_KIND_READ,
+  COMMAND_KIND_WRITE,
+  COMMAND_STATE_FLYING,
   COPIES_MAX,
-  KIND_DISCARD,
-  KIND_FLUSH,
-  KIND_IDENTIFY,
-  KIND_LARGE_PROBE,
-  KIND_PROBE,
-  KIND_READ,
-  KIND_WRITE,
   NO_REQUEST,
 } from "./commands.ts";
 import { complete, failRest, refusalOf, renew, scheduleSettle } from "./endings.ts";
@@ -20,13 +20,13 @@ import { type Path, SECTORS_SMALL } from "./path.ts";
 import {
   LIST_BLOCKED,
   LIST_QUEUED,
-  OPERATION_DISCARD,
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_WRITE,
   REQUEST_BLOCKED,
+  REQUEST_DISCARD,
+  REQUEST_FLUSH,
   REQUEST_ISSUED,
   REQUEST_QUEUED,
+  REQUEST_READ,
+  REQUEST_WRITE,
 } from "./requests.ts";
 import type { InitiatorState } from "./state.ts";
 
@@ -48,13 +48,13 @@ export function transmitControl(state: InitiatorState, nowMs: number): boolean {
     const path = session.probeDue(nowMs);
     if (path !== undefined) {
       path.probeAtMs = Infinity;
-      launch(state, nowMs, state.commands.take(KIND_PROBE, NO_REQUEST, 0, 1), path, 1);
+      launch(state, nowMs, state.commands.take(COMMAND_KIND_PROBE, NO_REQUEST, 0, 1), path, 1);
       return true;
     }
     const large = session.largeProbeDue(nowMs);
     if (large !== undefined) {
       large.largeProbeAtMs = Infinity;
-      const slot = state.commands.take(KIND_LARGE_PROBE, NO_REQUEST, 0, large.sectorsMax);
+      const slot = state.commands.take(COMMAND_KIND_LARGE_PROBE, NO_REQUEST, 0, large.sectorsMax);
       launch(state, nowMs, slot, large, large.sectorsMax);
       return true;
     }
@@ -75,7 +75,7 @@ export function transmitReady(state: InitiatorState, nowMs: number): boolean {
     if (path === undefined) return false;
     commands.unlink(commands.readyList, slot);
     let piece = 1;
-    if (commands.kind[slot]! <= KIND_WRITE) {
+    if (commands.kind[slot]! <= COMMAND_KIND_WRITE) {
       const rest = commands.sectors[slot]! - commands.done[slot]!;
       piece = Math.min(rest, path.sectors, COMMAND_SECTORS_MAX);
     }
@@ -98,25 +98,23 @@ export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
     const index = requests.head(LIST_QUEUED);
     if (index === NONE || state.commands.free <= state.reserve) return false;
     const operation = requests.operation[index]!;
-    if (operation === OPERATION_DISCARD && !state.frames.hasBlock) return false;
+    if (operation === REQUEST_DISCARD && !state.frames.hasBlock) return false;
     const path = state.session.pick(NONE);
     if (path === undefined) return false;
     const lba = requests.lba[index]! + requests.issued[index]!;
     const rest = requests.sectors[index]! - requests.issued[index]!;
-    const sectors = operation === OPERATION_DISCARD
+    const sectors = operation === REQUEST_DISCARD
       ? Math.min(rest, DISCARD_SECTORS_MAX)
-      : operation <= OPERATION_WRITE
+      : operation <= REQUEST_WRITE
       ? Math.min(rest, path.sectors, COMMAND_SECTORS_MAX)
       : 1;
-    const refusal = operation === OPERATION_FLUSH
-      ? NONE
-      : refusalOf(state, operation, lba, sectors);
+    const refusal = operation === REQUEST_FLUSH ? NONE : refusalOf(state, operation, lba, sectors);
     if (refusal !== NONE) {
       failRest(state, index, refusal);
       if (requests.pending[index] === 0) complete(state, index);
       continue;
     }
-    const writes = operation === OPERATION_WRITE || operation === OPERATION_DISCARD;
+    const writes = operation === REQUEST_WRITE || operation === REQUEST_DISCARD;
     if (
       writes &&
       (state.writes.overlaps(lba, sectors) ||
@@ -145,16 +143,18 @@ export function issue(
   const requests = state.requests;
   const commands = state.commands;
   const operation = requests.operation[index]!;
-  let kind = KIND_READ;
-  if (operation === OPERATION_WRITE) kind = KIND_WRITE;
-  else if (operation === OPERATION_DISCARD) kind = KIND_DISCARD;
-  else if (operation === OPERATION_FLUSH && requests.stage[index] === 0) kind = KIND_FLUSH;
-  else if (operation !== OPERATION_READ) kind = KIND_IDENTIFY;
+  let kind = COMMAND_KIND_READ;
+  if (operation === REQUEST_WRITE) kind = COMMAND_KIND_WRITE;
+  else if (operation === REQUEST_DISCARD) kind = COMMAND_KIND_DISCARD;
+  else if (operation === REQUEST_FLUSH && requests.stage[index] === 0) kind = COMMAND_KIND_FLUSH;
+  else if (operation !== REQUEST_READ) kind = COMMAND_KIND_IDENTIFY;
   const slot = commands.take(kind, index, lba, sectors);
   commands.payloadAt[slot] = requests.payloadAt[index]! + requests.issued[index]! * SECTOR_BYTES;
   commands.startedMs[slot] = nowMs;
-  if (kind === KIND_DISCARD) commands.block[slot] = state.frames.takeBlock(lba, sectors);
-  if (kind === KIND_WRITE || kind === KIND_DISCARD) state.writes.add(slot, lba, sectors);
+  if (kind === COMMAND_KIND_DISCARD) commands.block[slot] = state.frames.takeBlock(lba, sectors);
+  if (kind === COMMAND_KIND_WRITE || kind === COMMAND_KIND_DISCARD) {
+    state.writes.add(slot, lba, sectors);
+  }
   state.counters.commands++;
   requests.issued[index] = requests.issued[index]! + sectors;
   requests.pending[index]!++;
@@ -162,7 +162,7 @@ export function issue(
     requests.unlink(LIST_QUEUED, index);
     requests.state[index] = REQUEST_ISSUED;
   }
-  launch(state, nowMs, slot, path, kind <= KIND_WRITE ? sectors : 1);
+  launch(state, nowMs, slot, path, kind <= COMMAND_KIND_WRITE ? sectors : 1);
 }
 
 /** Sends a command that stands in no list: the next copy of its tag, over a path. */
@@ -183,10 +183,10 @@ function launch(
   commands.path[slot] = path.index;
   commands.paths[slot] = commands.paths[slot]! | (1 << path.index);
   commands.sentMs[slot] = nowMs;
-  commands.state[slot] = COMMAND_FLYING;
+  commands.state[slot] = COMMAND_STATE_FLYING;
   commands.held[slot]!++;
   commands.append(path.index, slot);
-  if (commands.kind[slot]! < KIND_PROBE) path.flying++;
+  if (commands.kind[slot]! < COMMAND_KIND_PROBE) path.flying++;
   path.sent(nowMs);
   const through = state.session.interfaceOf(path.interfaceIndex);
   const { command } = state.flushes;
@@ -203,7 +203,7 @@ export function unblock(state: InitiatorState): void {
     const lba = requests.lba[index]! + requests.issued[index]!;
     const rest = requests.sectors[index]! - requests.issued[index]!;
     // The smallest part that can be sent: more is looked at when it is.
-    const sectors = requests.operation[index] === OPERATION_DISCARD
+    const sectors = requests.operation[index] === REQUEST_DISCARD
       ? Math.min(rest, DISCARD_SECTORS_MAX)
       : Math.min(rest, SECTORS_SMALL);
     if (

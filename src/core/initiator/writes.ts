@@ -12,7 +12,7 @@
 //
 // Two writes that overlap are therefore never in flight together, and run in the order in which
 // the caller submitted them. A read runs beside any write: either content is right until the write
-// has been completed. Together with rule 13 of PROTOCOL.md at the target, every sector is
+// has been completed. Together with rule 13 of wire/README.md at the target, every sector is
 // linearizable; a request of several sectors is not one atomic whole, as on any disk.
 //
 // Ranges of up to 256 sectors stand in buckets by their first sector; wider ones (discards, and

@@ -65,7 +65,7 @@ const NAMED = 2;
 const ENDED = 3;
 
 /** One handshake. */
-export class NbdHandshake {
+export class NbdClientHandshake {
   /** What is to be sent, once it is there: the caller takes it and sets `out` to nothing. */
   out: Uint8Array = NOTHING;
   /** What the server says, once it has let us in. */

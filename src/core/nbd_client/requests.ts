@@ -8,7 +8,7 @@
 //    server has no FUA, it waits for a flush that all of them share. It is in flight until then.
 // 4. `nextDone` names what is over.
 // 5. `broken`: what was in flight is sent again as a whole, which is safe, because requests that
-//    overlap are never in flight together (PROTOCOL.md, 13). Writes that were answered and not yet
+//    overlap are never in flight together (wire/README.md, 13). Writes that were answered and not yet
 //    flushed may be lost with the server, and no later flush would tell: the next one fails.
 
 import { readUint32Be } from "../../wire/endian.ts";
@@ -56,7 +56,7 @@ const COVERED = 4;
 const DONE = 5;
 
 /** Requests of one export, in tables made at start. */
-export class NbdRequests {
+export class NbdClientRequests {
   /** The number of the caller's own flush, beyond those of other requests. */
   readonly flushNumber: number;
   /** Bytes of each request. */

@@ -65,7 +65,7 @@ const allocation = new TextEncoder().encode(NBD_CONTEXT_ALLOCATION);
 const allocationNamespace = allocation.subarray(0, allocation.indexOf(0x3a) + 1);
 
 /** One handshake. */
-export class NbdHandshake {
+export class NbdServerHandshake {
   /** A HANDSHAKE constant. */
   state = HANDSHAKE_GOING;
   /** Bytes that the last `receive` wrote. */

@@ -1,5 +1,5 @@
 // One exported disk as an ATA device: what each command means, checked against its geometry, and
-// the registers of the answer (PROTOCOL.md, decisions 9 to 13 and 'IDENTIFY DEVICE'). No I/O: work
+// the registers of the answer (wire/README.md, decisions 9 to 13 and 'IDENTIFY DEVICE'). No I/O: work
 // for the disk comes out as an operation and a range of sectors, its outcome comes back in.
 //
 // 1. `decode` reads the command and refuses what cannot be done, in one place.
@@ -62,16 +62,16 @@ import { IDENTIFY_BYTES, writeIdentity } from "../../wire/identify.ts";
 import { writeIncarnation } from "../../wire/incarnation.ts";
 
 /** What the disk is to do with `sectors` sectors from `sector`. */
-export const OPERATION_NONE = 0;
-export const OPERATION_READ = 1;
+export const DRIVE_NONE = 0;
+export const DRIVE_READ = 1;
 /** Write; answered at once unless `Drive.stableWrites` or `Drive.forceUnitAccess`. */
-export const OPERATION_WRITE = 2;
+export const DRIVE_WRITE = 2;
 /** Read and throw away (READ VERIFY). */
-export const OPERATION_VERIFY = 3;
+export const DRIVE_VERIFY = 3;
 /** Everything answered so far onto stable storage. */
-export const OPERATION_FLUSH = 4;
+export const DRIVE_FLUSH = 4;
 /** Discard the ranges in the frame's data; touches any sector, so it overlaps with everything. */
-export const OPERATION_TRIM = 5;
+export const DRIVE_TRIM = 5;
 
 // Obsolete power commands that diskless firmware still sends (ATA-3 section 7.30).
 const IDLE_AND_STANDBY: readonly number[] = [
@@ -88,40 +88,40 @@ const IDLE_AND_STANDBY: readonly number[] = [
 ];
 
 // One byte a command, so that the hot path decides with one load. 0: not supported.
-const KIND_READ28 = 1;
-const KIND_READ48 = 2;
-const KIND_WRITE28 = 3;
-const KIND_WRITE48 = 4;
-const KIND_WRITE48_FUA = 5;
-const KIND_VERIFY28 = 6;
-const KIND_VERIFY48 = 7;
-const KIND_FLUSH = 8;
-const KIND_IDENTIFY = 9;
-const KIND_CHECK_POWER = 10;
-const KIND_IDLE = 11;
-const KIND_SET_FEATURES = 12;
-const KIND_NATIVE_MAX28 = 13;
-const KIND_NATIVE_MAX48 = 14;
-const KIND_TRIM = 15;
+const OPCODE_READ28 = 1;
+const OPCODE_READ48 = 2;
+const OPCODE_WRITE28 = 3;
+const OPCODE_WRITE48 = 4;
+const OPCODE_WRITE48_FUA = 5;
+const OPCODE_VERIFY28 = 6;
+const OPCODE_VERIFY48 = 7;
+const OPCODE_FLUSH = 8;
+const OPCODE_IDENTIFY = 9;
+const OPCODE_CHECK_POWER = 10;
+const OPCODE_IDLE = 11;
+const OPCODE_SET_FEATURES = 12;
+const OPCODE_NATIVE_MAX28 = 13;
+const OPCODE_NATIVE_MAX48 = 14;
+const OPCODE_TRIM = 15;
 
 const kindOfCommand = new Uint8Array(256);
 for (
   const [kind, commands] of [
-    [KIND_READ28, [ATA_READ_SECTORS, ATA_READ_DMA, ATA_READ_MULTIPLE]],
-    [KIND_READ48, [ATA_READ_SECTORS_EXT, ATA_READ_DMA_EXT, ATA_READ_MULTIPLE_EXT]],
-    [KIND_WRITE28, [ATA_WRITE_SECTORS, ATA_WRITE_DMA, ATA_WRITE_MULTIPLE]],
-    [KIND_WRITE48, [ATA_WRITE_SECTORS_EXT, ATA_WRITE_DMA_EXT, ATA_WRITE_MULTIPLE_EXT]],
-    [KIND_WRITE48_FUA, [ATA_WRITE_DMA_FUA_EXT, ATA_WRITE_MULTIPLE_FUA_EXT]],
-    [KIND_VERIFY28, [ATA_READ_VERIFY]],
-    [KIND_VERIFY48, [ATA_READ_VERIFY_EXT]],
-    [KIND_FLUSH, [ATA_FLUSH_CACHE, ATA_FLUSH_CACHE_EXT]],
-    [KIND_IDENTIFY, [ATA_IDENTIFY_DEVICE]],
-    [KIND_CHECK_POWER, [ATA_CHECK_POWER_MODE, ATA_CHECK_POWER_MODE_OLD]],
-    [KIND_IDLE, IDLE_AND_STANDBY],
-    [KIND_SET_FEATURES, [ATA_SET_FEATURES]],
-    [KIND_NATIVE_MAX28, [ATA_READ_NATIVE_MAX]],
-    [KIND_NATIVE_MAX48, [ATA_READ_NATIVE_MAX_EXT]],
-    [KIND_TRIM, [ATA_DATA_SET_MANAGEMENT]],
+    [OPCODE_READ28, [ATA_READ_SECTORS, ATA_READ_DMA, ATA_READ_MULTIPLE]],
+    [OPCODE_READ48, [ATA_READ_SECTORS_EXT, ATA_READ_DMA_EXT, ATA_READ_MULTIPLE_EXT]],
+    [OPCODE_WRITE28, [ATA_WRITE_SECTORS, ATA_WRITE_DMA, ATA_WRITE_MULTIPLE]],
+    [OPCODE_WRITE48, [ATA_WRITE_SECTORS_EXT, ATA_WRITE_DMA_EXT, ATA_WRITE_MULTIPLE_EXT]],
+    [OPCODE_WRITE48_FUA, [ATA_WRITE_DMA_FUA_EXT, ATA_WRITE_MULTIPLE_FUA_EXT]],
+    [OPCODE_VERIFY28, [ATA_READ_VERIFY]],
+    [OPCODE_VERIFY48, [ATA_READ_VERIFY_EXT]],
+    [OPCODE_FLUSH, [ATA_FLUSH_CACHE, ATA_FLUSH_CACHE_EXT]],
+    [OPCODE_IDENTIFY, [ATA_IDENTIFY_DEVICE]],
+    [OPCODE_CHECK_POWER, [ATA_CHECK_POWER_MODE, ATA_CHECK_POWER_MODE_OLD]],
+    [OPCODE_IDLE, IDLE_AND_STANDBY],
+    [OPCODE_SET_FEATURES, [ATA_SET_FEATURES]],
+    [OPCODE_NATIVE_MAX28, [ATA_READ_NATIVE_MAX]],
+    [OPCODE_NATIVE_MAX48, [ATA_READ_NATIVE_MAX_EXT]],
+    [OPCODE_TRIM, [ATA_DATA_SET_MANAGEMENT]],
   ] as const
 ) {
   for (const command of commands) kindOfCommand[command] = kind;
@@ -153,7 +153,7 @@ export class Drive {
   /** See wire/incarnation.ts; none when undefined. Changes when answered writes may be lost. */
   incarnation: number | undefined;
   /** Work left by the last `decode`: an OPERATION constant. */
-  operation = OPERATION_NONE;
+  operation = DRIVE_NONE;
   /** First sector of that work. */
   sector = 0;
   /** Sectors of that work; 0 for FLUSH and TRIM. */
@@ -185,29 +185,29 @@ export class Drive {
    */
   decode(view: Uint8Array, at: number, length: number, capacity: number): number {
     const kind = kindOfCommand[view[at + ATA_COMMAND_STATUS]!]!;
-    this.operation = OPERATION_NONE;
-    this.forceUnitAccess = kind === KIND_WRITE48_FUA;
-    if (kind >= KIND_READ28 && kind <= KIND_VERIFY48) {
+    this.operation = DRIVE_NONE;
+    this.forceUnitAccess = kind === OPCODE_WRITE48_FUA;
+    if (kind >= OPCODE_READ28 && kind <= OPCODE_VERIFY48) {
       return this.#decodeTransfer(kind, view, at, length, capacity);
     }
     switch (kind) {
-      case KIND_IDENTIFY:
+      case OPCODE_IDENTIFY:
         return this.#identify(view, at, capacity);
-      case KIND_FLUSH:
-        return this.#work(OPERATION_FLUSH, 0, 0);
-      case KIND_TRIM:
+      case OPCODE_FLUSH:
+        return this.#work(DRIVE_FLUSH, 0, 0);
+      case OPCODE_TRIM:
         return this.#decodeTrim(view, at, length, capacity);
-      case KIND_SET_FEATURES:
+      case OPCODE_SET_FEATURES:
         return this.#setFeatures(view, at);
-      case KIND_CHECK_POWER:
+      case OPCODE_CHECK_POWER:
         // Count 255: active or idle.
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 255);
-      case KIND_IDLE:
+      case OPCODE_IDLE:
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
-      case KIND_NATIVE_MAX28:
-      case KIND_NATIVE_MAX48: {
+      case OPCODE_NATIVE_MAX28:
+      case OPCODE_NATIVE_MAX48: {
         const answered = writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
-        const sectors = kind === KIND_NATIVE_MAX28
+        const sectors = kind === OPCODE_NATIVE_MAX28
           ? Math.min(this.sectors, LBA28_SECTORS_MAX)
           : this.sectors;
         writeLba48(view, at, Math.max(0, sectors - 1));
@@ -227,15 +227,15 @@ export class Drive {
   ): number {
     const sectors = view[at + ATA_SECTOR_COUNT]!;
     if (sectors === 0 || sectors > capacity) return refuse(view, at, ATA_ERROR_ABRT);
-    const write = kind >= KIND_WRITE28 && kind <= KIND_WRITE48_FUA;
+    const write = kind >= OPCODE_WRITE28 && kind <= OPCODE_WRITE48_FUA;
     if (write && (this.#settings.readOnly || length < ATA_DATA + sectors * SECTOR_BYTES)) {
       return refuse(view, at, ATA_ERROR_ABRT);
     }
-    const narrow = kind === KIND_READ28 || kind === KIND_WRITE28 || kind === KIND_VERIFY28;
+    const narrow = kind === OPCODE_READ28 || kind === OPCODE_WRITE28 || kind === OPCODE_VERIFY28;
     const sector = narrow ? readLba28(view, at) : readLba48(view, at);
     if (sector + sectors > this.sectors) return refuse(view, at, ATA_ERROR_IDNF);
     return this.#work(
-      write ? OPERATION_WRITE : kind >= KIND_VERIFY28 ? OPERATION_VERIFY : OPERATION_READ,
+      write ? DRIVE_WRITE : kind >= OPCODE_VERIFY28 ? DRIVE_VERIFY : DRIVE_READ,
       sector,
       sectors,
     );
@@ -257,7 +257,7 @@ export class Drive {
         return refuse(view, at, ATA_ERROR_IDNF);
       }
     }
-    return this.#work(OPERATION_TRIM, 0, 0);
+    return this.#work(DRIVE_TRIM, 0, 0);
   }
 
   #work(operation: number, sector: number, sectors: number): number {
@@ -295,7 +295,7 @@ export class Drive {
       case FEATURE_WRITE_CACHE_OFF:
         // What was answered while the cache was on must be stable before this is (ATA8-ACS 7.48.5).
         this.#writeCacheOn = false;
-        return this.#work(OPERATION_FLUSH, 0, 0);
+        return this.#work(DRIVE_FLUSH, 0, 0);
       default:
         return refuse(view, at, ATA_ERROR_ABRT);
     }
@@ -309,7 +309,7 @@ export class Drive {
    * @returns Length of the answer in bytes, its data included.
    */
   succeed(view: Uint8Array, at: number, operation: number, sectors: number): number {
-    if (operation !== OPERATION_READ) return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
+    if (operation !== DRIVE_READ) return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
     clearRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
     return ATA_DATA + sectors * SECTOR_BYTES;
   }
@@ -322,7 +322,7 @@ export class Drive {
    */
   fail(view: Uint8Array, at: number, operation: number, unsupported: boolean): number {
     if (unsupported) return refuse(view, at, ATA_ERROR_ABRT);
-    if (operation === OPERATION_READ || operation === OPERATION_VERIFY) {
+    if (operation === DRIVE_READ || operation === DRIVE_VERIFY) {
       return refuse(view, at, ATA_ERROR_UNC);
     }
     const status = ATA_STATUS_DRDY | ATA_STATUS_DF | ATA_STATUS_ERR;

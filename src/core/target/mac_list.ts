@@ -1,5 +1,5 @@
 // A short list of MAC addresses: the ACL, the mask list and the holders of a reservation, which all
-// read "empty admits everybody" (PROTOCOL.md, 'MAC mask list' and 'Reserve/release').
+// read "empty admits everybody" (wire/README.md, 'MAC mask list' and 'Reserve/release').
 
 import { copyMac, MAC_BYTES, macEquals } from "../../wire/ethernet.ts";
 

@@ -1,4 +1,4 @@
-// Rule 13 of PROTOCOL.md: commands that overlap in LBA run in order of arrival, and each finishes
+// Rule 13 of wire/README.md: commands that overlap in LBA run in order of arrival, and each finishes
 // before the next starts, however parallel the rest is. Without it an old retransmitted write could
 // land on top of a newer one.
 //

@@ -2,10 +2,10 @@
 // guesses that save work: a wrong one costs one page fault or one slower read, never a wrong answer.
 
 /** Bytes of the unit in which residency is remembered. */
-export const CHUNK_BYTES = 65536;
+export const RESIDENCY_CHUNK_BYTES = 65536;
 /** Bytes of a segment, the unit in which a file is mapped. */
-export const SEGMENT_BYTES = 16 * 2 ** 20;
-const CHUNKS_PER_SEGMENT = SEGMENT_BYTES / CHUNK_BYTES;
+export const MAPPED_SEGMENT_BYTES = 16 * 2 ** 20;
+const CHUNKS_PER_SEGMENT = MAPPED_SEGMENT_BYTES / RESIDENCY_CHUNK_BYTES;
 /** How long a chunk that was wholly in memory is taken to be so still. */
 const RESIDENT_MS = 1000;
 /** How long one that was not is left alone, so that a cold disk is not asked at every read. */

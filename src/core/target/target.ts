@@ -1,5 +1,5 @@
 // One shelf.slot as an AoE target: which frames are for it, who may speak to it, and the answers
-// that need no disk (PROTOCOL.md, 'What we decide', by number below). Sans-io: a frame goes in
+// that need no disk (wire/README.md, 'What we decide', by number below). Sans-io: a frame goes in
 // where it was received, the answer stands in the same bytes.
 //
 // 1. `receive` refuses (a negative verdict, the reason), answers (a length) or asks for the disk.
@@ -7,6 +7,7 @@
 
 import {
   AOE_COMMAND,
+  AOE_FLAG_RESPONSE,
   AOE_HEADER_BYTES,
   AOE_SLOT,
   AOE_TAG,
@@ -22,7 +23,6 @@ import {
   ERROR_RESERVED,
   ERROR_UNRECOGNIZED_COMMAND,
   ERROR_UNSUPPORTED_VERSION,
-  FLAG_RESPONSE,
   isResponse,
   SHELF_BROADCAST,
   SLOT_BROADCAST,
@@ -231,7 +231,7 @@ export class Target {
    */
   writeAdvert(view: Uint8Array, at: number, link: Link): number {
     writeAoeHeader(view, at, BROADCAST_MAC, link.mac, {
-      flags: FLAG_RESPONSE,
+      flags: AOE_FLAG_RESPONSE,
       shelf: this.shelf,
       slot: this.slot,
       command: COMMAND_CONFIG,

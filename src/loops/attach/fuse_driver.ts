@@ -1,9 +1,9 @@
-// A remote disk as one file of a FUSE mount, under a loop device (attach_loop.ts): the kernel's
+// A remote disk as one file of a FUSE mount, under a loop device (control/attach/fuse_back_end.ts): the kernel's
 // requests come from /dev/fuse and are answered there.
 //
 // 1. `turn` moves answers out and requests in, one crossing for a batch; each request comes straight
 //    into the memory from which, or to which, the initiator moves its data.
-// 2. Reads, writes, flushes and zeroing go to block_requests.ts; the rest is answered at once.
+// 2. Reads, writes, flushes and zeroing go to block/requests.ts; the rest is answered at once.
 // 3. `answered` queues the answer; the slot is free once it has gone out.
 //
 // Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.

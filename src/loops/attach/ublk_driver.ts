@@ -1,11 +1,11 @@
 // A remote disk as a block device of the kernel's ublk driver: requests come by io_uring from
-// /dev/ublkcN, which the main thread has made (attach_ublk.ts).
+// /dev/ublkcN, which the main thread has made (control/attach/ublk_back_end.ts).
 //
 // 1. The disk shows itself; the main thread makes a device for it and hands its number over.
 // 2. This thread, and no other, fetches: one command waits in the kernel for each tag.
 // 3. `turn` enters the ring once: what has been answered goes out, what is wanted comes in. Data
 //    of a write stand in the tag's memory then; those of a read are taken from there.
-// 4. Requests go to block_requests.ts; `answered` queues the answer, which is the next fetch too.
+// 4. Requests go to block/requests.ts; `answered` queues the answer, which is the next fetch too.
 // 5. The main thread stops the device: every fetch ends, this thread lets go of it, the main
 //    thread deletes it, and this thread ends.
 //

@@ -1,11 +1,11 @@
 // One measurement of a remote disk, in fio's sense: `iodepth` requests of `bs` bytes are kept in
 // flight until the time is over.
 //
-// With `verify`, what is written can be recognised (core/bench_pattern.ts): reads on the way are
+// With `verify`, what is written can be recognised (core/bench/pattern.ts): reads on the way are
 // checked, and in the end every block that was written is read back and compared. A block is then
 // never read and written at the same time, since either content would be right.
 
-import { OPERATION_FLUSH, OPERATION_READ, OPERATION_WRITE } from "../../core/initiator/requests.ts";
+import { REQUEST_FLUSH, REQUEST_READ, REQUEST_WRITE } from "../../core/initiator/requests.ts";
 import { describeResult, RESULT_OK, RESULT_WRITES_LOST } from "../../core/initiator/results.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { patternDifference, writePattern } from "../../core/bench/pattern.ts";
@@ -13,13 +13,13 @@ import { LatencyHistogram, type LatencySummary } from "../../core/bench/latency_
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import {
-  COUNT_BYTES,
-  COUNT_BYTES_TOTAL,
-  COUNT_PHASE,
-  COUNT_READ_BYTES,
-  COUNT_READS,
-  COUNT_WRITES,
-  COUNT_WRITTEN_BYTES,
+  INITIATOR_COUNT_BYTES,
+  INITIATOR_COUNT_BYTES_TOTAL,
+  INITIATOR_COUNT_PHASE,
+  INITIATOR_COUNT_READ_BYTES,
+  INITIATOR_COUNT_READS,
+  INITIATOR_COUNT_WRITES,
+  INITIATOR_COUNT_WRITTEN_BYTES,
 } from "../initiator/counters.ts";
 import { describeEvent } from "../initiator/events.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
@@ -211,7 +211,7 @@ export class BenchDriver implements InitiatorDriver {
       this.#fail(result);
       return;
     }
-    const read = this.#operation[slot] === OPERATION_READ;
+    const read = this.#operation[slot] === REQUEST_READ;
     if (this.#phase === BENCH_RUNNING) {
       const ns = (this.#loop.clock.nowMs() - this.#startedMs[slot]!) * 1e6;
       if (read) {
@@ -257,7 +257,7 @@ export class BenchDriver implements InitiatorDriver {
     this.#beganMs = nowMs;
     this.#untilMs = nowMs + this.#config.runtimeMs;
     this.#setPhase(BENCH_RUNNING);
-    this.#loop.counters.set(COUNT_BYTES_TOTAL, this.#config.runtimeMs);
+    this.#loop.counters.set(INITIATOR_COUNT_BYTES_TOTAL, this.#config.runtimeMs);
     this.#issue(nowMs);
   }
 
@@ -269,7 +269,7 @@ export class BenchDriver implements InitiatorDriver {
       this.#freeCount--;
       const { readPercent } = this.#config;
       const read = readPercent === 100 || (readPercent > 0 && this.#below(100) < readPercent);
-      this.#submit(nowMs, slot, read ? OPERATION_READ : OPERATION_WRITE, block);
+      this.#submit(nowMs, slot, read ? REQUEST_READ : REQUEST_WRITE, block);
     }
   }
 
@@ -279,7 +279,7 @@ export class BenchDriver implements InitiatorDriver {
     this.#block[slot] = block;
     this.#operation[slot] = operation;
     if (verify) {
-      if (operation === OPERATION_WRITE) {
+      if (operation === REQUEST_WRITE) {
         this.#generation[block] = this.#generation[block]! + 1;
         this.#fill(slot, sector, this.#generation[block]!);
       }
@@ -340,13 +340,13 @@ export class BenchDriver implements InitiatorDriver {
     }
     this.#setPhase(BENCH_FLUSHING);
     this.#flushing = true;
-    this.#loop.initiators[0]!.submit(nowMs, OPERATION_FLUSH, 0, 0, 0, FLUSH_TAG);
+    this.#loop.initiators[0]!.submit(nowMs, REQUEST_FLUSH, 0, 0, 0, FLUSH_TAG);
   }
 
   #afterFlush(): void {
     const verifies = this.#config.verify && this.#failure === undefined;
     this.#setPhase(verifies ? BENCH_VERIFYING : BENCH_OVER);
-    this.#loop.counters.set(COUNT_BYTES_TOTAL, this.#blocks);
+    this.#loop.counters.set(INITIATOR_COUNT_BYTES_TOTAL, this.#blocks);
   }
 
   /** Reads back what was written, in order. */
@@ -354,9 +354,9 @@ export class BenchDriver implements InitiatorDriver {
     while (this.#freeCount > 0 && this.#toVerify < this.#blocks && this.#failure === undefined) {
       const block = this.#toVerify++;
       if (this.#generation[block] === 0) continue;
-      this.#submit(nowMs, this.#free[--this.#freeCount]!, OPERATION_READ, block);
+      this.#submit(nowMs, this.#free[--this.#freeCount]!, REQUEST_READ, block);
     }
-    this.#loop.counters.set(COUNT_BYTES, this.#toVerify);
+    this.#loop.counters.set(INITIATOR_COUNT_BYTES, this.#toVerify);
     if (this.#freeCount === this.#config.iodepth) this.#phase = BENCH_OVER;
   }
 
@@ -367,11 +367,11 @@ export class BenchDriver implements InitiatorDriver {
 
   #count(nowMs: number): void {
     const { counters } = this.#loop;
-    counters.set(COUNT_BYTES, Math.min(nowMs, this.#untilMs) - this.#beganMs);
-    counters.set(COUNT_READS, this.#readCount);
-    counters.set(COUNT_WRITES, this.#writeCount);
-    counters.set(COUNT_READ_BYTES, this.#readCount * this.#config.blockBytes);
-    counters.set(COUNT_WRITTEN_BYTES, this.#writeCount * this.#config.blockBytes);
+    counters.set(INITIATOR_COUNT_BYTES, Math.min(nowMs, this.#untilMs) - this.#beganMs);
+    counters.set(INITIATOR_COUNT_READS, this.#readCount);
+    counters.set(INITIATOR_COUNT_WRITES, this.#writeCount);
+    counters.set(INITIATOR_COUNT_READ_BYTES, this.#readCount * this.#config.blockBytes);
+    counters.set(INITIATOR_COUNT_WRITTEN_BYTES, this.#writeCount * this.#config.blockBytes);
   }
 
   #finish(nowMs: number): void {
@@ -403,6 +403,6 @@ export class BenchDriver implements InitiatorDriver {
 
   #setPhase(phase: number): void {
     this.#phase = phase;
-    this.#loop.counters.set(COUNT_PHASE, phase);
+    this.#loop.counters.set(INITIATOR_COUNT_PHASE, phase);
   }
 }

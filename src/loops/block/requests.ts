@@ -12,11 +12,11 @@
 
 import { guardAgainstReclaim } from "../../../ffi/memory_pressure.ts";
 import {
-  OPERATION_DISCARD,
-  OPERATION_FLUSH,
-  OPERATION_IDENTIFY,
-  OPERATION_READ,
-  OPERATION_WRITE,
+  REQUEST_DISCARD,
+  REQUEST_FLUSH,
+  REQUEST_IDENTIFY,
+  REQUEST_READ,
+  REQUEST_WRITE,
 } from "../../core/initiator/requests.ts";
 import { RESULT_OK, RESULT_WRITES_LOST } from "../../core/initiator/results.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -27,10 +27,10 @@ import { formatMac } from "../../wire/ethernet.ts";
 import { discardsAreZero, readIdentity } from "../../wire/identify.ts";
 import { readIncarnation, readOnlyExport } from "../../wire/incarnation.ts";
 import {
-  COUNT_READ_BYTES,
-  COUNT_READS,
-  COUNT_WRITES,
-  COUNT_WRITTEN_BYTES,
+  INITIATOR_COUNT_READ_BYTES,
+  INITIATOR_COUNT_READS,
+  INITIATOR_COUNT_WRITES,
+  INITIATOR_COUNT_WRITTEN_BYTES,
 } from "../initiator/counters.ts";
 import type { BlockConfig, BlockDisk, BlockMessage, BlockPath } from "./disk.ts";
 import { EROFS, errnoOf } from "./disk.ts";
@@ -155,7 +155,7 @@ export class BlockRequests {
   #identify(nowMs: number): void {
     this.#identifying = true;
     const initiator = this.#loop.initiators[0]!;
-    initiator.submit(nowMs, OPERATION_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyTag);
+    initiator.submit(nowMs, REQUEST_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyTag);
   }
 
   /** For a device of this machine: the kernel may have to write to it in order to free memory. */
@@ -198,21 +198,21 @@ export class BlockRequests {
     this.#stage[tag] = stable ? STAGE_THEN_FLUSH : STAGE_LAST;
     switch (operation) {
       case BLOCK_READ:
-        this.#hand(nowMs, tag, OPERATION_READ, lba, sectors, at);
+        this.#hand(nowMs, tag, REQUEST_READ, lba, sectors, at);
         break;
       case BLOCK_WRITE:
-        this.#hand(nowMs, tag, OPERATION_WRITE, lba, sectors, at);
+        this.#hand(nowMs, tag, REQUEST_WRITE, lba, sectors, at);
         break;
       case BLOCK_FLUSH:
         this.#stage[tag] = STAGE_LAST;
-        this.#hand(nowMs, tag, OPERATION_FLUSH, 0, 0, 0);
+        this.#hand(nowMs, tag, REQUEST_FLUSH, 0, 0, 0);
         break;
       case BLOCK_DISCARD:
-        this.#hand(nowMs, tag, OPERATION_DISCARD, lba, sectors, 0);
+        this.#hand(nowMs, tag, REQUEST_DISCARD, lba, sectors, 0);
         break;
       default:
         if (operation === BLOCK_ZERO && disk.discardsAreZero) {
-          this.#hand(nowMs, tag, OPERATION_DISCARD, lba, sectors, 0);
+          this.#hand(nowMs, tag, REQUEST_DISCARD, lba, sectors, 0);
         } else {
           this.#stage[tag] = this.#stage[tag]! | STAGE_ZEROING;
           this.#writeZeros(nowMs, tag);
@@ -236,7 +236,7 @@ export class BlockRequests {
       this.#writeZeros(nowMs, userTag);
     } else if ((stage & STAGE_THEN_FLUSH) !== 0) {
       this.#stage[userTag] = STAGE_FLUSHING;
-      this.#hand(nowMs, userTag, OPERATION_FLUSH, 0, 0, 0);
+      this.#hand(nowMs, userTag, REQUEST_FLUSH, 0, 0, 0);
     } else {
       this.#answer(userTag, 0);
     }
@@ -368,7 +368,7 @@ export class BlockRequests {
     const lba = this.#lba[tag]!;
     this.#lba[tag] = lba + sectors;
     this.#left[tag] = this.#left[tag]! - sectors;
-    this.#hand(nowMs, tag, OPERATION_WRITE, lba, sectors, this.#zerosAt);
+    this.#hand(nowMs, tag, REQUEST_WRITE, lba, sectors, this.#zerosAt);
   }
 
   #hand(
@@ -383,14 +383,14 @@ export class BlockRequests {
       throw new Error("More requests than the initiator has room for");
     }
     const { counters } = this.#loop;
-    if (operation === OPERATION_FLUSH) {
+    if (operation === REQUEST_FLUSH) {
       this.#incarnation[tag] = this.#loop.initiators[0]!.incarnation;
-    } else if (operation === OPERATION_READ) {
-      counters.add(COUNT_READS, 1);
-      counters.add(COUNT_READ_BYTES, sectors * SECTOR_BYTES);
-    } else if (operation === OPERATION_WRITE) {
-      counters.add(COUNT_WRITES, 1);
-      counters.add(COUNT_WRITTEN_BYTES, sectors * SECTOR_BYTES);
+    } else if (operation === REQUEST_READ) {
+      counters.add(INITIATOR_COUNT_READS, 1);
+      counters.add(INITIATOR_COUNT_READ_BYTES, sectors * SECTOR_BYTES);
+    } else if (operation === REQUEST_WRITE) {
+      counters.add(INITIATOR_COUNT_WRITES, 1);
+      counters.add(INITIATOR_COUNT_WRITTEN_BYTES, sectors * SECTOR_BYTES);
     }
   }
 

@@ -7,7 +7,7 @@ import { crc32 } from "node:zlib";
 import { crcOfZeros } from "../../core/copy/crc_of_zeros.ts";
 
 /** Bytes between two notes. */
-export const SEGMENT_BYTES = 16 * 2 ** 20;
+export const CHECKSUM_SEGMENT_BYTES = 16 * 2 ** 20;
 /** Zeros are hashed in pieces of this. */
 const ZEROS_BYTES = 256 * 1024;
 
@@ -72,16 +72,16 @@ export class Checksum {
   }
 
   #untilNote(): number {
-    return SEGMENT_BYTES - this.bytes % SEGMENT_BYTES;
+    return CHECKSUM_SEGMENT_BYTES - this.bytes % CHECKSUM_SEGMENT_BYTES;
   }
 
   #advance(bytes: number): void {
     this.bytes += bytes;
-    if (this.bytes % SEGMENT_BYTES !== 0) return;
+    if (this.bytes % CHECKSUM_SEGMENT_BYTES !== 0) return;
     const state = this.#name === "crc32" ? this.#crc : this.digest();
     const expected = this.#expected?.[this.notes.length];
     if (expected !== undefined && expected !== state && this.differsAt < 0) {
-      this.differsAt = this.bytes - SEGMENT_BYTES;
+      this.differsAt = this.bytes - CHECKSUM_SEGMENT_BYTES;
     }
     this.notes.push(state);
   }

@@ -2,7 +2,7 @@
 //
 // 1. Wait until every remote end has shown its disk; compare sizes; make room in a local file.
 // 2. A copy that goes on where one stopped: sum up again what is there, if it is at hand.
-// 3. Copy (copy_pump.ts), and flush the destination.
+// 3. Copy (pump.ts), and flush the destination.
 // 4. To verify: read the destination back, and compare its checksum with the source's.
 //
 // An interruption or a failure lets operations in flight end, flushes what is there, and tells
@@ -10,12 +10,12 @@
 
 import { truncateFile } from "../../../ffi/files.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
-import { OPERATION_IDENTIFY } from "../../core/initiator/requests.ts";
+import { REQUEST_IDENTIFY } from "../../core/initiator/requests.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import { discardsAreZero } from "../../wire/identify.ts";
-import { Checksum, SEGMENT_BYTES } from "./checksum.ts";
+import { Checksum, CHECKSUM_SEGMENT_BYTES } from "./checksum.ts";
 import {
   type CopyConfig,
   type CopyEndConfig,
@@ -28,8 +28,12 @@ import {
 } from "./config.ts";
 import { type CopyEnd, type CopyFailure, type CopyOutcome, RemoteEnd } from "./end.ts";
 import { FileEnd } from "./file_end.ts";
-import { CHUNK_BYTES, CopyPump, PUMP_TAGS } from "./pump.ts";
-import { COUNT_BYTES, COUNT_BYTES_TOTAL, COUNT_PHASE } from "../initiator/counters.ts";
+import { COPY_CHUNK_BYTES, CopyPump, PUMP_TAGS } from "./pump.ts";
+import {
+  INITIATOR_COUNT_BYTES,
+  INITIATOR_COUNT_BYTES_TOTAL,
+  INITIATOR_COUNT_PHASE,
+} from "../initiator/counters.ts";
 import { describeEvent } from "../initiator/events.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
 
@@ -173,7 +177,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       this.#source = this.#open(this.#config.source);
       initiators.forEach((initiator, disk) => {
         const at = this.#identifyAt + disk * SECTOR_BYTES;
-        initiator.submit(nowMs, OPERATION_IDENTIFY, 0, 0, at, IDENTIFY_TAG);
+        initiator.submit(nowMs, REQUEST_IDENTIFY, 0, 0, at, IDENTIFY_TAG);
         this.#identifying++;
       });
       this.#connectUntilMs = Infinity;
@@ -230,7 +234,10 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       this.#failure = { kind: "usage", text: problem };
       return this.#finish(nowMs);
     }
-    this.#loop.counters.set(COUNT_BYTES_TOTAL, this.#total === Infinity ? 0 : this.#total);
+    this.#loop.counters.set(
+      INITIATOR_COUNT_BYTES_TOTAL,
+      this.#total === Infinity ? 0 : this.#total,
+    );
     const serials = this.#loop.initiators.map(({ identity }) => identity!.serial);
     this.#post({ kind: "ready", serials, bytes: this.#total });
     this.#truncate(destinationOffset + resumeAt);
@@ -283,7 +290,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     this.#pump.turn();
     const { resumeAt } = this.#config;
     const copying = this.#phase === PHASE_COPYING;
-    this.#loop.counters.set(COUNT_BYTES, this.#pump.position + (copying ? resumeAt : 0));
+    this.#loop.counters.set(INITIATOR_COUNT_BYTES, this.#pump.position + (copying ? resumeAt : 0));
     if (this.#checksum.differsAt >= 0) this.#pump.stop();
     const failure = this.#pump.failure;
     if (failure !== undefined && this.#drainUntilMs === Infinity) {
@@ -312,7 +319,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     for (const { paths } of this.#loop.initiators) {
       for (const path of paths) bytes += path.window * path.sectors * SECTOR_BYTES;
     }
-    this.#pump.activeMax = CHUNKS_BESIDE + Math.ceil(2 * bytes / CHUNK_BYTES);
+    this.#pump.activeMax = CHUNKS_BESIDE + Math.ceil(2 * bytes / COPY_CHUNK_BYTES);
   }
 
   #flush(nowMs: number): void {
@@ -349,9 +356,11 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     const { differsAt } = this.#checksum;
     if (differsAt >= 0 || this.#checksum.digest() !== this.#sum) {
       const from = this.#checksumFrom +
-        (differsAt >= 0 ? differsAt : this.#checksum.bytes - this.#checksum.bytes % SEGMENT_BYTES);
+        (differsAt >= 0
+          ? differsAt
+          : this.#checksum.bytes - this.#checksum.bytes % CHECKSUM_SEGMENT_BYTES);
       const text = `${name} is not equal to what was copied, first between byte ${from} and ` +
-        `${Math.min(this.#total, from + SEGMENT_BYTES)}`;
+        `${Math.min(this.#total, from + CHECKSUM_SEGMENT_BYTES)}`;
       this.#failure = { kind: "mismatch", text };
       return this.#finish(nowMs);
     }
@@ -391,6 +400,6 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
 
   #setPhase(phase: number): void {
     this.#phase = phase;
-    this.#loop.counters.set(COUNT_PHASE, phase);
+    this.#loop.counters.set(INITIATOR_COUNT_PHASE, phase);
   }
 }

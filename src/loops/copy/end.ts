@@ -4,10 +4,10 @@
 import { describeResult, RESULT_OK } from "../../core/initiator/results.ts";
 import type { Initiator } from "../../core/initiator/initiator.ts";
 import {
-  OPERATION_DISCARD,
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_WRITE,
+  REQUEST_DISCARD,
+  REQUEST_FLUSH,
+  REQUEST_READ,
+  REQUEST_WRITE,
 } from "../../core/initiator/requests.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
@@ -102,21 +102,21 @@ export class RemoteEnd implements CopyEnd {
   }
 
   read(tag: number, offset: number, bytes: number, at: number): void {
-    this.#submit(OPERATION_READ, tag, offset, bytes, at);
+    this.#submit(REQUEST_READ, tag, offset, bytes, at);
   }
 
   write(tag: number, offset: number, bytes: number, at: number): void {
     const whole = Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES;
     this.#memory.fill(0, at + bytes, at + whole);
-    this.#submit(OPERATION_WRITE, tag, offset, bytes, at);
+    this.#submit(REQUEST_WRITE, tag, offset, bytes, at);
   }
 
   discard(tag: number, offset: number, bytes: number): void {
-    this.#submit(OPERATION_DISCARD, tag, offset, bytes, 0);
+    this.#submit(REQUEST_DISCARD, tag, offset, bytes, 0);
   }
 
   flush(tag: number): void {
-    this.#submit(OPERATION_FLUSH, tag, 0, 0, 0);
+    this.#submit(REQUEST_FLUSH, tag, 0, 0, 0);
   }
 
   /** A request has ended. */

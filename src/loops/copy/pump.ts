@@ -14,11 +14,11 @@ import { isEqual } from "../../../ffi/file_data.ts";
 import type { Checksum } from "./checksum.ts";
 import type { CopyEnd, CopyFailure, CopyOutcome } from "./end.ts";
 
-export const CHUNK_BYTES = 256 * 1024;
+export const COPY_CHUNK_BYTES = 256 * 1024;
 const CHUNKS = 64;
 /** Zeros are looked for in pieces of this (cp looks in 32 KiB, too). */
 const PIECE_BYTES = 32 * 1024;
-const PIECES = CHUNK_BYTES / PIECE_BYTES;
+const PIECES = COPY_CHUNK_BYTES / PIECE_BYTES;
 /** Longest hole that is one chunk. */
 const HOLE_BYTES_MAX = 2 ** 30;
 /** Operations of one chunk: a read, and a write or discard for each run of pieces. */
@@ -90,7 +90,7 @@ export class CopyPump implements CopyOutcome {
   #toFree = 0;
 
   constructor(arena: Arena) {
-    this.#memoryAt = arena.allocate(CHUNKS * CHUNK_BYTES, 4096);
+    this.#memoryAt = arena.allocate(CHUNKS * COPY_CHUNK_BYTES, 4096);
     this.#zeros = arena.pointer(arena.allocate(PIECE_BYTES, 4096));
     for (let i = 0; i < CHUNKS * PIECES; i++) {
       this.#pieces.push(arena.pointer(this.#memoryAt + i * PIECE_BYTES));
@@ -98,7 +98,7 @@ export class CopyPump implements CopyOutcome {
   }
 
   /** Arena bytes of a pump. */
-  static readonly bytes = CHUNKS * CHUNK_BYTES + PIECE_BYTES + 8192;
+  static readonly bytes = CHUNKS * COPY_CHUNK_BYTES + PIECE_BYTES + 8192;
 
   /** Begins; the last transfer is over. */
   start(transfer: Transfer): void {
@@ -188,7 +188,7 @@ export class CopyPump implements CopyOutcome {
       else if (!sink.inOrder) this.#write(transfer, sink, chunk);
       return;
     }
-    const bytes = Math.min(rest, CHUNK_BYTES);
+    const bytes = Math.min(rest, COPY_CHUNK_BYTES);
     this.#hole[chunk] = 0;
     this.#size[chunk] = bytes;
     this.#nextStart = start + bytes;
@@ -263,7 +263,7 @@ export class CopyPump implements CopyOutcome {
   }
 
   #addressOf(chunk: number): number {
-    return this.#memoryAt + this.#buffer[chunk]! * CHUNK_BYTES;
+    return this.#memoryAt + this.#buffer[chunk]! * COPY_CHUNK_BYTES;
   }
 
   #writeRun(sink: CopyEnd, tag: number): void {

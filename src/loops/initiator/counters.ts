@@ -5,25 +5,25 @@ import type { Initiator } from "../../core/initiator/initiator.ts";
 import { PATH_UP } from "../../core/initiator/path.ts";
 
 /** Bytes of the job done, in the sense of the job's driver. */
-export const COUNT_BYTES = 0;
+export const INITIATOR_COUNT_BYTES = 0;
 /** Bytes it will be in all; 0 when that is not known. */
-export const COUNT_BYTES_TOTAL = 1;
+export const INITIATOR_COUNT_BYTES_TOTAL = 1;
 /** What the driver does now, a number of its own. */
-export const COUNT_PHASE = 2;
-export const COUNT_READS = 3;
-export const COUNT_WRITES = 4;
-export const COUNT_READ_BYTES = 5;
-export const COUNT_WRITTEN_BYTES = 6;
+export const INITIATOR_COUNT_PHASE = 2;
+export const INITIATOR_COUNT_READS = 3;
+export const INITIATOR_COUNT_WRITES = 4;
+export const INITIATOR_COUNT_READ_BYTES = 5;
+export const INITIATOR_COUNT_WRITTEN_BYTES = 6;
 // Sums over all disks, and over their paths.
-export const COUNT_COMMANDS = 8;
-export const COUNT_RETRANSMITTED = 9;
-export const COUNT_PATHS = 10;
-export const COUNT_PATHS_UP = 11;
-export const COUNT_WINDOW = 12;
+export const INITIATOR_COUNT_COMMANDS = 8;
+export const INITIATOR_COUNT_RETRANSMITTED = 9;
+export const INITIATOR_COUNT_PATHS = 10;
+export const INITIATOR_COUNT_PATHS_UP = 11;
+export const INITIATOR_COUNT_WINDOW = 12;
 /** Of the path that has the smallest, in milliseconds. */
-export const COUNT_RTT_MS = 13;
+export const INITIATOR_COUNT_RTT_MS = 13;
 /** Frames the kernel dropped because the thread was too slow. */
-export const COUNT_KERNEL_DROPS = 14;
+export const INITIATOR_COUNT_KERNEL_DROPS = 14;
 const COUNTERS = 16;
 
 /** The counters of one thread. */
@@ -74,11 +74,11 @@ export class InitiatorCounters {
         window += path.window;
       }
     }
-    this.set(COUNT_COMMANDS, commands);
-    this.set(COUNT_RETRANSMITTED, retransmitted);
-    this.set(COUNT_PATHS, paths);
-    this.set(COUNT_PATHS_UP, up);
-    this.set(COUNT_WINDOW, window);
-    this.set(COUNT_RTT_MS, rttMs === Infinity ? 0 : rttMs);
+    this.set(INITIATOR_COUNT_COMMANDS, commands);
+    this.set(INITIATOR_COUNT_RETRANSMITTED, retransmitted);
+    this.set(INITIATOR_COUNT_PATHS, paths);
+    this.set(INITIATOR_COUNT_PATHS_UP, up);
+    this.set(INITIATOR_COUNT_WINDOW, window);
+    this.set(INITIATOR_COUNT_RTT_MS, rttMs === Infinity ? 0 : rttMs);
   }
 }

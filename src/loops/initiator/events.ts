@@ -2,19 +2,15 @@
 
 import { describeResult } from "../../core/initiator/results.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
-import {
-  OPERATION_DISCARD,
-  OPERATION_READ,
-  OPERATION_WRITE,
-} from "../../core/initiator/requests.ts";
+import { REQUEST_DISCARD, REQUEST_READ, REQUEST_WRITE } from "../../core/initiator/requests.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { formatMac } from "../../wire/ethernet.ts";
 import type { InitiatorLoop } from "./loop.ts";
 
 const OPERATION_NAMES: Readonly<Record<number, string>> = {
-  [OPERATION_READ]: "read",
-  [OPERATION_WRITE]: "write",
-  [OPERATION_DISCARD]: "discard",
+  [REQUEST_READ]: "read",
+  [REQUEST_WRITE]: "write",
+  [REQUEST_DISCARD]: "discard",
 };
 
 /** An event of disk number `disk`, without a final period. */

@@ -1,7 +1,7 @@
 // The initiator's loop, one thread for a few remote disks. What the disks are used for is a driver's
 // business: `aoe copy` and `aoe bench` have one each, and whatever else needs a disk can.
 //
-// 1. `turn` takes a batch of frames from each interface that has some; core/initiator.ts copies
+// 1. `turn` takes a batch of frames from each interface that has some; core/initiator/initiator.ts copies
 //    read data to the driver's memory, which lies in the same arena as the frames.
 // 2. Timers that are due are handled, completions and events go to the driver.
 // 3. The driver submits what it has; only then it is asked what to send, so that an answer makes
@@ -31,7 +31,7 @@ import {
   type InitiatorSettings,
 } from "../../core/initiator/state.ts";
 import type { Address } from "../../wire/aoe.ts";
-import { COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
+import { INITIATOR_COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
 import { InitiatorLink } from "./link.ts";
 import { explainSocketError } from "../socket_refusal.ts";
 
@@ -360,7 +360,9 @@ export class InitiatorLoop {
     this.#countAtMs = nowMs + COUNT_EVERY_MS;
     this.#uncounted = false;
     this.counters.gather(this.initiators);
-    for (const link of this.#links) this.counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
+    for (const link of this.#links) {
+      this.counters.add(INITIATOR_COUNT_KERNEL_DROPS, link.takeDrops());
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import {
 import {
   HANDSHAKE_RECEIVE_BYTES,
   HANDSHAKE_SEND_BYTES,
-  NbdHandshake,
+  NbdClientHandshake,
 } from "../../core/nbd_client/handshake.ts";
 import type { NbdFacts } from "../../core/nbd_client/handshake.ts";
 import {
@@ -46,18 +46,18 @@ export interface NbdOrigin {
  *
  * @returns The ready connection, or why there is none, in a clause for behind a colon.
  */
-export function connectNbd(at: NbdAddress): NbdOrigin | string {
+export function connectNbdServer(at: NbdAddress): NbdOrigin | string {
   const addresses = at.kind === "unix"
     ? [unixAddress(at.socketPath)]
     : resolveTcp(at.host, at.port);
-  const arena = new Arena(addresses.length * NbdConnection.bytes + PollSet.bytes(1) + 1024);
+  const arena = new Arena(addresses.length * NbdClientConnection.bytes + PollSet.bytes(1) + 1024);
   const clock = new Clock(arena);
   const poll = new PollSet(arena, 1);
   const place = poll.add(-1, POLLIN);
   let why = "no address is known for its host";
   for (const address of addresses) {
     const shared = { exportName: at.exportName, addresses: [address] };
-    const connection = new NbdConnection(arena, shared);
+    const connection = new NbdClientConnection(arena, shared);
     // The server speaks first.
     while (!connection.advance(clock.nowMs()) && connection.failure === undefined) {
       poll.replace(place, connection.fd);
@@ -73,7 +73,7 @@ export function connectNbd(at: NbdAddress): NbdOrigin | string {
 }
 
 /** One connection at a time; `break` and failures lead to the next attempt. */
-export class NbdConnection {
+export class NbdClientConnection {
   /** −1 while there is none. */
   fd = -1;
   /** Requests may be sent. */
@@ -96,7 +96,7 @@ export class NbdConnection {
   /** What is received next, and what has not been sent of the handshake. */
   readonly #pieces: StreamPieces;
   readonly #leaving: StreamPieces;
-  #handshake: NbdHandshake | undefined;
+  #handshake: NbdClientHandshake | undefined;
   #received = 0;
   #attempts = 0;
   #retryMs = RETRY_MS_MIN;
@@ -187,7 +187,7 @@ export class NbdConnection {
       this.#fail(nowMs, errnoText(error.code));
       return false;
     }
-    this.#handshake = new NbdHandshake(exportName);
+    this.#handshake = new NbdClientHandshake(exportName);
     this.#received = 0;
     this.#leaving.clear();
     this.dueMs = nowMs + HANDSHAKE_MS_MAX;
@@ -228,7 +228,7 @@ export class NbdConnection {
   }
 
   /** Sends what the handshake has to say; false when that has to wait, or has failed. */
-  #sendOut(nowMs: number, handshake: NbdHandshake): boolean {
+  #sendOut(nowMs: number, handshake: NbdClientHandshake): boolean {
     if (handshake.out.length > 0) {
       this.#arena.bytes.set(handshake.out, this.#sendAt);
       this.#leaving.clear();

@@ -2,9 +2,9 @@
 //
 // 1. `read` receives once. What comes goes behind what is left of the last time; the data of a
 //    write go right to where the disk takes them from.
-// 2. Every request that is there begins (nbd_requests.ts). If it has to wait for memory, nothing
+// 2. Every request that is there begins (requests.ts). If it has to wait for memory, nothing
 //    more is read: the client's socket fills up, and the client waits.
-// 3. A request that has ended puts its reply into the line (nbd_reply_line.ts), which `send` sends.
+// 3. A request that has ended puts its reply into the line (reply_line.ts), which `send` sends.
 //
 // Nothing that a client sends throws: who breaks the protocol is left.
 
@@ -18,7 +18,7 @@ import {
   HANDSHAKE_ENDED,
   HANDSHAKE_OUTPUT_BYTES,
 } from "../../core/nbd_server/handshake.ts";
-import type { NbdHandshake } from "../../core/nbd_server/handshake.ts";
+import type { NbdServerHandshake } from "../../core/nbd_server/handshake.ts";
 import { type NbdExport, nbdRefusal } from "../../core/nbd_server/export.ts";
 import { readUint16Be, readUint32Be, readUint64Be } from "../../wire/endian.ts";
 import {
@@ -39,7 +39,7 @@ import {
   REQUEST_OFFSET,
 } from "../../wire/nbd.ts";
 import { NbdReplyLine } from "./reply_line.ts";
-import { type NbdRequests, UNIT_BYTES } from "./requests.ts";
+import { type NbdServerRequests, UNIT_BYTES } from "./requests.ts";
 
 /** Received at once, beside the data of a write; an option of a handshake has to fit, too. */
 const INPUT_BYTES = 32 * 1024;
@@ -57,7 +57,7 @@ const GONE = 4;
 /** What the connections of one server share. */
 export interface NbdSharing {
   readonly arena: Arena;
-  readonly requests: NbdRequests;
+  readonly requests: NbdServerRequests;
   /** For receiving: two pieces. */
   readonly pieces: StreamPieces;
   /** What is served now. */
@@ -67,7 +67,7 @@ export interface NbdSharing {
 }
 
 /** A place for one client after the other. */
-export class NbdConnection {
+export class NbdServerConnection {
   /** The socket; −1 without one. */
   fd = NONE;
   /** Why the last client was left, in words, until that has been told. */
@@ -78,7 +78,7 @@ export class NbdConnection {
   readonly #bytes: Uint8Array;
   readonly #inputAt: number;
   readonly #outputAt: number;
-  #handshake: NbdHandshake | undefined;
+  #handshake: NbdServerHandshake | undefined;
   #state = CLOSED;
   #blockStatus = false;
   #start = 0;
@@ -136,7 +136,7 @@ export class NbdConnection {
   }
 
   /** Takes a client over. Without a handshake, it is in transmission at once. */
-  open(fd: number, handshake: NbdHandshake | undefined): void {
+  open(fd: number, handshake: NbdServerHandshake | undefined): void {
     this.fd = fd;
     this.#shared.requests.welcome(this.#index);
     this.#handshake = handshake;

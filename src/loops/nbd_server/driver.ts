@@ -2,7 +2,7 @@
 // on a socket that listens, or the kernel's nbd driver on one that is connected.
 //
 // In each turn: look which sockets are ready, send what has been answered, read what is asked for,
-// send again what could be answered at once. All connections share the tables of nbd_requests.ts;
+// send again what could be answered at once. All connections share the tables of requests.ts;
 // a flush on one of them covers the writes of all, for they reach the disk by one initiator.
 
 import { POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
@@ -14,12 +14,12 @@ import {
 } from "../../../ffi/stream_socket.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { nbdExport } from "../../core/nbd_server/export.ts";
-import { NbdHandshake } from "../../core/nbd_server/handshake.ts";
+import { NbdServerHandshake } from "../../core/nbd_server/handshake.ts";
 import type { BlockConfig, BlockDisk, BlockMessage } from "../block/disk.ts";
 import { BlockRequests } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
-import { NbdConnection, type NbdSharing } from "./connection.ts";
-import { type NbdReplies, NbdRequests } from "./requests.ts";
+import { NbdServerConnection, type NbdSharing } from "./connection.ts";
+import { type NbdReplies, NbdServerRequests } from "./requests.ts";
 
 /** Clients at once; others wait in the kernel until one of them leaves. */
 const NBD_CONNECTIONS_MAX = 16;
@@ -48,9 +48,9 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   readonly #config: NbdConfig;
   readonly #post: (message: BlockMessage) => void;
   readonly #blocks: BlockRequests;
-  readonly #requests: NbdRequests;
+  readonly #requests: NbdServerRequests;
   readonly #shared: NbdSharing;
-  readonly #connections: readonly NbdConnection[];
+  readonly #connections: readonly NbdServerConnection[];
   readonly #openedMs: Float64Array;
   /** Of each connection, and behind them of the listener: its fd and events as polled for now. */
   readonly #fds: Int32Array;
@@ -71,8 +71,8 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     const { socket } = config;
     const clients = "stream" in socket ? 1 : NBD_CONNECTIONS_MAX;
     this.#name = new TextEncoder().encode("name" in socket ? socket.name : "");
-    this.#requests = new NbdRequests(loop, clients, this);
-    this.#blocks = new BlockRequests(loop, NbdRequests.tags, config, this.#requests, post);
+    this.#requests = new NbdServerRequests(loop, clients, this);
+    this.#blocks = new BlockRequests(loop, NbdServerRequests.tags, config, this.#requests, post);
     this.#requests.blocks = this.#blocks;
     const traits = { bytes: 0, physicalBlockBytes: 512, readOnly: true, rotational: false };
     this.#shared = {
@@ -84,7 +84,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     };
     this.#connections = Array.from(
       { length: clients },
-      (_, index) => new NbdConnection(index, this.#shared),
+      (_, index) => new NbdServerConnection(index, this.#shared),
     );
     this.#openedMs = new Float64Array(clients);
     this.#poll = new PollSet(loop.arena, clients + 1);
@@ -99,8 +99,8 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   }
 
   /** Arena bytes that it takes: 64 MiB for data, touched as the load needs it. */
-  static readonly arenaBytes = NbdRequests.arenaBytes + BlockRequests.bytes +
-    NBD_CONNECTIONS_MAX * NbdConnection.arenaBytes + PollSet.bytes(NBD_CONNECTIONS_MAX + 1) +
+  static readonly arenaBytes = NbdServerRequests.arenaBytes + BlockRequests.bytes +
+    NBD_CONNECTIONS_MAX * NbdServerConnection.arenaBytes + PollSet.bytes(NBD_CONNECTIONS_MAX + 1) +
     StreamPieces.arenaBytes(2) + 8192;
 
   turn(nowMs: number): boolean {
@@ -203,13 +203,13 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
       if (fd >= 0) {
         setTcpOptions(fd);
         this.#openedMs[free] = nowMs;
-        this.#connections[free]!.open(fd, new NbdHandshake(this.#shared.disk, this.#name));
+        this.#connections[free]!.open(fd, new NbdServerHandshake(this.#shared.disk, this.#name));
       }
     }
     this.#follow(place, listener, accepts ? POLLIN : 0);
   }
 
-  #checkTimes(nowMs: number, index: number, connection: NbdConnection): void {
+  #checkTimes(nowMs: number, index: number, connection: NbdServerConnection): void {
     if (connection.isShaking && nowMs >= this.#openedMs[index]! + HANDSHAKE_MS) {
       connection.leave("it did not say what it wants");
     } else if (
@@ -221,7 +221,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   }
 
   /** Tells why a client was left. */
-  #tell(nowMs: number, connection: NbdConnection): void {
+  #tell(nowMs: number, connection: NbdServerConnection): void {
     const { failure } = connection;
     connection.failure = undefined;
     if (nowMs < this.#noteAtMs) return;

@@ -18,7 +18,7 @@ import {
   writeSimpleReply,
 } from "../../wire/nbd.ts";
 import {
-  type NbdRequests,
+  type NbdServerRequests,
   REQUESTS_A_CONNECTION_MAX,
   UNIT_BYTES,
   UNITS_A_CONNECTION_MAX,
@@ -39,7 +39,7 @@ export class NbdReplyLine {
   /** The client reads structured replies. */
   structured = false;
   readonly #arena: Arena;
-  readonly #requests: NbdRequests;
+  readonly #requests: NbdServerRequests;
   readonly #pieces: StreamPieces;
   #first = NONE;
   #last = NONE;
@@ -48,7 +48,7 @@ export class NbdReplyLine {
   #sent = 0;
   #blocked = false;
 
-  constructor(arena: Arena, requests: NbdRequests) {
+  constructor(arena: Arena, requests: NbdServerRequests) {
     this.#arena = arena;
     this.#requests = requests;
     this.#pieces = new StreamPieces(arena, PIECES);

@@ -59,7 +59,7 @@ export interface NbdReplies {
 }
 
 /** The tables. */
-export class NbdRequests implements BlockAnswers {
+export class NbdServerRequests implements BlockAnswers {
   /** The driver's time, which it sets whenever it is called. */
   nowMs = 0;
   /** Requests begun and not released. */

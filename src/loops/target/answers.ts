@@ -1,12 +1,12 @@
 // How a command that the disk has finished, or that was gathered, becomes an answer in line at its
-// interface. See target_loop.ts for the way of a request.
+// interface. See loop.ts for the way of a request.
 
 import { ATA_DATA } from "../../wire/ata.ts";
-import { OPERATION_READ } from "../../core/target/drive.ts";
+import { DRIVE_READ } from "../../core/target/drive.ts";
 import { OUTCOME_DONE } from "../../core/target/target.ts";
-import { FLAG_GATHERED } from "./frames.ts";
+import { FRAME_GATHERED } from "./frames.ts";
 import type { FramePool } from "./frames.ts";
-import { COUNT_GATHERED, COUNT_READ_BYTES, COUNT_READS } from "./counters.ts";
+import { TARGET_COUNT_GATHERED, TARGET_COUNT_READ_BYTES, TARGET_COUNT_READS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import type { TargetExport } from "./export.ts";
 import type { TargetLink } from "./link.ts";
@@ -48,16 +48,16 @@ export class TargetAnswers {
       pool.bytes,
       pool.start(frame),
       link,
-      OPERATION_READ,
+      DRIVE_READ,
       pool.sectors[frame]!,
       OUTCOME_DONE,
     );
-    pool.flags[frame] = FLAG_GATHERED;
+    pool.flags[frame] = FRAME_GATHERED;
     ex.held--;
     ex.gathersUnsent++;
     link.enqueueGathered(frame, ATA_DATA, bytes);
-    this.#counters.addTo(ex.index, COUNT_READS, 1);
-    this.#counters.addTo(ex.index, COUNT_GATHERED, 1);
-    this.#counters.addTo(ex.index, COUNT_READ_BYTES, bytes);
+    this.#counters.addTo(ex.index, TARGET_COUNT_READS, 1);
+    this.#counters.addTo(ex.index, TARGET_COUNT_GATHERED, 1);
+    this.#counters.addTo(ex.index, TARGET_COUNT_READ_BYTES, bytes);
   }
 }

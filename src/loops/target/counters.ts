@@ -3,36 +3,36 @@
 import { DROP_NAMES } from "../../core/target/target.ts";
 
 // Of the worker.
-export const COUNT_RECEIVED = 0;
-export const COUNT_SENT = 1;
+export const TARGET_COUNT_RECEIVED = 0;
+export const TARGET_COUNT_SENT = 1;
 /** Frames the kernel dropped because the worker was too slow. */
-export const COUNT_KERNEL_DROPS = 2;
+export const TARGET_COUNT_KERNEL_DROPS = 2;
 /** Answers that could not be sent. */
-export const COUNT_SEND_FAILURES = 3;
+export const TARGET_COUNT_SEND_FAILURES = 3;
 /** Broadcasts not answered for every export because no frame was free. */
-export const COUNT_NO_FRAME = 4;
+export const TARGET_COUNT_NO_FRAME = 4;
 /** Times the worker went to sleep. */
-export const COUNT_WAITS = 5;
+export const TARGET_COUNT_WAITS = 5;
 /** Commands that waited for an older one that they overlap with. */
-export const COUNT_OVERLAPS = 6;
+export const TARGET_COUNT_OVERLAPS = 6;
 /** First of the reasons why frames were dropped, by negated verdict. */
-export const COUNT_DROPS = 8;
+export const TARGET_COUNT_DROPS = 8;
 /** Those reasons in words, behind "Dropped N frames", in the order of their counters. */
 export const DROP_REASONS = DROP_NAMES;
-const WORKER_COUNTERS = COUNT_DROPS + DROP_NAMES.length;
+const WORKER_COUNTERS = TARGET_COUNT_DROPS + DROP_NAMES.length;
 
 // Of each export.
-export const COUNT_READS = 0;
-export const COUNT_READ_BYTES = 1;
-export const COUNT_WRITES = 2;
-export const COUNT_WRITTEN_BYTES = 3;
-export const COUNT_FLUSHES = 4;
-export const COUNT_TRIMS = 5;
-export const COUNT_ERRORS = 6;
+export const TARGET_COUNT_READS = 0;
+export const TARGET_COUNT_READ_BYTES = 1;
+export const TARGET_COUNT_WRITES = 2;
+export const TARGET_COUNT_WRITTEN_BYTES = 3;
+export const TARGET_COUNT_FLUSHES = 4;
+export const TARGET_COUNT_TRIMS = 5;
+export const TARGET_COUNT_ERRORS = 6;
 /** fdatasync calls, shared by the writes and flushes that waited for them. */
-export const COUNT_SYNCS = 7;
+export const TARGET_COUNT_SYNCS = 7;
 /** Reads sent straight from the page cache. */
-export const COUNT_GATHERED = 8;
+export const TARGET_COUNT_GATHERED = 8;
 const EXPORT_COUNTERS = 9;
 
 /** The counters of one worker. */

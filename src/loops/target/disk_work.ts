@@ -21,24 +21,24 @@ import {
 import { writeAt, writeBlock } from "../../../ffi/files.ts";
 import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../../wire/ata.ts";
 import {
-  OPERATION_READ,
-  OPERATION_TRIM,
-  OPERATION_WRITE,
+  DRIVE_READ,
+  DRIVE_TRIM,
+  DRIVE_WRITE,
   trimSector,
   trimSectors,
 } from "../../core/target/drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "../../core/target/target.ts";
 import type { DiskQueue } from "./disk_queues.ts";
-import { FLAG_ALONE, FLAG_ALREADY_STABLE, FLAG_BUFFERED, FLAG_STABLE } from "./frames.ts";
+import { FRAME_ALONE, FRAME_ALREADY_STABLE, FRAME_BUFFERED, FRAME_STABLE } from "./frames.ts";
 import type { FramePool } from "./frames.ts";
 import type { TargetAnswers } from "./answers.ts";
 import {
-  COUNT_ERRORS,
-  COUNT_READ_BYTES,
-  COUNT_READS,
-  COUNT_TRIMS,
-  COUNT_WRITES,
-  COUNT_WRITTEN_BYTES,
+  TARGET_COUNT_ERRORS,
+  TARGET_COUNT_READ_BYTES,
+  TARGET_COUNT_READS,
+  TARGET_COUNT_TRIMS,
+  TARGET_COUNT_WRITES,
+  TARGET_COUNT_WRITTEN_BYTES,
 } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
@@ -123,20 +123,20 @@ export class DiskWork {
   run(ex: TargetExport, frame: number): void {
     const pool = this.#pool;
     const operation = pool.operation[frame]!;
-    if (operation === OPERATION_TRIM) {
+    if (operation === DRIVE_TRIM) {
       this.#runTrim(ex, frame);
       return;
     }
     const offset = pool.offset[frame]! + pool.progress[frame]!;
     const bytes = pool.byteCount[frame]! - pool.progress[frame]!;
-    if (operation === OPERATION_READ && (pool.flags[frame]! & FLAG_ALONE) === 0) {
+    if (operation === DRIVE_READ && (pool.flags[frame]! & FRAME_ALONE) === 0) {
       if (ex.gather(pool, frame, bytes)) {
         this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
     }
-    if (operation === OPERATION_WRITE) ex.writesThisTurn++;
-    const alone = (pool.flags[frame]! & FLAG_ALONE) !== 0;
+    if (operation === DRIVE_WRITE) ex.writesThisTurn++;
+    const alone = (pool.flags[frame]! & FRAME_ALONE) !== 0;
     if (
       ex !== this.#mergeExport || operation !== this.#mergeOperation || alone ||
       offset !== this.#mergeEnd || this.#mergeCount === MERGE_COMMANDS_MAX ||
@@ -194,21 +194,21 @@ export class DiskWork {
     const count = this.#mergeCount;
     const operation = this.#mergeOperation;
     const offset = pool.offset[first]! + pool.progress[first]!;
-    const buffered = (pool.flags[first]! & FLAG_BUFFERED) !== 0;
+    const buffered = (pool.flags[first]! & FRAME_BUFFERED) !== 0;
     const fd = buffered ? ex.config.fd : ex.fdFor(pool, first, this.#mergeBytes);
     const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
-    if (operation !== OPERATION_WRITE && count === 1) {
+    if (operation !== DRIVE_WRITE && count === 1) {
       this.#queue.read(first, fd, address, this.#mergeBytes, offset, ex.config.remote);
       return;
     }
-    const stable = operation === OPERATION_WRITE && this.#makeStable(ex, first, count, fd);
-    const inPlace = operation === OPERATION_WRITE && pool.batch <= this.#inPlaceMax &&
+    const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
+    const inPlace = operation === DRIVE_WRITE && pool.batch <= this.#inPlaceMax &&
       fd === ex.config.fd && ex.config.directFd < 0;
     if (inPlace && count === 1 && !stable && pool.progress[first] === 0) {
       this.#writeInPlace(ex, first);
       return;
     }
-    if (!inPlace && operation === OPERATION_WRITE && count === 1) {
+    if (!inPlace && operation === DRIVE_WRITE && count === 1) {
       ex.unsyncedBytes += this.#mergeBytes;
       this.#queue.write(first, fd, address, this.#mergeBytes, offset, stable);
       return;
@@ -219,7 +219,7 @@ export class DiskWork {
       const done = pool.progress[frame]!;
       this.#vectors.add(pool.start(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
     }
-    if (operation !== OPERATION_WRITE) {
+    if (operation !== DRIVE_WRITE) {
       const iovecs = this.#vectors.address(vector);
       this.#queue.readVectors(first, fd, iovecs, count, offset, ex.config.remote);
     } else if (inPlace) {
@@ -235,14 +235,14 @@ export class DiskWork {
     if (ex.source !== undefined) return this.#leaveStable(first);
     const flags = this.#pool.flags[first]!;
     if (
-      (flags & FLAG_STABLE) === 0 || count > 1 || ex.writesLastTurn > SYNC_INLINE_MAX ||
+      (flags & FRAME_STABLE) === 0 || count > 1 || ex.writesLastTurn > SYNC_INLINE_MAX ||
       ex.writesThisTurn > SYNC_INLINE_MAX ||
       // Each descriptor is told of an error of writing back: of the cache's only fdatasync asks.
       (ex.config.directFd >= 0 && fd !== ex.config.directFd)
     ) {
       return false;
     }
-    this.#pool.flags[first] = flags | FLAG_ALREADY_STABLE;
+    this.#pool.flags[first] = flags | FRAME_ALREADY_STABLE;
     return true;
   }
 
@@ -254,10 +254,10 @@ export class DiskWork {
     const { flags, next } = this.#pool;
     let stable = false;
     for (let frame = first; frame >= 0; frame = next[frame]!) {
-      if ((flags[frame]! & FLAG_STABLE) !== 0) stable = true;
+      if ((flags[frame]! & FRAME_STABLE) !== 0) stable = true;
     }
     for (let frame = first; stable && frame >= 0; frame = next[frame]!) {
-      flags[frame] = flags[frame]! | FLAG_ALREADY_STABLE;
+      flags[frame] = flags[frame]! | FRAME_ALREADY_STABLE;
     }
     return stable;
   }
@@ -319,7 +319,7 @@ export class DiskWork {
   /** Takes the result of an operation: of one command, or of several that were merged. */
   #complete(ex: TargetExport, first: number, result: number): void {
     const pool = this.#pool;
-    if (pool.operation[first] === OPERATION_TRIM) {
+    if (pool.operation[first] === DRIVE_TRIM) {
       if (result < 0) this.#finish(ex, first, -result);
       else this.#runTrim(ex, first);
       return;
@@ -338,7 +338,7 @@ export class DiskWork {
       // Which of them failed, or is short, shows when each is tried alone.
       for (let frame = first; frame >= 0;) {
         const next = pool.next[frame]!;
-        pool.flags[frame] = pool.flags[frame]! | FLAG_ALONE;
+        pool.flags[frame] = pool.flags[frame]! | FRAME_ALONE;
         this.run(ex, frame);
         frame = next;
       }
@@ -352,15 +352,15 @@ export class DiskWork {
     const flags = pool.flags[frame]!;
     if (result > 0) {
       pool.progress[frame] = pool.progress[frame]! + result;
-    } else if (result === -EINVAL && (flags & FLAG_BUFFERED) === 0 && ex.config.directFd >= 0) {
+    } else if (result === -EINVAL && (flags & FRAME_BUFFERED) === 0 && ex.config.directFd >= 0) {
       // The file system asks more of O_DIRECT than it said.
-      pool.flags[frame] = flags | FLAG_BUFFERED;
+      pool.flags[frame] = flags | FRAME_BUFFERED;
     } else if (result !== -EAGAIN && result !== -EINTR) {
       // Nothing at all: the end of a file that has shrunk.
       this.#finish(ex, frame, result === 0 ? EIO : -result);
       return;
     }
-    pool.flags[frame] = (pool.flags[frame]! | FLAG_ALONE) & ~FLAG_ALREADY_STABLE;
+    pool.flags[frame] = (pool.flags[frame]! | FRAME_ALONE) & ~FRAME_ALREADY_STABLE;
     this.run(ex, frame);
   }
 
@@ -370,7 +370,7 @@ export class DiskWork {
     ex.order.finish(frame);
     ex.promotable = true;
     const operation = pool.operation[frame]!;
-    const changes = operation === OPERATION_WRITE || operation === OPERATION_TRIM;
+    const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
     // An fdatasync that began while the disk worked does not cover it.
     if (changes && ex.unsyncedBytes === 0) ex.unsyncedBytes = SECTOR_BYTES;
     if (code !== 0) {
@@ -378,18 +378,18 @@ export class DiskWork {
       return;
     }
     const bytes = pool.byteCount[frame]!;
-    if (operation === OPERATION_WRITE) {
-      this.#counters.addTo(ex.index, COUNT_WRITES, 1);
-      this.#counters.addTo(ex.index, COUNT_WRITTEN_BYTES, bytes);
-    } else if (operation === OPERATION_READ) {
-      this.#counters.addTo(ex.index, COUNT_READS, 1);
-      this.#counters.addTo(ex.index, COUNT_READ_BYTES, bytes);
-    } else if (operation === OPERATION_TRIM) {
-      this.#counters.addTo(ex.index, COUNT_TRIMS, 1);
+    if (operation === DRIVE_WRITE) {
+      this.#counters.addTo(ex.index, TARGET_COUNT_WRITES, 1);
+      this.#counters.addTo(ex.index, TARGET_COUNT_WRITTEN_BYTES, bytes);
+    } else if (operation === DRIVE_READ) {
+      this.#counters.addTo(ex.index, TARGET_COUNT_READS, 1);
+      this.#counters.addTo(ex.index, TARGET_COUNT_READ_BYTES, bytes);
+    } else if (operation === DRIVE_TRIM) {
+      this.#counters.addTo(ex.index, TARGET_COUNT_TRIMS, 1);
     }
     // The cache may have been switched off while the disk worked.
-    const stable = changes && (ex.drive.stableWrites || (pool.flags[frame]! & FLAG_STABLE) !== 0);
-    if (stable && (pool.flags[frame]! & FLAG_ALREADY_STABLE) === 0) {
+    const stable = changes && (ex.drive.stableWrites || (pool.flags[frame]! & FRAME_STABLE) !== 0);
+    if (stable && (pool.flags[frame]! & FRAME_ALREADY_STABLE) === 0) {
       ex.waitingForSync.push(frame);
     } else {
       this.#answers.answer(ex, frame, OUTCOME_DONE);
@@ -399,17 +399,17 @@ export class DiskWork {
   #fail(ex: TargetExport, frame: number, code: number): void {
     const pool = this.#pool;
     const operation = pool.operation[frame]!;
-    const unsupported = operation === OPERATION_TRIM &&
+    const unsupported = operation === DRIVE_TRIM &&
       (code === EOPNOTSUPP || code === ENOSYS || code === EFBIG);
     // An error of writing back is told once: FLUSH will not hear of what this one took along.
     if (
-      (pool.flags[frame]! & FLAG_ALREADY_STABLE) !== 0 && ex.config.directFd < 0 &&
+      (pool.flags[frame]! & FRAME_ALREADY_STABLE) !== 0 && ex.config.directFd < 0 &&
       code !== ENOSPC && code !== EDQUOT && (ex.source === undefined || ex.source.atRisk)
     ) {
       this.#commit.distrust(ex, code);
     }
     const sector = (pool.offset[frame]! - ex.config.offsetBytes) / SECTOR_BYTES;
-    this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
+    this.#counters.addTo(ex.index, TARGET_COUNT_ERRORS, 1);
     this.#onDiskError(ex.index, operation, sector, code);
     this.#answers.answer(ex, frame, unsupported ? OUTCOME_UNSUPPORTED : OUTCOME_FAILED);
   }

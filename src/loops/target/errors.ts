@@ -3,11 +3,11 @@
 
 import { errnoText } from "../../../ffi/errno.ts";
 import {
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_TRIM,
-  OPERATION_VERIFY,
-  OPERATION_WRITE,
+  DRIVE_FLUSH,
+  DRIVE_READ,
+  DRIVE_TRIM,
+  DRIVE_VERIFY,
+  DRIVE_WRITE,
 } from "../../core/target/drive.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import type { ExportConfig } from "./export_config.ts";
@@ -36,10 +36,10 @@ export class ErrorReporter {
     }
     this.#quietUntil[index] = nowMs + QUIET_MS;
     const { shelf, slot, path } = this.#exports[index]!;
-    const place = operation === OPERATION_FLUSH || operation === OPERATION_TRIM
+    const place = operation === DRIVE_FLUSH || operation === DRIVE_TRIM
       ? ""
       : ` at sector ${sector}`;
-    const consequence = operation === OPERATION_FLUSH
+    const consequence = operation === DRIVE_FLUSH
       ? "; flushes fail from now on, since written data may be lost"
       : "";
     this.#post(
@@ -60,9 +60,9 @@ export class ErrorReporter {
 }
 
 const OPERATION_NAMES: Readonly<Record<number, string>> = {
-  [OPERATION_READ]: "Reading",
-  [OPERATION_WRITE]: "Writing",
-  [OPERATION_VERIFY]: "Verifying",
-  [OPERATION_FLUSH]: "Flushing",
-  [OPERATION_TRIM]: "Discarding",
+  [DRIVE_READ]: "Reading",
+  [DRIVE_WRITE]: "Writing",
+  [DRIVE_VERIFY]: "Verifying",
+  [DRIVE_FLUSH]: "Flushing",
+  [DRIVE_TRIM]: "Discarding",
 };

@@ -7,11 +7,11 @@ import { SECTOR_BYTES } from "../../wire/ata.ts";
 import { Drive } from "../../core/target/drive.ts";
 import { OverlapOrder } from "../../core/target/overlap.ts";
 import {
-  CHUNK_BYTES,
   CHUNK_RESIDENT,
   CHUNK_UNKNOWN,
   ChunkMemory,
-  SEGMENT_BYTES,
+  MAPPED_SEGMENT_BYTES,
+  RESIDENCY_CHUNK_BYTES,
   SegmentChoice,
 } from "../../core/target/residency.ts";
 import type { FramePool } from "./frames.ts";
@@ -117,10 +117,10 @@ export class TargetExport {
       ? config.directAlignment / SECTOR_BYTES
       : 1;
     this.#segments = config.directFd < 0 && options.segments > 0 && this.source === undefined
-      ? new MappedSegments(config.fd, SEGMENT_BYTES, options.segments)
+      ? new MappedSegments(config.fd, MAPPED_SEGMENT_BYTES, options.segments)
       : undefined;
     const places = Math.max(1, options.segments);
-    this.#choice = new SegmentChoice(places, Math.ceil(this.#fileBytes / SEGMENT_BYTES));
+    this.#choice = new SegmentChoice(places, Math.ceil(this.#fileBytes / MAPPED_SEGMENT_BYTES));
     this.#chunks = new ChunkMemory(places);
   }
 
@@ -140,7 +140,7 @@ export class TargetExport {
     const offset = pool.offset[frame]! + pool.progress[frame]!;
     const place = this.#mappedPlace(offset, bytes);
     if (place < 0 || !this.#resident(offset, bytes, place, pool.nowMs)) return false;
-    pool.gatherAddress[frame] = this.#segments!.address(place) + (offset % SEGMENT_BYTES);
+    pool.gatherAddress[frame] = this.#segments!.address(place) + (offset % MAPPED_SEGMENT_BYTES);
     return true;
   }
 
@@ -194,8 +194,8 @@ export class TargetExport {
 
   #mappedPlace(offset: number, bytes: number): number {
     if (this.#segments === undefined) return -1;
-    const segment = Math.floor(offset / SEGMENT_BYTES);
-    if (offset + bytes > (segment + 1) * SEGMENT_BYTES) return -1;
+    const segment = Math.floor(offset / MAPPED_SEGMENT_BYTES);
+    if (offset + bytes > (segment + 1) * MAPPED_SEGMENT_BYTES) return -1;
     const place = this.#choice.touch(segment);
     if (place >= 0) return place;
     if (this.#segments.hasReplaced) return -1;
@@ -214,8 +214,8 @@ export class TargetExport {
 
   /** Whether the chunks that a range begins and ends in are known to be in memory. */
   #resident(offset: number, bytes: number, place: number, nowMs: number): boolean {
-    const first = Math.floor(offset / CHUNK_BYTES);
-    const last = Math.floor((offset + bytes - 1) / CHUNK_BYTES);
+    const first = Math.floor(offset / RESIDENCY_CHUNK_BYTES);
+    const last = Math.floor((offset + bytes - 1) / RESIDENCY_CHUNK_BYTES);
     return this.#chunkResident(first, place, nowMs) &&
       (last === first || this.#chunkResident(last, place, nowMs));
   }
@@ -223,10 +223,10 @@ export class TargetExport {
   #chunkResident(chunk: number, place: number, nowMs: number): boolean {
     const known = this.#chunks.recall(place, chunk, nowMs);
     if (known !== CHUNK_UNKNOWN) return known === CHUNK_RESIDENT;
-    const start = chunk * CHUNK_BYTES;
-    const bytes = Math.min(CHUNK_BYTES, this.#fileBytes - start);
+    const start = chunk * RESIDENCY_CHUNK_BYTES;
+    const bytes = Math.min(RESIDENCY_CHUNK_BYTES, this.#fileBytes - start);
     const resident = bytes > 0 &&
-      this.#segments!.resident(place, start % SEGMENT_BYTES, bytes);
+      this.#segments!.resident(place, start % MAPPED_SEGMENT_BYTES, bytes);
     this.#chunks.remember(place, chunk, resident, nowMs);
     return resident;
   }
@@ -249,5 +249,5 @@ class CommandQueue {
 
 /** How many segments of each export may be mapped so that all stay within a bound of bytes. */
 export function segmentsWithin(bytes: number, exports: number): number {
-  return Math.floor(bytes / exports / SEGMENT_BYTES);
+  return Math.floor(bytes / exports / MAPPED_SEGMENT_BYTES);
 }

@@ -120,15 +120,15 @@ export class FramePool {
 }
 
 /** The answer's data are gathered from the page cache as it is sent. */
-export const FLAG_GATHERED = 1;
+export const FRAME_GATHERED = 1;
 /** Not to be merged with neighbours, nor gathered: the first attempt failed. */
-export const FLAG_ALONE = 2;
+export const FRAME_ALONE = 2;
 /** The answer waits for stable storage. */
-export const FLAG_STABLE = 4;
+export const FRAME_STABLE = 4;
 /** The disk was told to complete it on stable storage only. */
-export const FLAG_ALREADY_STABLE = 8;
+export const FRAME_ALREADY_STABLE = 8;
 /** Not through O_DIRECT. */
-export const FLAG_BUFFERED = 16;
+export const FRAME_BUFFERED = 16;
 
 /**
  * Distance of two frames. Without O_DIRECT's pages an odd number of 512-byte blocks: headers at one

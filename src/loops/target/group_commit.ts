@@ -1,14 +1,14 @@
 // Group commit: answers that promise stable storage wait for an fdatasync that all of them share
-// (FLUSH, and every write where the cache is off). See target_loop.ts for the way of a request.
+// (FLUSH, and every write where the cache is off). See loop.ts for the way of a request.
 
 import { EAGAIN, EINTR, EIO, EREMOTEIO } from "../../../ffi/errno.ts";
 import { syncFile } from "../../../ffi/files.ts";
-import { OPERATION_FLUSH } from "../../core/target/drive.ts";
+import { DRIVE_FLUSH } from "../../core/target/drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED } from "../../core/target/target.ts";
 import type { DiskQueue } from "./disk_queues.ts";
 import type { FramePool } from "./frames.ts";
 import type { TargetAnswers } from "./answers.ts";
-import { COUNT_ERRORS, COUNT_FLUSHES, COUNT_SYNCS } from "./counters.ts";
+import { TARGET_COUNT_ERRORS, TARGET_COUNT_FLUSHES, TARGET_COUNT_SYNCS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 
@@ -57,7 +57,7 @@ export class GroupCommit {
       ex.syncUnderWay = true;
       const bytes = ex.unsyncedBytes;
       ex.unsyncedBytes = 0;
-      this.#counters.addTo(ex.index, COUNT_SYNCS, 1);
+      this.#counters.addTo(ex.index, TARGET_COUNT_SYNCS, 1);
       if (ex.syncFailed) {
         this.finish(ex, -EIO);
       } else if (
@@ -87,9 +87,9 @@ export class GroupCommit {
     const outcome = failed ? OUTCOME_FAILED : OUTCOME_DONE;
     for (let i = 0; i < ex.syncing.size; i++) {
       const frame = ex.syncing.frames[i]!;
-      const flush = this.#pool.operation[frame] === OPERATION_FLUSH;
-      if (failed) this.#counters.addTo(ex.index, COUNT_ERRORS, 1);
-      else if (flush) this.#counters.addTo(ex.index, COUNT_FLUSHES, 1);
+      const flush = this.#pool.operation[frame] === DRIVE_FLUSH;
+      if (failed) this.#counters.addTo(ex.index, TARGET_COUNT_ERRORS, 1);
+      else if (flush) this.#counters.addTo(ex.index, TARGET_COUNT_FLUSHES, 1);
       this.#answers.answer(ex, frame, outcome);
     }
     ex.syncing.size = 0;
@@ -99,7 +99,7 @@ export class GroupCommit {
   distrust(ex: TargetExport, code: number): void {
     if (ex.syncFailed) return;
     ex.syncFailed = true;
-    this.#onDiskError(ex.index, OPERATION_FLUSH, 0, code);
+    this.#onDiskError(ex.index, DRIVE_FLUSH, 0, code);
   }
 
   /** Whether answers wait for an fdatasync that has not been started. */
@@ -120,7 +120,7 @@ export class GroupCommit {
       if (ex.syncUnderWay || ex.order.running > ex.gathersUnsent) continue;
       if (ex.unsyncedBytes === 0 || ex.config.readOnly || ex.source !== undefined) continue;
       const result = syncFile(ex.config.fd);
-      if (result < 0) this.#onDiskError(ex.index, OPERATION_FLUSH, 0, -result);
+      if (result < 0) this.#onDiskError(ex.index, DRIVE_FLUSH, 0, -result);
       ex.unsyncedBytes = 0;
     }
   }

@@ -3,8 +3,8 @@
 // 1. `turn` takes a batch of frames from each interface that has some.
 // 2. `#accept` finds the export; its target drops, answers, or asks for the disk.
 // 3. `#start` keeps rule 13: what overlaps with a command in flight waits for it.
-// 4. The disk gathers a read from the page cache, or does the work (target_disk.ts); answers that
-//    must be stable wait for a shared fdatasync (target_sync.ts).
+// 4. The disk gathers a read from the page cache, or does the work (disk_work.ts); answers that
+//    must be stable wait for a shared fdatasync (group_commit.ts).
 // 5. Everything to be sent leaves in one sendmmsg; only then is a frame free, and a gathered read
 //    over, so that the next overlapping write may start.
 //
@@ -22,19 +22,19 @@ import {
 } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
-import { OPERATION_FLUSH, OPERATION_TRIM, OPERATION_WRITE } from "../../core/target/drive.ts";
+import { DRIVE_FLUSH, DRIVE_TRIM, DRIVE_WRITE } from "../../core/target/drive.ts";
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, DROP_SHORT } from "../../core/target/target.ts";
 import type { DiskQueue } from "./disk_queues.ts";
-import { FLAG_ALONE, FLAG_GATHERED, FLAG_STABLE } from "./frames.ts";
+import { FRAME_ALONE, FRAME_GATHERED, FRAME_STABLE } from "./frames.ts";
 import type { FramePool } from "./frames.ts";
 import { TargetAnswers } from "./answers.ts";
 import {
-  COUNT_DROPS,
-  COUNT_NO_FRAME,
-  COUNT_OVERLAPS,
-  COUNT_RECEIVED,
-  COUNT_SEND_FAILURES,
-  COUNT_SENT,
+  TARGET_COUNT_DROPS,
+  TARGET_COUNT_NO_FRAME,
+  TARGET_COUNT_OVERLAPS,
+  TARGET_COUNT_RECEIVED,
+  TARGET_COUNT_SEND_FAILURES,
+  TARGET_COUNT_SENT,
 } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import { DiskWork } from "./disk_work.ts";
@@ -142,12 +142,12 @@ export class TargetLoop {
     } while (this.#promote() || disk.pending || this.#commit.wanted);
     this.#fruitless = done > 0 || this.#queue.inFlight === 0 ? 0 : this.#fruitless + 1;
     for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.endTurn();
-    if (this.#received > 0) this.#counters.add(COUNT_RECEIVED, this.#received);
-    if (this.#sent > 0) this.#counters.add(COUNT_SENT, this.#sent);
+    if (this.#received > 0) this.#counters.add(TARGET_COUNT_RECEIVED, this.#received);
+    if (this.#sent > 0) this.#counters.add(TARGET_COUNT_SENT, this.#sent);
     return done + this.#received + this.#sent;
   }
 
-  /** Sends the advert of every export by one interface (PROTOCOL.md, decision 14). */
+  /** Sends the advert of every export by one interface (wire/README.md, decision 14). */
   announce(link: TargetLink): void {
     if (!link.running) return;
     for (const ex of this.#exports) this.announceExport(ex, link);
@@ -171,7 +171,7 @@ export class TargetLoop {
   /** A frame has left: it is free, and if it was gathered, its look at the file is over. */
   sent(frame: number): void {
     this.#sent++;
-    if ((this.#pool.flags[frame]! & FLAG_GATHERED) !== 0) {
+    if ((this.#pool.flags[frame]! & FRAME_GATHERED) !== 0) {
       const ex = this.#exports[this.#pool.exportOf[frame]!]!;
       ex.gathersUnsent--;
       ex.order.finish(frame);
@@ -182,8 +182,8 @@ export class TargetLoop {
 
   /** A frame could not be sent: a page that could not be gathered, or an interface that is down. */
   sendFailed(frame: number): void {
-    if ((this.#pool.flags[frame]! & FLAG_GATHERED) === 0) {
-      this.#counters.add(COUNT_SEND_FAILURES, 1);
+    if ((this.#pool.flags[frame]! & FRAME_GATHERED) === 0) {
+      this.#counters.add(TARGET_COUNT_SEND_FAILURES, 1);
       this.#pool.release(frame);
       return;
     }
@@ -192,7 +192,7 @@ export class TargetLoop {
     ex.gathersUnsent--;
     ex.target.revert(this.#bytes, this.#pool.start(frame));
     ex.held++;
-    this.#pool.flags[frame] = FLAG_ALONE;
+    this.#pool.flags[frame] = FRAME_ALONE;
     this.#disk.run(ex, frame);
     ex.promotable = true;
   }
@@ -248,7 +248,7 @@ export class TargetLoop {
       }
       const copy = this.#pool.take();
       if (copy < 0) {
-        this.#counters.add(COUNT_NO_FRAME, 1);
+        this.#counters.add(TARGET_COUNT_NO_FRAME, 1);
         break;
       }
       this.#bytes.copyWithin(this.#pool.start(copy), at, at + bytes);
@@ -273,7 +273,7 @@ export class TargetLoop {
   }
 
   #drop(frame: number, verdict: number): void {
-    this.#counters.add(COUNT_DROPS - verdict, 1);
+    this.#counters.add(TARGET_COUNT_DROPS - verdict, 1);
     this.#pool.release(frame);
   }
 
@@ -289,16 +289,16 @@ export class TargetLoop {
     pool.offset[frame] = ex.config.offsetBytes + drive.sector * SECTOR_BYTES;
     pool.byteCount[frame] = drive.sectorsWanted * SECTOR_BYTES;
     pool.progress[frame] = 0;
-    const changes = operation === OPERATION_WRITE || operation === OPERATION_TRIM;
-    pool.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess) ? FLAG_STABLE : 0;
-    if (operation === OPERATION_FLUSH) {
+    const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
+    pool.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess) ? FRAME_STABLE : 0;
+    if (operation === DRIVE_FLUSH) {
       // Every write answered so far is complete already: the sync that follows covers it.
       ex.waitingForSync.push(frame);
       return;
     }
     let first = 0;
     let end = Infinity;
-    if (operation !== OPERATION_TRIM) {
+    if (operation !== DRIVE_TRIM) {
       first = drive.sector + ex.config.offsetBytes / SECTOR_BYTES;
       end = first + drive.sectorsWanted;
       if (ex.grain !== 1) {
@@ -307,7 +307,7 @@ export class TargetLoop {
       }
     }
     if (ex.order.admit(frame, changes, first, end)) this.#disk.run(ex, frame);
-    else this.#counters.add(COUNT_OVERLAPS, 1);
+    else this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
   }
 
   /** Starts commands whose elders have finished; whether there was one. */

@@ -1,11 +1,11 @@
 // An NBD export behind an AoE export: the disk's queue of the target's loop, with a connection in
 // place of a ring (see disk_queues.ts).
 //
-// 1. `read`, `write`, `sync` and `punch` put requests in line (core/nbd_client.ts).
+// 1. `read`, `write`, `sync` and `punch` put requests in line (core/nbd_client/requests.ts).
 // 2. `advance` sends what the socket takes: many headers and the frames' data in one sendmsg.
 // 3. It receives what has come. A read's data land in the frame behind its header, and the same
 //    call takes the header of the next reply.
-// 4. When the connection breaks, what was in flight waits for the next one (nbd_source_connection.ts).
+// 4. When the connection breaks, what was in flight waits for the next one (nbd_client/connection.ts).
 //
 // Nothing here waits. Where the data of a request lie is known from the frame pool: in the frame of
 // its number, and in those merged with it.
@@ -15,7 +15,11 @@ import { EAGAIN } from "../../../ffi/errno.ts";
 import type { Clock } from "../../../ffi/poll.ts";
 import { POLLIN, POLLOUT } from "../../../ffi/poll.ts";
 import { StreamPieces } from "../../../ffi/stream_socket.ts";
-import { NbdRequests, REPLY_NONSENSE, REPLY_SHUTDOWN } from "../../core/nbd_client/requests.ts";
+import {
+  NbdClientRequests,
+  REPLY_NONSENSE,
+  REPLY_SHUTDOWN,
+} from "../../core/nbd_client/requests.ts";
 import { ATA_DATA } from "../../wire/ata.ts";
 import {
   NBD_CMD_READ,
@@ -24,9 +28,9 @@ import {
   NBD_REQUEST_BYTES,
   NBD_SIMPLE_REPLY_BYTES,
 } from "../../wire/nbd.ts";
-import { FLAG_ALREADY_STABLE } from "./frames.ts";
+import { FRAME_ALREADY_STABLE } from "./frames.ts";
 import type { FramePool } from "./frames.ts";
-import { NbdConnection } from "../nbd_client/connection.ts";
+import { NbdClientConnection } from "../nbd_client/connection.ts";
 import type { NbdOrigin } from "../nbd_client/connection.ts";
 
 /** Room for one header in the arena. */
@@ -51,8 +55,8 @@ export class NbdSource {
 
   readonly #clock: Clock;
   readonly #pool: FramePool;
-  readonly #connection: NbdConnection;
-  readonly #requests: NbdRequests;
+  readonly #connection: NbdClientConnection;
+  readonly #requests: NbdClientRequests;
   readonly #listener: SourceListener;
   readonly #headers: number;
   readonly #replies: number;
@@ -83,17 +87,17 @@ export class NbdSource {
     this.#clock = options.clock;
     this.#pool = pool;
     this.#listener = listener;
-    this.#requests = new NbdRequests(pool.count, origin.facts.flags);
+    this.#requests = new NbdClientRequests(pool.count, origin.facts.flags);
     this.#headers = arena.allocate((pool.count + 2) * HEADER_STRIDE);
     this.#replies = arena.allocate(REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES);
     this.#pieces = new StreamPieces(arena, PIECES_MAX);
-    this.#connection = new NbdConnection(arena, origin);
+    this.#connection = new NbdClientConnection(arena, origin);
   }
 
   /** Arena bytes of a source, for a pool of so many frames. */
   static bytes(frames: number): number {
     return (frames + 2) * HEADER_STRIDE + REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES +
-      StreamPieces.arenaBytes(PIECES_MAX) + NbdConnection.bytes + 64;
+      StreamPieces.arenaBytes(PIECES_MAX) + NbdClientConnection.bytes + 64;
   }
 
   /** Operations that `next` has not named. */
@@ -106,7 +110,7 @@ export class NbdSource {
     return this.#connection.facts.bytes;
   }
 
-  /** See `NbdRequests.atRisk`. */
+  /** See `NbdClientRequests.atRisk`. */
   get atRisk(): boolean {
     return this.#requests.atRisk;
   }
@@ -143,7 +147,7 @@ export class NbdSource {
 
   /** Queues zeroes, for which the server may punch a hole. */
   punch(tag: number, offset: number, bytes: number): void {
-    const stable = (this.#pool.flags[tag]! & FLAG_ALREADY_STABLE) !== 0;
+    const stable = (this.#pool.flags[tag]! & FRAME_ALREADY_STABLE) !== 0;
     this.#requests.add(tag, NBD_CMD_WRITE_ZEROES, offset, bytes, stable);
   }
 

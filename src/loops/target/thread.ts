@@ -18,7 +18,7 @@ import { targetFilter } from "../../wire/filter.ts";
 import { DiskQueues, sourceNumber } from "./disk_queues.ts";
 import type { DiskQueue } from "./disk_queues.ts";
 import { FramePool } from "./frames.ts";
-import { COUNT_KERNEL_DROPS, COUNT_WAITS, TargetCounters } from "./counters.ts";
+import { TARGET_COUNT_KERNEL_DROPS, TARGET_COUNT_WAITS, TargetCounters } from "./counters.ts";
 import { NbdSource } from "./nbd_source.ts";
 import { ErrorReporter } from "./errors.ts";
 import { segmentsWithin, TargetExport } from "./export.ts";
@@ -236,7 +236,7 @@ export class TargetWorker {
       const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#awaitFrame();
       nowMs = this.#clock.nowMs();
       if (idle || nowMs >= lookMs) {
-        if (idle) this.#counters.add(COUNT_WAITS, 1);
+        if (idle) this.#counters.add(TARGET_COUNT_WAITS, 1);
         this.look(idle ? Math.max(0, housekeepingMs - nowMs) : 0);
         nowMs = this.#clock.nowMs();
         lookMs = nowMs + LOOK_MS;
@@ -271,7 +271,7 @@ export class TargetWorker {
     if (!this.#lively || this.#links.length > 1 || this.#sources.length > 0 || this.#loop.busy) {
       return false;
     }
-    this.#counters.add(COUNT_WAITS, 1);
+    this.#counters.add(TARGET_COUNT_WAITS, 1);
     link.readable = true;
     link.patient = true;
     this.#lively = this.#loop.turn(true) > 0;
@@ -385,7 +385,7 @@ export class TargetWorker {
   }
 
   #keepHouse(nowMs: number): void {
-    for (const link of this.#links) this.#counters.add(COUNT_KERNEL_DROPS, link.takeDrops());
+    for (const link of this.#links) this.#counters.add(TARGET_COUNT_KERNEL_DROPS, link.takeDrops());
     for (const ex of this.#exports) {
       if (!ex.refreshSize()) continue;
       const { shelf, slot } = ex.config;

@@ -5,9 +5,9 @@ import fc from "fast-check";
 import { Discovery, groupByAddress, isContested } from "../../../src/core/ask/discovery.ts";
 import type { FoundPath } from "../../../src/core/ask/discovery.ts";
 import {
+  AOE_FLAG_ERROR,
+  AOE_FLAG_RESPONSE,
   AOE_TAG,
-  FLAG_ERROR,
-  FLAG_RESPONSE,
   turnIntoResponse,
   writeAoeHeader,
 } from "../../../src/wire/aoe.ts";
@@ -130,7 +130,7 @@ Deno.test("discovery: what is no answer to us is passed over", () => {
     change(14, 0x10), // a request
     change(14, 0x08), // version 0
     change(14, 0x28), // version 2
-    change(14, (1 << 4) | FLAG_RESPONSE | FLAG_ERROR),
+    change(14, (1 << 4) | AOE_FLAG_RESPONSE | AOE_FLAG_ERROR),
     change(AOE_TAG + 1, 2), // somebody else's tag
     change(AOE_TAG, 0),
     change(6, 3), // from a group address
@@ -228,7 +228,7 @@ Deno.test("discovery: arbitrary and mutated frames never throw, nor make up broa
 Deno.test("discovery: who floods us with answers fills a bounded list", () => {
   const discovery = new Discovery(1);
   const answer = configAnswer(discovery, { shelf: 1, slot: 1 });
-  const header = { flags: FLAG_RESPONSE, shelf: 0, slot: 0, command: 1, tag: 0x80010000 };
+  const header = { flags: AOE_FLAG_RESPONSE, shelf: 0, slot: 0, command: 1, tag: 0x80010000 };
   const mac = DISK.slice();
   for (let i = 0; i < 65_540; i++) {
     mac[4] = i >>> 8;

@@ -13,10 +13,10 @@ import {
 } from "../../../src/core/ask/questions.ts";
 import {
   AOE_COMMAND,
+  AOE_FLAG_ERROR,
   AOE_SLOT,
   AOE_TAG,
   AOE_VERSION_FLAGS,
-  FLAG_ERROR,
   turnIntoResponse,
 } from "../../../src/wire/aoe.ts";
 import { readUint32Be } from "../../../src/wire/endian.ts";
@@ -94,7 +94,7 @@ Deno.test("questions: an answer, its time, its error, and its double", () => {
     ...[question, 2, 24, false],
   ]);
   const nameless = answer(question, questions);
-  nameless[AOE_VERSION_FLAGS]! |= FLAG_ERROR;
+  nameless[AOE_VERSION_FLAGS]! |= AOE_FLAG_ERROR;
   assert(questions.receive(nameless, 0, 60, 1, 1000)!.error !== 0);
 });
 

@@ -1,12 +1,12 @@
 // What a flush may promise, and what a new process promises of writes that an earlier one was
-// answered (initiator_flush.ts).
+// answered (core/initiator/flush.ts).
 
 import { assertEquals } from "@std/assert";
 import {
-  OPERATION_FLUSH,
-  OPERATION_IDENTIFY,
-  OPERATION_READ,
-  OPERATION_WRITE,
+  REQUEST_FLUSH,
+  REQUEST_IDENTIFY,
+  REQUEST_READ,
+  REQUEST_WRITE,
 } from "../../../src/core/initiator/requests.ts";
 import {
   RESULT_ABORTED,
@@ -33,10 +33,10 @@ Deno.test("flush: another disk at the address says nothing of the writes", () =>
   const peer = new InitiatorPeer();
   peer.incarnation = 17;
   peer.connect();
-  assertEquals(result(peer, OPERATION_WRITE), RESULT_OK);
+  assertEquals(result(peer, REQUEST_WRITE), RESULT_OK);
   peer.incarnation = 18;
   peer.identity = { ...DISK, serial: "another" };
-  assertEquals(result(peer, OPERATION_FLUSH), RESULT_UNAVAILABLE);
+  assertEquals(result(peer, REQUEST_FLUSH), RESULT_UNAVAILABLE);
 });
 
 Deno.test("flush: another disk's identity is nobody's answer", () => {
@@ -44,22 +44,22 @@ Deno.test("flush: another disk's identity is nobody's answer", () => {
   peer.connect();
   peer.memory.fill(7, PAYLOAD_AT, PAYLOAD_AT + 512);
   peer.identity = { ...DISK, serial: "another" };
-  assertEquals(result(peer, OPERATION_IDENTIFY), RESULT_UNAVAILABLE);
+  assertEquals(result(peer, REQUEST_IDENTIFY), RESULT_UNAVAILABLE);
   assertEquals(peer.memory[PAYLOAD_AT], 7);
 });
 
 Deno.test("flush: one that has worked and is aborted has failed, and is tried again", () => {
   const peer = new InitiatorPeer();
   peer.connect();
-  assertEquals(result(peer, OPERATION_FLUSH), RESULT_OK);
+  assertEquals(result(peer, REQUEST_FLUSH), RESULT_OK);
   for (let i = 0; i < 2; i++) {
-    submit(peer, OPERATION_FLUSH);
+    submit(peer, REQUEST_FLUSH);
     const [frame] = peer.sent();
     peer.give(peer.answer(frame!, { status: 0x51, error: 0x04 }));
     assertEquals(peer.sent(), []);
     assertEquals(peer.completions(), [[1, RESULT_ABORTED]]);
   }
-  assertEquals(result(peer, OPERATION_FLUSH), RESULT_OK);
+  assertEquals(result(peer, REQUEST_FLUSH), RESULT_OK);
 });
 
 for (
@@ -73,10 +73,10 @@ for (
     peer.initiator.resume({ serial: DISK.serial, model: DISK.model, incarnation: before });
     peer.incarnation = now;
     // Requests may come before the disk is found.
-    submit(peer, OPERATION_FLUSH);
+    submit(peer, REQUEST_FLUSH);
     peer.connect();
     assertEquals(peer.completions(), [[1, first]]);
-    assertEquals(result(peer, OPERATION_FLUSH), RESULT_OK);
+    assertEquals(result(peer, REQUEST_FLUSH), RESULT_OK);
   });
 }
 
@@ -86,14 +86,14 @@ Deno.test("flush: a restart after another process has gone on counts as well", (
   peer.incarnation = 17;
   peer.connect();
   peer.incarnation = 18;
-  assertEquals(result(peer, OPERATION_FLUSH), RESULT_WRITES_LOST);
+  assertEquals(result(peer, REQUEST_FLUSH), RESULT_WRITES_LOST);
 });
 
 Deno.test("flush: where another process ended no other disk will do", () => {
   const peer = new InitiatorPeer();
   peer.initiator.resume({ serial: "another", model: DISK.model, incarnation: 17 });
   peer.connect();
-  submit(peer, OPERATION_READ);
+  submit(peer, REQUEST_READ);
   peer.serve();
   assertEquals([peer.completions(), peer.initiator.isUp], [[], false]);
 });

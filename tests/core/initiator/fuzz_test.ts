@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { OPERATION_READ } from "../../../src/core/initiator/requests.ts";
+import { REQUEST_READ } from "../../../src/core/initiator/requests.ts";
 import { RESULT_OK } from "../../../src/core/initiator/results.ts";
 import { InitiatorPeer, PAYLOAD_BYTES } from "./peer.ts";
 
@@ -36,7 +36,7 @@ Deno.test("initiator: any frame at all is borne, and only asked-for memory is wr
     ) => {
       if (left-- === 0) fresh();
       if (peer.initiator.requestsOpen < 8) {
-        peer.initiator.submit(peer.nowMs, OPERATION_READ, 64, SECTORS, AT, left);
+        peer.initiator.submit(peer.nowMs, REQUEST_READ, 64, SECTORS, AT, left);
       }
       for (const sent of peer.wait(1)) {
         const frame = peer.answer(sent).slice();
@@ -61,7 +61,7 @@ Deno.test("initiator: random bytes with a current tag are borne, too", () => {
   peer.connect();
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 0, maxLength: 700 }), (noise) => {
-      peer.initiator.submit(peer.nowMs, OPERATION_READ, 64, 1, AT, 0);
+      peer.initiator.submit(peer.nowMs, REQUEST_READ, 64, 1, AT, 0);
       for (const sent of peer.wait(1)) {
         const frame = noise.slice();
         frame.set(peer.answer(sent).subarray(0, Math.min(24, frame.length)));

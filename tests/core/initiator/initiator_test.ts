@@ -3,11 +3,11 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
-  OPERATION_DISCARD,
-  OPERATION_FLUSH,
-  OPERATION_IDENTIFY,
-  OPERATION_READ,
-  OPERATION_WRITE,
+  REQUEST_DISCARD,
+  REQUEST_FLUSH,
+  REQUEST_IDENTIFY,
+  REQUEST_READ,
+  REQUEST_WRITE,
 } from "../../../src/core/initiator/requests.ts";
 import {
   describeResult,
@@ -78,7 +78,7 @@ Deno.test("initiator: asks for its shelf.slot by broadcast, then IDENTIFY, then 
 
 Deno.test("initiator: a read is split to the frame size, and lands where the caller wants it", () => {
   const peer = connected();
-  submit(peer, OPERATION_READ, 1000, 40, 77);
+  submit(peer, REQUEST_READ, 1000, 40, 77);
   const frames = peer.sent();
   assertEquals(frames.map(({ bytes }) => [readLba48(bytes, 0), bytes[26]]), [
     [1000, 17],
@@ -100,7 +100,7 @@ Deno.test("initiator: a read is split to the frame size, and lands where the cal
 Deno.test("initiator: a smaller MTU is obeyed at once, a larger one once it is known to carry", () => {
   const peer = connected();
   peer.initiator.setInterface(peer.nowMs, 4, OWN_MAC, 1500);
-  submit(peer, OPERATION_READ, 0, 4);
+  submit(peer, REQUEST_READ, 0, 4);
   const [query, ...reads] = peer.sent();
   assertEquals(query!.bytes[19], 1);
   assertEquals(reads.map(({ bytes }) => bytes[26]), [2, 2]);
@@ -113,9 +113,9 @@ Deno.test("initiator: a smaller MTU is obeyed at once, a larger one once it is k
 Deno.test("initiator: a write is a header and the caller's own memory", () => {
   const peer = connected();
   for (let i = 0; i < 1024; i++) peer.memory[4096 + i] = i;
-  submit(peer, OPERATION_WRITE, 0x123456, 2);
+  submit(peer, REQUEST_WRITE, 0x123456, 2);
   assertEquals(peer.completions(), [[1, RESULT_BEYOND_END]], "the disk ends before");
-  submit(peer, OPERATION_WRITE, 0x0abcde, 2);
+  submit(peer, REQUEST_WRITE, 0x0abcde, 2);
   assert(peer.initiator.pollTransmit(peer.nowMs));
   assertEquals(peer.initiator.frame.headerBytes, 36);
   assertEquals(peer.initiator.frame.payloadAt, 4096);
@@ -146,7 +146,7 @@ for (
 ) {
   Deno.test(`initiator: ${name} ends a request at once, as ${errno}`, () => {
     const peer = connected();
-    for (const operation of [OPERATION_READ, OPERATION_WRITE]) {
+    for (const operation of [REQUEST_READ, REQUEST_WRITE]) {
       submit(peer, operation, 8, 2);
       const [frame] = peer.sent();
       peer.give(failed > 0 ? peer.error(frame!, failed) : peer.answer(frame!, { status, error }));
@@ -160,7 +160,7 @@ for (
 
 Deno.test("initiator: the part of a request that is not sent yet is not sent after a failure", () => {
   const peer = connected({ windowMax: 1 });
-  submit(peer, OPERATION_READ, 0, 100);
+  submit(peer, REQUEST_READ, 0, 100);
   const [first, ...none] = peer.sent();
   assertEquals(none, []);
   peer.give(peer.answer(first!, { status: 0x41, error: 0x40 }));
@@ -171,7 +171,7 @@ Deno.test("initiator: the part of a request that is not sent yet is not sent aft
 Deno.test("initiator: FLUSH EXT, then FLUSH, then nothing, each said once", () => {
   const peer = connected();
   const commands: number[] = [];
-  submit(peer, OPERATION_FLUSH);
+  submit(peer, REQUEST_FLUSH);
   for (let frames = peer.sent(); frames.length > 0; frames = peer.sent()) {
     commands.push(frames[0]!.bytes[27]!);
     peer.give(peer.answer(frames[0]!, { status: 0x41, error: 0x04 }));
@@ -179,7 +179,7 @@ Deno.test("initiator: FLUSH EXT, then FLUSH, then nothing, each said once", () =
   assertEquals(commands, [0xea, 0xe7]);
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
   assertEquals(peer.events(), ["no-flush-ext", "no-flush"]);
-  submit(peer, OPERATION_FLUSH);
+  submit(peer, REQUEST_FLUSH);
   assertEquals(peer.sent(), []);
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
   assertEquals(peer.events(), []);
@@ -200,7 +200,7 @@ Deno.test("initiator: a disk without LBA48 is sent 28-bit commands only, probes 
   assertEquals(peer.initiator.sectors, 2 ** 28 - 1);
 
   const last = 2 ** 28 - 3;
-  submit(peer, OPERATION_READ, last, 2);
+  submit(peer, REQUEST_READ, last, 2);
   const [read] = peer.sent();
   assertEquals([...read!.bytes.subarray(24, 36)], [
     0,
@@ -217,18 +217,18 @@ Deno.test("initiator: a disk without LBA48 is sent 28-bit commands only, probes 
     0,
   ]);
   peer.give(peer.answer(read!));
-  submit(peer, OPERATION_WRITE, 0x0abcdef, 2);
+  submit(peer, REQUEST_WRITE, 0x0abcdef, 2);
   const [write] = peer.sent();
   assertEquals([...write!.bytes.subarray(24, 36)], [
     ...[0x01, 0, 2, 0x30, 0xef, 0xcd, 0xab, 0xe0, 0, 0, 0, 0],
   ]);
   peer.give(peer.answer(write!));
-  submit(peer, OPERATION_FLUSH);
+  submit(peer, REQUEST_FLUSH);
   const [flush] = peer.sent();
   assertEquals(flush!.bytes[27], 0xe7);
   peer.give(peer.answer(flush!));
   assertEquals(peer.completions(), [[1, RESULT_OK], [1, RESULT_OK], [1, RESULT_OK]]);
-  submit(peer, OPERATION_READ, last, 3);
+  submit(peer, REQUEST_READ, last, 3);
   assertEquals(peer.completions(), [[1, RESULT_BEYOND_END]]);
 });
 
@@ -238,7 +238,7 @@ Deno.test("initiator: a disk that says FLUSH CACHE and aborts it is asked for th
   peer.connect();
   peer.events();
   const commands: number[] = [];
-  submit(peer, OPERATION_FLUSH);
+  submit(peer, REQUEST_FLUSH);
   for (let frames = peer.sent(); frames.length > 0; frames = peer.sent()) {
     commands.push(frames[0]!.bytes[27]!);
     peer.give(peer.answer(frames[0]!, { status: 0x41, error: 0x04 }));
@@ -250,7 +250,7 @@ Deno.test("initiator: a disk that says FLUSH CACHE and aborts it is asked for th
 Deno.test("initiator: the strange statuses of a flush are a success", () => {
   for (const status of [0xea, 0x00, 0x50]) {
     const peer = connected();
-    submit(peer, OPERATION_FLUSH);
+    submit(peer, REQUEST_FLUSH);
     const [frame] = peer.sent();
     peer.give(peer.answer(frame!, { status }));
     assertEquals(peer.completions(), [[1, RESULT_OK]]);
@@ -262,15 +262,15 @@ Deno.test("initiator: a flush fails once when the target has restarted since the
   const peer = new InitiatorPeer();
   peer.incarnation = 17;
   peer.connect();
-  submit(peer, OPERATION_FLUSH);
+  submit(peer, REQUEST_FLUSH);
   assertEquals(peer.sent().map(({ bytes }) => bytes[27]), [0xea], "nothing to verify");
   peer.wait(200, true);
   for (const [before, result] of [[17, RESULT_OK], [18, RESULT_WRITES_LOST], [18, RESULT_OK]]) {
-    submit(peer, OPERATION_WRITE, 0, 1);
+    submit(peer, REQUEST_WRITE, 0, 1);
     peer.serve();
     peer.completions();
     peer.incarnation = before!;
-    submit(peer, OPERATION_FLUSH);
+    submit(peer, REQUEST_FLUSH);
     peer.serve();
     assertEquals(peer.completions(), [[1, result]]);
   }
@@ -278,7 +278,7 @@ Deno.test("initiator: a flush fails once when the target has restarted since the
 
 Deno.test("initiator: a discard is one block of ranges", () => {
   const peer = connected();
-  submit(peer, OPERATION_DISCARD, 1000, 70_000);
+  submit(peer, REQUEST_DISCARD, 1000, 70_000);
   const [frame] = peer.sent();
   assertEquals(frame!.bytes.length, 36 + 512);
   assertEquals([...frame!.bytes.subarray(24, 36)], [0x41, 1, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -286,7 +286,7 @@ Deno.test("initiator: a discard is one block of ranges", () => {
   assertEquals([readUint48Le(ranges, 0), ranges[6]! | (ranges[7]! << 8)], [1000, 65535]);
   assertEquals([readUint48Le(ranges, 8), ranges[14]! | (ranges[15]! << 8)], [66_535, 4465]);
   assert(ranges.subarray(16).every((byte) => byte === 0));
-  submit(peer, OPERATION_WRITE, 70_999, 1, 2);
+  submit(peer, REQUEST_WRITE, 70_999, 1, 2);
   assertEquals(peer.sent(), [], "a write into it waits");
   peer.give(peer.answer(frame!));
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
@@ -297,13 +297,13 @@ Deno.test("initiator: without TRIM a discard is not supported", () => {
   const peer = new InitiatorPeer();
   peer.identity = { ...DISK, trim: false };
   peer.connect();
-  submit(peer, OPERATION_DISCARD, 0, 8);
+  submit(peer, REQUEST_DISCARD, 0, 8);
   assertEquals(peer.completions(), [[1, RESULT_UNSUPPORTED]]);
 });
 
 Deno.test("initiator: IDENTIFY for the caller", () => {
   const peer = connected();
-  submit(peer, OPERATION_IDENTIFY);
+  submit(peer, REQUEST_IDENTIFY);
   peer.serve();
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
   assertEquals(peer.memory[4096 + 510], 0xa5);
@@ -311,27 +311,27 @@ Deno.test("initiator: IDENTIFY for the caller", () => {
 
 Deno.test("initiator: growth is seen, and shrinking fails only what is beyond the end", () => {
   const peer = connected();
-  submit(peer, OPERATION_READ, DISK.sectors, 8);
+  submit(peer, REQUEST_READ, DISK.sectors, 8);
   assertEquals(peer.completions(), [[1, RESULT_BEYOND_END]]);
   peer.identity = { ...DISK, sectors: DISK.sectors + 8 };
   peer.give(advert(1));
   peer.serve();
   assertEquals(peer.events(), ["resized"]);
-  submit(peer, OPERATION_READ, DISK.sectors, 8);
+  submit(peer, REQUEST_READ, DISK.sectors, 8);
   peer.serve();
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
   peer.identity = { ...DISK, sectors: 100 };
   peer.wait(11_000, true);
   assertEquals(peer.initiator.sectors, 100);
-  submit(peer, OPERATION_READ, 98, 2, 1);
-  submit(peer, OPERATION_READ, 99, 2, 2);
+  submit(peer, REQUEST_READ, 98, 2, 1);
+  submit(peer, REQUEST_READ, 99, 2, 2);
   peer.serve();
   assertEquals(peer.completions(), [[2, RESULT_BEYOND_END], [1, RESULT_OK]]);
 });
 
 Deno.test("initiator: requests before the target is found wait for it", () => {
   const peer = new InitiatorPeer();
-  submit(peer, OPERATION_READ, 5, 2);
+  submit(peer, REQUEST_READ, 5, 2);
   assertEquals(peer.sent(), []);
   peer.connect();
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
@@ -363,25 +363,25 @@ Deno.test("initiator: others that look for the same disk are told of, once each"
 
 Deno.test("initiator: a silent target fails what waits after deadAfterMs, and is welcome back", () => {
   const peer = connected({ deadAfterMs: 5000 });
-  for (let i = 0; i < 3; i++) submit(peer, OPERATION_READ, i * 100, 100, i);
+  for (let i = 0; i < 3; i++) submit(peer, REQUEST_READ, i * 100, 100, i);
   peer.wait(4900);
   assertEquals(peer.completions(), []);
   peer.wait(2000);
   assertEquals(peer.completions().sort(), [0, 1, 2].map((tag) => [tag, RESULT_TIMEOUT]));
   assertEquals(peer.events(), ["frames-small", "path-lost", "dead"]);
-  submit(peer, OPERATION_READ, 0, 1, 9);
+  submit(peer, REQUEST_READ, 0, 1, 9);
   assertEquals(peer.completions(), [[9, RESULT_TIMEOUT]]);
   peer.wait(1500, true);
   assert(peer.initiator.isUp);
   assertEquals(peer.events().slice(0, 2), ["path-up", "back"]);
-  submit(peer, OPERATION_READ, 0, 1, 10);
+  submit(peer, REQUEST_READ, 0, 1, 10);
   peer.serve();
   assertEquals(peer.completions(), [[10, RESULT_OK]]);
 });
 
 Deno.test("initiator: with deadAfterMs Infinity it waits for ever", () => {
   const peer = connected({ deadAfterMs: Infinity });
-  submit(peer, OPERATION_READ, 0, 1);
+  submit(peer, REQUEST_READ, 0, 1);
   peer.wait(3_600_000);
   assertEquals(peer.completions(), []);
   peer.wait(5000, true);
@@ -401,7 +401,7 @@ Deno.test("initiator: another disk at the same address is never used", () => {
   answer.set(stranger, 6);
   peer.give(answer);
   assertEquals(peer.events(), ["path-found", "path-refused"]);
-  submit(peer, OPERATION_WRITE, 0, 64);
+  submit(peer, REQUEST_WRITE, 0, 64);
   for (const { bytes } of peer.sent()) assertEquals(bytes.subarray(0, 6), TARGET_MAC);
 });
 
@@ -415,14 +415,14 @@ Deno.test("initiator: adverts of version 0, 0 buffers and 0 sectors are lived wi
     assertEquals(peer.events(), ["path-found"]);
     peer.serve();
     assertEquals(peer.initiator.paths[0]!.sectors, 2);
-    submit(peer, OPERATION_READ, 0, 20);
+    submit(peer, REQUEST_READ, 0, 20);
     assertEquals(peer.sent().length, window);
   }
 });
 
 Deno.test("initiator: what is no proper answer changes nothing", () => {
   const peer = connected();
-  submit(peer, OPERATION_READ, 0, 4);
+  submit(peer, REQUEST_READ, 0, 4);
   const [frame] = peer.sent();
   const good = peer.answer(frame!);
   const changed = (change: (frame: Uint8Array) => void, bytes = good.length) => {
@@ -454,23 +454,23 @@ Deno.test("initiator: what is no proper answer changes nothing", () => {
 Deno.test("initiator: full tables refuse, and closing ends everything", () => {
   const peer = new InitiatorPeer({ requestsMax: 2 });
   const { initiator } = peer;
-  assert(initiator.submit(0, OPERATION_READ, 0, 1, 0, 1));
-  assert(initiator.submit(0, OPERATION_READ, 0, 1, 0, 2));
-  assert(!initiator.submit(0, OPERATION_READ, 0, 1, 0, 3));
+  assert(initiator.submit(0, REQUEST_READ, 0, 1, 0, 1));
+  assert(initiator.submit(0, REQUEST_READ, 0, 1, 0, 2));
+  assert(!initiator.submit(0, REQUEST_READ, 0, 1, 0, 3));
   initiator.close(0);
   assertEquals(peer.completions(), [[1, RESULT_CLOSED], [2, RESULT_CLOSED]]);
-  assert(initiator.submit(0, OPERATION_READ, 0, 1, 0, 4));
+  assert(initiator.submit(0, REQUEST_READ, 0, 1, 0, 4));
   assertEquals(peer.completions(), [[4, RESULT_CLOSED]]);
   assertEquals(initiator.requestsOpen, 0);
   assertThrows(() => initiator.submit(0, 99, 0, 1, 0, 5), RangeError);
-  assertThrows(() => initiator.submit(0, OPERATION_READ, -1, 1, 0, 5), RangeError);
-  assertThrows(() => initiator.submit(0, OPERATION_READ, 0, 1, peer.memory.length, 5), RangeError);
+  assertThrows(() => initiator.submit(0, REQUEST_READ, -1, 1, 0, 5), RangeError);
+  assertThrows(() => initiator.submit(0, REQUEST_READ, 0, 1, peer.memory.length, 5), RangeError);
 });
 
 Deno.test("initiator: a frame that is held keeps its command, its header and the caller's memory", () => {
   const peer = connected();
   const { initiator } = peer;
-  submit(peer, OPERATION_WRITE, 0, 2);
+  submit(peer, REQUEST_WRITE, 0, 2);
   assert(initiator.pollTransmit(peer.nowMs));
   const { tag, headerAt } = initiator.frame;
   const header = peer.memory.slice(headerAt, headerAt + 36);

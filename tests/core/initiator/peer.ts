@@ -4,12 +4,12 @@
 import {
   AOE_COMMAND,
   AOE_ERROR,
+  AOE_FLAG_ERROR,
+  AOE_FLAG_RESPONSE,
   AOE_SHELF,
   AOE_SLOT,
   AOE_VERSION_FLAGS,
   COMMAND_CONFIG,
-  FLAG_ERROR,
-  FLAG_RESPONSE,
 } from "../../../src/wire/aoe.ts";
 import {
   ATA_COMMAND_STATUS,
@@ -134,7 +134,7 @@ export class InitiatorPeer {
     frame.set(asked.subarray(0, 36));
     frame.set(asked.subarray(6, 12), 0);
     frame.set(TARGET_MAC, 6);
-    frame[AOE_VERSION_FLAGS] = 0x10 | FLAG_RESPONSE;
+    frame[AOE_VERSION_FLAGS] = 0x10 | AOE_FLAG_RESPONSE;
     if (asked[AOE_COMMAND] === COMMAND_CONFIG) {
       const { buffers, sectorsPerFrame } = this;
       const config = { buffers, firmware: 1, sectors: sectorsPerFrame, string: new Uint8Array(0) };
@@ -163,7 +163,7 @@ export class InitiatorPeer {
   /** An AoE error in answer to a request. */
   error(request: SentFrame, error: number): Uint8Array {
     const frame = this.answer(request, { status: 0x41 }).slice(0, 24);
-    frame[AOE_VERSION_FLAGS] = 0x10 | FLAG_RESPONSE | FLAG_ERROR;
+    frame[AOE_VERSION_FLAGS] = 0x10 | AOE_FLAG_RESPONSE | AOE_FLAG_ERROR;
     frame[AOE_ERROR] = error;
     return frame;
   }
@@ -195,7 +195,7 @@ export function advert(version: number): Uint8Array {
   frame.set(TARGET_MAC, 6);
   frame[12] = 0x88;
   frame[13] = 0xa2;
-  frame[AOE_VERSION_FLAGS] = (version << 4) | FLAG_RESPONSE;
+  frame[AOE_VERSION_FLAGS] = (version << 4) | AOE_FLAG_RESPONSE;
   frame[AOE_SHELF + 1] = 7;
   frame[AOE_SLOT] = 3;
   frame[AOE_COMMAND] = COMMAND_CONFIG;

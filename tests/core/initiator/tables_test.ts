@@ -3,11 +3,11 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
+  COMMAND_KIND_READ,
   CommandTable,
   COPIES_MAX,
   copyOfTag,
   identityOfTag,
-  KIND_READ,
   NO_REQUEST,
   slotOfTag,
 } from "../../../src/core/initiator/commands.ts";
@@ -15,7 +15,7 @@ import { WriteRanges } from "../../../src/core/initiator/writes.ts";
 
 Deno.test("commands: a tag is bit 31, session, generation, copy and slot", () => {
   const table = new CommandTable(64, 1, 6, 0x1234);
-  const slot = table.take(KIND_READ, NO_REQUEST, 0, 1);
+  const slot = table.take(COMMAND_KIND_READ, NO_REQUEST, 0, 1);
   for (let copy = 0; copy < COPIES_MAX; copy++) {
     const tag = table.nextCopyTag(slot);
     assertEquals(tag >>> 31, 1);
@@ -28,7 +28,7 @@ Deno.test("commands: a tag is bit 31, session, generation, copy and slot", () =>
 
 Deno.test("commands: a copy that was not sent, and an earlier generation, are not current", () => {
   const table = new CommandTable(2, 1, 0, 0);
-  const slot = table.take(KIND_READ, NO_REQUEST, 0, 1);
+  const slot = table.take(COMMAND_KIND_READ, NO_REQUEST, 0, 1);
   const tag = table.nextCopyTag(slot);
   assert(table.isCurrent(slot, tag));
   assert(!table.isCurrent(slot, tag | (1 << 11)));
@@ -42,7 +42,7 @@ Deno.test("commands: a slot is used again only after all others, with another ta
   const table = new CommandTable(8, 1, 0, -1);
   const tags = new Set<number>();
   for (let i = 0; i < 8 * 100; i++) {
-    const slot = table.take(KIND_READ, NO_REQUEST, 0, 1);
+    const slot = table.take(COMMAND_KIND_READ, NO_REQUEST, 0, 1);
     assertEquals(slot, i % 8);
     tags.add(table.nextCopyTag(slot));
     table.release(slot);

@@ -3,7 +3,10 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import { HANDSHAKE_SEND_BYTES, NbdHandshake } from "../../../src/core/nbd_client/handshake.ts";
+import {
+  HANDSHAKE_SEND_BYTES,
+  NbdClientHandshake,
+} from "../../../src/core/nbd_client/handshake.ts";
 import {
   NBD_EXPORT_NAME_ZEROES,
   NBD_FLAG_FIXED_NEWSTYLE,
@@ -55,7 +58,11 @@ const description = (bytes: number) =>
 const words = (text: string) => new TextEncoder().encode(text);
 
 /** Feeds bytes in pieces of a size; returns what the client had to say. */
-function shake(handshake: NbdHandshake, messages: readonly Uint8Array[], piece: number): number[] {
+function shake(
+  handshake: NbdClientHandshake,
+  messages: readonly Uint8Array[],
+  piece: number,
+): number[] {
   const said: number[] = [];
   let pending = new Uint8Array(0);
   for (const message of messages) {
@@ -74,7 +81,7 @@ function shake(handshake: NbdHandshake, messages: readonly Uint8Array[], piece: 
 
 Deno.test("nbd handshake: GO brings size, flags and block sizes, in pieces of any length", () => {
   for (const piece of [1, 7, 18, 1000]) {
-    const handshake = new NbdHandshake("disk");
+    const handshake = new NbdClientHandshake("disk");
     const said = shake(handshake, [
       greeting(MODERN | 0x80),
       exportInfo(3 * 2 ** 40, 0x4d),
@@ -100,12 +107,12 @@ Deno.test("nbd handshake: EXPORT_NAME, where GO is not known or the server is an
   const named = (zeroes: number) => made(10 + zeroes, (view) => writeExport(view, 0, 2 ** 20, 5));
   const expected = { bytes: 2 ** 20, flags: 5, blockPreferred: 4096, blockMax: 32 * 2 ** 20 };
   for (const piece of [1, 1000]) {
-    const fallback = new NbdHandshake("disk");
+    const fallback = new NbdClientHandshake("disk");
     const said = shake(fallback, [greeting(MODERN), reply(NBD_REP_ERR_UNSUP), named(0)], piece);
     assertEquals(fallback.facts, expected);
     const option = Uint8Array.from(said.slice(-20));
     assertEquals(readOption(option, 0), { option: NBD_OPT_EXPORT_NAME, bytes: 4 });
-    const old = new NbdHandshake("");
+    const old = new NbdClientHandshake("");
     shake(old, [greeting(0), named(NBD_EXPORT_NAME_ZEROES)], piece);
     assertEquals(old.facts, expected);
   }
@@ -133,7 +140,7 @@ Deno.test("nbd handshake: every refusal is a clause about the server", () => {
     [[...opening, ...Array<Uint8Array>(65).fill(description(2))], /what is no NBD/],
   ];
   for (const [messages, expected] of cases) {
-    const handshake = new NbdHandshake("disk");
+    const handshake = new NbdClientHandshake("disk");
     shake(handshake, messages, 1000);
     assertMatch(handshake.refusal ?? "none", expected);
     assertEquals(handshake.facts, undefined);
@@ -155,7 +162,7 @@ Deno.test("nbd handshake: whatever a server sends, nothing throws and nothing is
   const stream = fc.array(fc.oneof(message, fc.uint8Array({ maxLength: 40 })), { maxLength: 8 });
   fc.assert(
     fc.property(stream, fc.integer({ min: 1, max: 50 }), fc.boolean(), (messages, piece, begin) => {
-      const handshake = new NbdHandshake("x".repeat(4096));
+      const handshake = new NbdClientHandshake("x".repeat(4096));
       const all = begin ? [greeting(MODERN), ...messages] : messages;
       const copies = all.map((bytes) => bytes.slice());
       const said = shake(handshake, all, piece);

@@ -4,7 +4,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
-  NbdRequests,
+  NbdClientRequests,
   REPLY_NONSENSE,
   REPLY_SHUTDOWN,
   REPLY_TAKEN,
@@ -40,10 +40,10 @@ interface Seen {
 
 /** Requests, and a server that answers as it is told. */
 class Peer {
-  readonly requests: NbdRequests;
+  readonly requests: NbdClientRequests;
 
   constructor(flags = FLUSHES) {
-    this.requests = new NbdRequests(8, flags);
+    this.requests = new NbdClientRequests(8, flags);
   }
 
   /** Sends all that stands in line. */

@@ -9,7 +9,7 @@ import {
   HANDSHAKE_GOING,
   HANDSHAKE_INPUT_BYTES,
   HANDSHAKE_OUTPUT_BYTES,
-  NbdHandshake,
+  NbdServerHandshake,
 } from "../../../src/core/nbd_server/handshake.ts";
 import {
   readUint16Be,
@@ -73,7 +73,7 @@ interface Reply {
 
 /** A client of a handshake; what the server writes outside of its room is found out. */
 class Client {
-  readonly handshake = new NbdHandshake(disk, encoder.encode("e1.1"));
+  readonly handshake = new NbdServerHandshake(disk, encoder.encode("e1.1"));
   readonly #output = new Uint8Array(OUTPUT_AT + HANDSHAKE_OUTPUT_BYTES + 20);
 
   /** @param flags Null: what is sent first is for the test to send. */
@@ -149,7 +149,7 @@ function querying(name: string, ...queries: string[]): Uint8Array {
 
 Deno.test("nbd_handshake: the server greets first", () => {
   const output = new Uint8Array(40);
-  const handshake = new NbdHandshake(disk, encoder.encode("e1.1"));
+  const handshake = new NbdServerHandshake(disk, encoder.encode("e1.1"));
   assertEquals(handshake.greet(output, 4), 18);
   assertEquals(readGreeting(output, 4), NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
 });

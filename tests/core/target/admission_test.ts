@@ -1,4 +1,4 @@
-// PROTOCOL.md, 'What we decide', decisions 1 to 3: who is heard.
+// wire/README.md, 'What we decide', decisions 1 to 3: who is heard.
 
 import { assertEquals } from "@std/assert";
 import { assertBytes, bytesOf, hexOf } from "../../wire/encoding.ts";

@@ -1,4 +1,4 @@
-// PROTOCOL.md, 'What we decide', decision 6: query config.
+// wire/README.md, 'What we decide', decision 6: query config.
 
 import { assertEquals } from "@std/assert";
 import type { Target } from "../../../src/core/target/target.ts";

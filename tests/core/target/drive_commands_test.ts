@@ -1,10 +1,10 @@
-// PROTOCOL.md, 'What we decide', decisions 11 and 12, seen through a target: the commands that are
+// wire/README.md, 'What we decide', decisions 11 and 12, seen through a target: the commands that are
 // no reads and writes, and what is promised of the write cache.
 
 import { assert, assertEquals } from "@std/assert";
 import {
-  OPERATION_FLUSH,
-  OPERATION_TRIM,
+  DRIVE_FLUSH,
+  DRIVE_TRIM,
   trimSector,
   trimSectors,
 } from "../../../src/core/target/drive.ts";
@@ -102,7 +102,7 @@ Deno.test("decision 11: SET FEATURES 02 and 82 switch the write cache, and IDENT
   assertEquals(cacheOf(target), { supported: true, on: true, stable: false });
   const off = workOf(target, request(SET_FEATURES, { feature: 0x82 }));
   // What was answered from the cache has to be on the disk before the cache is off.
-  assertEquals(off.operation, OPERATION_FLUSH);
+  assertEquals(off.operation, DRIVE_FLUSH);
   assertBytes(off.complete(OUTCOME_DONE), responseOf({ command: 0, section: GOOD }));
   assertEquals(cacheOf(target), { supported: true, on: false, stable: true });
   assertAta(target, request(SET_FEATURES, { feature: 0x02 }), GOOD);
@@ -196,7 +196,7 @@ Deno.test("decision 11: TRIM leaves its ranges to the disk", () => {
   const ranges = [[0, 1], [SECTORS - 65535, 65535], [0x12345, 0x6789], [5, 0]] as const;
   const asked = trim(ranges);
   const work = workOf(targetOf(), asked);
-  assertEquals([work.operation, work.sector, work.sectors], [OPERATION_TRIM, 0, 0]);
+  assertEquals([work.operation, work.sector, work.sectors], [DRIVE_TRIM, 0, 0]);
   ranges.forEach(([lba, sectors], i) => {
     const at = 12 + 8 * i;
     assertEquals([trimSector(asked.section, at), trimSectors(asked.section, at)], [lba, sectors]);
@@ -205,7 +205,7 @@ Deno.test("decision 11: TRIM leaves its ranges to the disk", () => {
 
 Deno.test("decision 11: TRIM takes as many blocks as a frame holds, and 64 ranges in each", () => {
   const ranges = Array.from({ length: 17 * 64 }, (_, i) => [8 * i, 8] as const);
-  assertEquals(workOf(targetOf(), trim(ranges), JUMBO).operation, OPERATION_TRIM);
+  assertEquals(workOf(targetOf(), trim(ranges), JUMBO).operation, DRIVE_TRIM);
   assertAta(targetOf(), trim([], { count: 18 }), ABRT, JUMBO);
   assertAta(targetOf(), trim([], { count: 3 }), ABRT);
 });
@@ -213,14 +213,14 @@ Deno.test("decision 11: TRIM takes as many blocks as a frame holds, and 64 range
 Deno.test("decision 11: a TRIM with a range that leaves the disk is IDNF as a whole", () => {
   for (const range of [[SECTORS, 1], [SECTORS - 1, 2], [2 ** 48 - 1, 1], [0, 0]] as const) {
     const ranges = [...Array.from({ length: 127 }, () => [0, 8] as const), range];
-    if (range[1] === 0) assertEquals(workOf(targetOf(), trim(ranges)).operation, OPERATION_TRIM);
+    if (range[1] === 0) assertEquals(workOf(targetOf(), trim(ranges)).operation, DRIVE_TRIM);
     else assertAta(targetOf(), trim(ranges), IDNF);
   }
 });
 
 Deno.test("decision 11: an entry of a TRIM without sectors is padding, wherever it points", () => {
   const ranges = [[0, 8], [2 ** 48 - 1, 0], [SECTORS + 1, 0]] as const;
-  assertEquals(workOf(targetOf(), trim(ranges)).operation, OPERATION_TRIM);
+  assertEquals(workOf(targetOf(), trim(ranges)).operation, DRIVE_TRIM);
 });
 
 for (
@@ -243,7 +243,7 @@ for (const command of FLUSHES) {
   Deno.test(`decision 12: ${name(command)} is answered only once the disk has synced`, () => {
     for (const options of [{}, { sync: true }, { readOnly: true }]) {
       const work = workOf(targetOf(options), request(command, { count: 0 }));
-      assertEquals([work.operation, work.sector, work.sectors], [OPERATION_FLUSH, 0, 0]);
+      assertEquals([work.operation, work.sector, work.sectors], [DRIVE_FLUSH, 0, 0]);
     }
   });
 }

@@ -1,12 +1,8 @@
-// PROTOCOL.md, 'What we decide', decisions 9 and 10, seen through a target: reads, writes and their
+// wire/README.md, 'What we decide', decisions 9 and 10, seen through a target: reads, writes and their
 // refusals, and the registers of every answer.
 
 import { assert, assertEquals } from "@std/assert";
-import {
-  OPERATION_READ,
-  OPERATION_VERIFY,
-  OPERATION_WRITE,
-} from "../../../src/core/target/drive.ts";
+import { DRIVE_READ, DRIVE_VERIFY, DRIVE_WRITE } from "../../../src/core/target/drive.ts";
 import {
   OUTCOME_DONE,
   OUTCOME_FAILED,
@@ -98,7 +94,7 @@ for (const command of WRITES) {
     for (const length of [36, 60, 36 + 512, 36 + 1023]) {
       assertAta(target, { ...whole, section: whole.section.slice(0, length - 24) }, ABRT);
     }
-    assertEquals(workOf(target, whole).operation, OPERATION_WRITE);
+    assertEquals(workOf(target, whole).operation, DRIVE_WRITE);
   });
 
   Deno.test(`decision 9: ${name(command)} to a read-only export is ABRT`, () => {
@@ -162,9 +158,9 @@ function finished(target: Target, asked: ReturnType<typeof request>): Uint8Array
 
 for (
   const [command, operation] of [
-    ...READS28.map((command) => [command, OPERATION_READ] as const),
-    ...WRITES28.map((command) => [command, OPERATION_WRITE] as const),
-    [VERIFY28, OPERATION_VERIFY] as const,
+    ...READS28.map((command) => [command, DRIVE_READ] as const),
+    ...WRITES28.map((command) => [command, DRIVE_WRITE] as const),
+    [VERIFY28, DRIVE_VERIFY] as const,
   ]
 ) {
   Deno.test(`decision 10: ${name(command)} has an LBA of 28 bits, whatever aflags say`, () => {
@@ -181,9 +177,9 @@ for (
 
 for (
   const [command, operation] of [
-    ...READS48.map((command) => [command, OPERATION_READ] as const),
-    ...[...WRITES48, ...WRITES48_FUA].map((command) => [command, OPERATION_WRITE] as const),
-    [VERIFY48, OPERATION_VERIFY] as const,
+    ...READS48.map((command) => [command, DRIVE_READ] as const),
+    ...[...WRITES48, ...WRITES48_FUA].map((command) => [command, DRIVE_WRITE] as const),
+    [VERIFY48, DRIVE_VERIFY] as const,
   ]
 ) {
   Deno.test(`decision 10: ${name(command)} has an LBA of 48 bits, whatever aflags say`, () => {

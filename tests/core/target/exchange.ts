@@ -84,7 +84,7 @@ export function requestOf(request: Request): Uint8Array {
   return frame;
 }
 
-/** The bytes of the answer that PROTOCOL.md demands, padded with zeros to 60. */
+/** The bytes of the answer that wire/README.md demands, padded with zeros to 60. */
 export function responseOf(
   response: {
     command: number;

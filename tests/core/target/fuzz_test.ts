@@ -8,11 +8,11 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   Drive,
-  OPERATION_FLUSH,
-  OPERATION_READ,
-  OPERATION_TRIM,
-  OPERATION_VERIFY,
-  OPERATION_WRITE,
+  DRIVE_FLUSH,
+  DRIVE_READ,
+  DRIVE_TRIM,
+  DRIVE_VERIFY,
+  DRIVE_WRITE,
   trimSector,
   trimSectors,
 } from "../../../src/core/target/drive.ts";
@@ -122,11 +122,11 @@ Deno.test("100,000 random and mutated frames do no harm", () => {
   // That the frames reach everything is part of the test.
   assert(seen.answers > seen.frames / 5, `${seen.answers} answers`);
   assertEquals([...seen.operations].sort(), [
-    OPERATION_READ,
-    OPERATION_WRITE,
-    OPERATION_VERIFY,
-    OPERATION_FLUSH,
-    OPERATION_TRIM,
+    DRIVE_READ,
+    DRIVE_WRITE,
+    DRIVE_VERIFY,
+    DRIVE_FLUSH,
+    DRIVE_TRIM,
   ]);
   // Whether a disk is too slow is not the target's to say, but the loop's.
   const reasons = DROP_NAMES.filter((_, i) => i > 0 && i !== -DROP_BUSY);
@@ -256,7 +256,7 @@ function ask(
     const operation = target.drive.operation;
     const sectors = target.drive.sectorsWanted;
     assertWork(target, view, length, options, link);
-    if (operation === OPERATION_READ || operation === OPERATION_VERIFY) {
+    if (operation === DRIVE_READ || operation === DRIVE_VERIFY) {
       // The disk writes where the answer's data are, and these have to fit the frame.
       assert(36 + 512 * sectors <= link.mtu + 14);
       view.fill(0x77, FRAME_AT + 36, FRAME_AT + 36 + 512 * sectors);
@@ -264,7 +264,7 @@ function ask(
     }
     const { outcome } = options;
     const bytes = target.complete(view, FRAME_AT, link, operation, sectors, outcome);
-    const data = operation === OPERATION_READ && outcome === OUTCOME_DONE ? 512 * sectors : 0;
+    const data = operation === DRIVE_READ && outcome === OUTCOME_DONE ? 512 * sectors : 0;
     assertEquals(bytes, data > 0 ? 36 + data : 60);
     assertAnswer(view, bytes, request, link);
     end = Math.max(end, bytes);
@@ -287,7 +287,7 @@ function assertUntouched(view: Uint8Array, around: number, from: number, to: num
   }
 }
 
-/** Everything that PROTOCOL.md, decision 4, says of every answer. */
+/** Everything that wire/README.md, decision 4, says of every answer. */
 function assertAnswer(view: Uint8Array, bytes: number, request: Uint8Array, link: Link): void {
   assert(request.length >= 24, "an answer to a short frame");
   assert(bytes >= 60 && bytes <= Math.max(60, link.mtu + 14), `an answer of ${bytes} bytes`);
@@ -322,8 +322,8 @@ function assertWork(
   link: Link,
 ): void {
   const { operation, sector, sectorsWanted } = target.drive;
-  if (operation === OPERATION_FLUSH) return;
-  if (operation === OPERATION_TRIM) {
+  if (operation === DRIVE_FLUSH) return;
+  if (operation === DRIVE_TRIM) {
     assert(!options.readOnly && options.trim);
     const end = 36 + 512 * view[FRAME_AT + 26]!;
     assert(end <= length, "a TRIM of more than came");
@@ -333,11 +333,11 @@ function assertWork(
     }
     return;
   }
-  if (operation === OPERATION_WRITE) {
+  if (operation === DRIVE_WRITE) {
     assert(!options.readOnly, "a write to a read-only export");
     assert(36 + 512 * sectorsWanted <= length, "a write of more than came");
   } else {
-    assert(operation === OPERATION_READ || operation === OPERATION_VERIFY);
+    assert(operation === DRIVE_READ || operation === DRIVE_VERIFY);
   }
   assert(sectorsWanted >= 1 && sectorsWanted <= link.sectors);
   assert(sector >= 0 && Number.isSafeInteger(sector));

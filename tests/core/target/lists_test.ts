@@ -1,4 +1,4 @@
-// PROTOCOL.md, 'What we decide', decision 7: the MAC mask list, and reserve/release.
+// wire/README.md, 'What we decide', decision 7: the MAC mask list, and reserve/release.
 
 import type { Target } from "../../../src/core/target/target.ts";
 import { assertBytes, bytesOf } from "../../wire/encoding.ts";

@@ -1,4 +1,4 @@
-// PROTOCOL.md, 'What we decide', decision 13, against a naive list of commands that looks at all of
+// wire/README.md, 'What we decide', decision 13, against a naive list of commands that looks at all of
 // them each time.
 
 import { assert, assertEquals } from "@std/assert";

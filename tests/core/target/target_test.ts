@@ -1,4 +1,4 @@
-// PROTOCOL.md, 'What we decide', decisions 4, 5, 8 and 14: what every answer and advert looks like,
+// wire/README.md, 'What we decide', decisions 4, 5, 8 and 14: what every answer and advert looks like,
 // and what a reservation keeps. Query config, the lists and ATA have files of their own.
 
 import { assertEquals } from "@std/assert";

@@ -11,7 +11,7 @@ import {
   SECTOR_BYTES,
 } from "../../../src/wire/ata.ts";
 import { ExportRefusal, openExport } from "../../../src/control/target/open_file.ts";
-import { COUNT_GATHERED } from "../../../src/loops/target/counters.ts";
+import { TARGET_COUNT_GATHERED } from "../../../src/loops/target/counters.ts";
 import type { TargetMessage } from "../../../src/loops/target/thread.ts";
 import { TargetExport } from "../../../src/loops/target/export.ts";
 import { GroupCommit } from "../../../src/loops/target/group_commit.ts";
@@ -78,7 +78,7 @@ interopTest("faults: a segment that loses its place is sent as it was", [], () =
   withTarget(2 * segment, { uring: true, mapBytes: segment }, (target, path) => {
     Deno.writeFileSync(path, new Uint8Array(2 * segment).fill(1, 0, segment).fill(2, segment));
     target.exchange([read(0, 8)]);
-    assertEquals(target.counters.valueOf(0, COUNT_GATHERED), 1);
+    assertEquals(target.counters.valueOf(0, TARGET_COUNT_GATHERED), 1);
     // The second segment is read until it is worth the only place there is; in each batch the first
     // is read before it.
     const batch = [read(0, 8), ...Array.from({ length: 31 }, () => read(sectors, 8))];
@@ -88,7 +88,7 @@ interopTest("faults: a segment that loses its place is sent as it was", [], () =
         assert(data.every((byte) => byte === expected), `round ${round}, read ${tag}: ${data[0]}`);
       }
     }
-    assert(target.counters.valueOf(0, COUNT_GATHERED) > 4000, "the second was never mapped");
+    assert(target.counters.valueOf(0, TARGET_COUNT_GATHERED) > 4000, "the second was never mapped");
   });
 });
 

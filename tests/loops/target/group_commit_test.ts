@@ -1,4 +1,4 @@
-// Group commit (target_sync.ts), where the kernel tells of an error once and somebody else hears it.
+// Group commit (group_commit.ts), where the kernel tells of an error once and somebody else hears it.
 
 import { assertEquals } from "@std/assert";
 import { EIO } from "../../../ffi/errno.ts";

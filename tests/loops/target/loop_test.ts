@@ -12,7 +12,11 @@ import {
   ATA_WRITE_SECTORS_EXT,
   SECTOR_BYTES,
 } from "../../../src/wire/ata.ts";
-import { COUNT_GATHERED, COUNT_OVERLAPS, COUNT_SYNCS } from "../../../src/loops/target/counters.ts";
+import {
+  TARGET_COUNT_GATHERED,
+  TARGET_COUNT_OVERLAPS,
+  TARGET_COUNT_SYNCS,
+} from "../../../src/loops/target/counters.ts";
 import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
@@ -107,7 +111,7 @@ for (const { name, ...options } of WAYS) {
           assert(got.every((byte) => byte === expected), `${name}: round ${round}, read ${tag}`);
         });
       }
-      assert(target.counters.value(COUNT_OVERLAPS) > 0, "nothing ever had to wait");
+      assert(target.counters.value(TARGET_COUNT_OVERLAPS) > 0, "nothing ever had to wait");
     });
   });
 
@@ -165,7 +169,7 @@ for (const { name, ...options } of WAYS) {
       for (const step of steps) {
         assertEquals(target.exchange([step]).get(0)?.status, OK, `${step.command.toString(16)}`);
       }
-      assert(target.counters.valueOf(0, COUNT_SYNCS) > 0);
+      assert(target.counters.valueOf(0, TARGET_COUNT_SYNCS) > 0);
       const image = Deno.readFileSync(path);
       const sectorsAt = (first: number, count: number) =>
         image.subarray(first * SECTOR_BYTES, (first + count) * SECTOR_BYTES);
@@ -175,10 +179,10 @@ for (const { name, ...options } of WAYS) {
       if (options.sync) return;
       const cacheOff = { command: ATA_SET_FEATURES, feature: 0x82, sector: 0, sectors: 0 };
       assertEquals(target.exchange([cacheOff]).get(0)?.status, OK);
-      const before = target.counters.valueOf(0, COUNT_SYNCS);
+      const before = target.counters.valueOf(0, TARGET_COUNT_SYNCS);
       const three = [write(0, 1, 1), write(9, 1, 2), write(20, 1, 3), write(40, 1, 4)];
       for (const { status } of target.exchange(three).values()) assertEquals(status, OK);
-      const syncs = target.counters.valueOf(0, COUNT_SYNCS) - before;
+      const syncs = target.counters.valueOf(0, TARGET_COUNT_SYNCS) - before;
       assert(syncs >= 1 && syncs <= 2, `${syncs} fdatasyncs for four writes of one batch`);
     });
   });
@@ -187,7 +191,7 @@ for (const { name, ...options } of WAYS) {
 interopTest("loop: a cached read is gathered from the page cache", [], () => {
   withTarget({ uring: true }, (target) => {
     for (let i = 0; i < 10; i++) target.exchange([read(i * 8, 8)]);
-    assertEquals(target.counters.valueOf(0, COUNT_GATHERED), 10);
+    assertEquals(target.counters.valueOf(0, TARGET_COUNT_GATHERED), 10);
   });
 });
 

@@ -1,4 +1,4 @@
-// A program of target_loop_test.ts: commands through the loop between two forced collections, so
+// A program of loop_test.ts: commands through the loop between two forced collections, so
 // that V8's --trace-gc tells what they allocated. Arguments: how many, read or write, direct. Its
 // last line on stdout: resident bytes before and after.
 

@@ -21,7 +21,7 @@ import {
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from "../../../src/wire/nbd.ts";
-import { COUNT_OVERLAPS } from "../../../src/loops/target/counters.ts";
+import { TARGET_COUNT_OVERLAPS } from "../../../src/loops/target/counters.ts";
 import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { type Answer, LoopbackTarget, type Request } from "./loopback_target.ts";
@@ -166,7 +166,7 @@ interopTest("source: scraps of replies, in any order, land where they should", [
         );
       });
     }
-    assert(source.target.counters.value(COUNT_OVERLAPS) > 0, "nothing ever had to wait");
+    assert(source.target.counters.value(TARGET_COUNT_OVERLAPS) > 0, "nothing ever had to wait");
   });
 });
 
