@@ -29,6 +29,7 @@ const RWF_DSYNC = 2;
 const BLKGETSIZE64 = 0x80081272;
 const BLKSSZGET = 0x1268;
 const BLKPBSZGET = 0x127b;
+const BLKROGET = 0x125e;
 // linux/stat.h
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_DIOALIGN = 0x2000;
@@ -180,12 +181,17 @@ export function fileStatus(fd: number, options: { readonly known?: boolean } = {
     bytes: block ? blockDeviceBytes(fd) : Number(view.getBigUint64(40, true)),
     directMemoryAlignment: view.getUint32(152, true),
     directOffsetAlignment: view.getUint32(156, true),
-    physicalBlockBytes: block ? ioctlInt(fd, BLKPBSZGET) : 512,
-    logicalBlockBytes: block ? ioctlInt(fd, BLKSSZGET) : 512,
+    physicalBlockBytes: block ? ioctlInt(fd, BLKPBSZGET, 512) : 512,
+    logicalBlockBytes: block ? ioctlInt(fd, BLKSSZGET, 512) : 512,
     device: block
       ? [view.getUint32(128, true), view.getUint32(132, true)]
       : [view.getUint32(136, true), view.getUint32(140, true)],
   };
+}
+
+/** Whether a block device refuses every write, as its driver or `blockdev --setro` has it. */
+export function isReadOnlyDevice(fd: number): boolean {
+  return ioctlInt(fd, BLKROGET, 0) !== 0;
 }
 
 /**
@@ -204,9 +210,9 @@ function blockDeviceBytes(fd: number): number {
   return Number(new DataView(size.buffer).getBigUint64(0, true));
 }
 
-function ioctlInt(fd: number, request: number): number {
+function ioctlInt(fd: number, request: number, otherwise: number): number {
   const value = new Uint8Array(4);
-  if (libc.ioctl(fd, BigInt(request), value) < 0) return 512;
+  if (libc.ioctl(fd, BigInt(request), value) < 0) return otherwise;
   return new DataView(value.buffer).getInt32(0, true);
 }
 

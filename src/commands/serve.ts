@@ -80,6 +80,7 @@ function openExports(options: ServeOptions): ExportFile[] {
           : options.lengthSectors * SECTOR_BYTES,
         createBytes: options.sizeBytes,
         force: options.force,
+        format: options.format,
       });
       for (const warning of file.warnings) warn(`${text}: ${warning}`);
       if (!file.created && options.sizeBytes !== undefined) {
@@ -292,6 +293,7 @@ function durability(options: ServeOptions, files: readonly ExportFile[]): string
   const writable = files.filter(({ config }) => !config.readOnly);
   const sources = writable.filter(({ config }) => config.source !== undefined);
   if (options.readOnly) return ["Writes are refused (-r)."];
+  if (writable.length === 0) return ["Writes are refused: what is served is read-only."];
   if (options.sync) return ["A write is answered once it is on stable storage (-s)."];
   const lines: string[] = [];
   if (sources.length < writable.length) {

@@ -4,6 +4,7 @@ import { object, tuple } from "@optique/core/constructs";
 import { commandLine, lineBreak, message, text } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, flag, option } from "@optique/core/primitives";
+import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import {
   address,
@@ -54,6 +55,8 @@ export interface ServeOptions {
   /** Bytes of the images that may stay mapped; they count as resident memory. */
   readonly mapBytes: number;
   readonly force: boolean;
+  /** `raw`: what is served is a disk, whatever it looks like. */
+  readonly format: "raw" | undefined;
   readonly json: boolean;
   /** -1 quiet, 0, 1 and 2 for -v and -vv. */
   readonly verbosity: number;
@@ -138,8 +141,15 @@ export const serveParser = command(
         MAP_BYTES_DEFAULT,
       ),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
+      format: optional(
+        option("--format", choice(["raw"]), {
+          description:
+            message`raw: serve an image file of another format (qcow2, gzip and such) as it is.`,
+        }),
+      ),
       force: option("--force", {
-        description: message`Serve a mounted device, or an address that already answers.`,
+        description:
+          message`Serve what this host is using, an image of another format, or an address that already answers.`,
       }),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),

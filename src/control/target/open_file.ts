@@ -5,6 +5,7 @@ import { EOPNOTSUPP, errnoText, SystemError } from "../../../ffi/errno.ts";
 import {
   closeFile,
   fileStatus,
+  isReadOnlyDevice,
   isRemoteFile,
   lockFile,
   openFile,
@@ -14,9 +15,10 @@ import {
 import type { FileStatus } from "../../../ffi/files.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
-import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import { exportedSectors } from "../../loops/target/export_config.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
+import { refuseImage } from "./image_refusal.ts";
 
 const ENOENT = 2;
 const EACCES = 13;
@@ -39,8 +41,10 @@ export interface ExportFileOptions {
   readonly lengthBytes: number | undefined;
   /** Size of an image that does not exist yet; without it, it must. */
   readonly createBytes: number | undefined;
-  /** Whether a mounted block device may be exported. */
+  /** Whether what is in use on this host, or is no disk, may be exported. */
   readonly force: boolean;
+  /** `raw`: whatever it holds, it is the disk. */
+  readonly format?: "raw" | undefined;
 }
 
 /** An opened export and what its user should know. */
@@ -64,13 +68,14 @@ export function openExport(
   path: string,
   options: ExportFileOptions,
 ): ExportFile {
-  const { fd, created } = openBacking(path, options);
+  const { fd, created, whyReadOnly } = openBacking(path, options);
   try {
     const status = fileStatus(fd);
     if (status.kind === "other") {
       throw new ExportRefusal(`"${path}" is neither a file nor a block device: nothing to export`);
     }
-    if (!lockFile(fd, options.readOnly)) {
+    const readOnly = options.readOnly || whyReadOnly !== undefined;
+    if (!lockFile(fd, readOnly)) {
       throw new ExportRefusal(
         `"${path}" is exported already, here or by another aoe serve (it is locked): ` +
           `stop that one first`,
@@ -84,13 +89,24 @@ export function openExport(
           (offsetBytes > 0 ? ` from byte ${offsetBytes} on` : ""),
       );
     }
-    const direct = options.direct ? openDirect(path, options.readOnly, status) : NO_DIRECT;
+    refuseTooLarge(path, sectors);
+    if (!options.force && options.format === undefined && !created) {
+      const refusal = refuseImage(path, status.bytes, {
+        readOnly,
+        anyway: "serve it as it is with --format raw",
+      });
+      if (refusal !== undefined) throw new ExportRefusal(refusal);
+    }
+    const direct = options.direct ? openDirect(path, readOnly, status) : NO_DIRECT;
     const queue = status.kind === "block device" ? blockQueue(status.device) : undefined;
     return {
       kind: status.kind,
       sectors,
       created,
-      warnings: warningsAbout(path, status, options),
+      warnings: [
+        ...(whyReadOnly === undefined ? [] : [`"${path}" ${whyReadOnly}: it is read-only`]),
+        ...warningsAbout(path, status, options),
+      ],
       config: {
         shelf: address.shelf,
         slot: address.slot,
@@ -101,9 +117,9 @@ export function openExport(
         offsetBytes,
         lengthBytes,
         remote: isRemoteFile(fd),
-        readOnly: options.readOnly,
+        readOnly,
         sync: options.sync,
-        trim: !options.readOnly && canDiscard(fd, status, queue),
+        trim: !readOnly && canDiscard(fd, status, queue),
         // The page cache works in pages: initiators that know write whole ones.
         physicalSectorBytes: offsetBytes % 4096 !== 0
           ? SECTOR_BYTES
@@ -123,18 +139,22 @@ export function openExport(
 
 const NO_DIRECT = { fd: -1, alignment: SECTOR_BYTES };
 
-function openBacking(
-  path: string,
-  options: ExportFileOptions,
-): { fd: number; created: boolean } {
-  const { readOnly, force, createBytes } = options;
+interface Backing {
+  readonly fd: number;
+  readonly created: boolean;
+  /** Why it cannot be written to although that was wanted, to stand behind its name. */
+  readonly whyReadOnly: string | undefined;
+}
+
+function openBacking(path: string, options: ExportFileOptions): Backing {
+  const { readOnly, createBytes } = options;
   try {
-    // O_EXCL on a block device refuses one that is mounted; on a file it means nothing.
-    return { fd: openFile(path, { readOnly, exclusive: !force }), created: false };
+    return openPresent(path, options);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     switch (error.code) {
       case ENOENT:
+        if (isDevicePath(path)) throw new ExportRefusal(`There is no device "${path}"`);
         if (createBytes === undefined || readOnly) {
           throw new ExportRefusal(`No such file "${path}": make one with --size, as in --size 10G`);
         }
@@ -145,7 +165,6 @@ function openBacking(
             `or serve it all the same with --force`,
         );
       case EACCES:
-      case EROFS:
       case ETXTBSY:
         throw new ExportRefusal(
           readOnly
@@ -158,10 +177,54 @@ function openBacking(
         throw new ExportRefusal(`Cannot open "${path}": ${errnoText(error.code)}`);
     }
   }
-  return { fd: create(path, createBytes), created: true };
+  return { fd: create(path, createBytes), created: true, whyReadOnly: undefined };
+}
+
+/** Opens what there is, to be read only where it can be no more. */
+function openPresent(path: string, { readOnly, force }: ExportFileOptions): Backing {
+  // O_EXCL on a block device refuses one that is mounted; on a file it means nothing.
+  const exclusive = !force;
+  try {
+    const fd = openFile(path, { readOnly, exclusive });
+    if (readOnly || !isReadOnlyDevice(fd)) return { fd, created: false, whyReadOnly: undefined };
+    closeFile(fd);
+  } catch (error) {
+    if (readOnly || !(error instanceof SystemError) || error.code !== EROFS) throw error;
+  }
+  const fd = openFile(path, { readOnly: true, exclusive });
+  const device = fileStatus(fd).kind === "block device";
+  const whyReadOnly = device
+    ? "is a device that refuses writes"
+    : "lies on a file system that is mounted read-only";
+  return { fd, created: false, whyReadOnly };
+}
+
+/** Whether a path names what the kernel and udev put into /dev, where nobody keeps files. */
+function isDevicePath(path: string): boolean {
+  let folder: string;
+  try {
+    folder = Deno.realPathSync(path.replace(/\/?[^/]*$/, "") || (path.startsWith("/") ? "/" : "."));
+  } catch {
+    return path.startsWith("/dev/");
+  }
+  return /^\/dev(\/|$)/.test(folder) && !/^\/dev\/(shm|hugepages|mqueue)(\/|$)/.test(folder);
+}
+
+/** @throws {ExportRefusal} When the number of sectors would not fit into 48 bits. */
+export function refuseTooLarge(path: string, sectors: number): void {
+  if (sectors <= LBA48_MAX) return;
+  throw new ExportRefusal(
+    `"${path}" has 128 PiB or more, and AoE counts sectors with 48 bits: ` +
+      `serve a part of it with --length`,
+  );
 }
 
 function create(path: string, bytes: number): number {
+  if (bytes > LBA48_MAX * SECTOR_BYTES) {
+    throw new ExportRefusal(
+      `Cannot make "${path}" of ${bytes} bytes: that is 128 PiB or more, and AoE counts sectors with 48 bits`,
+    );
+  }
   let fd = -1;
   try {
     fd = openFile(path, { readOnly: false, create: true });

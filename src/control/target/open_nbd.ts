@@ -4,7 +4,7 @@
 
 import { connectNbdServer } from "../../loops/nbd_client/connection.ts";
 import type { NbdOrigin } from "../../loops/nbd_client/connection.ts";
-import { ExportRefusal, hashOf } from "./open_file.ts";
+import { ExportRefusal, hashOf, refuseTooLarge } from "./open_file.ts";
 import type { ExportFile, ExportFileOptions } from "./open_file.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
@@ -53,6 +53,7 @@ export function openNbdExport(
         (offsetBytes > 0 ? ` from byte ${offsetBytes} on` : ""),
     );
   }
+  refuseTooLarge(uri, sectors);
   const has = (flag: number) => (facts.flags & flag) !== 0;
   const readOnly = options.readOnly || has(NBD_FLAG_READ_ONLY);
   // Without a flush nothing can be made stable later: no cache is claimed.

@@ -3,7 +3,7 @@
 
 import { MappedSegments } from "../../../ffi/mapping.ts";
 import { closeFile, fileStatus, openFile } from "../../../ffi/files.ts";
-import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import { Drive } from "../../core/target/drive.ts";
 import { OverlapOrder } from "../../core/target/overlap.ts";
 import {
@@ -162,7 +162,8 @@ export class TargetExport {
     if (bytes === this.#fileBytes) return false;
     this.#fileBytes = bytes;
     const { offsetBytes, lengthBytes } = this.config;
-    const sectors = exportedSectors(bytes, offsetBytes, lengthBytes);
+    // A file that grew beyond what can be said shows what can be said.
+    const sectors = Math.min(LBA48_MAX, exportedSectors(bytes, offsetBytes, lengthBytes));
     if (sectors === this.drive.sectors) return false;
     this.drive.sectors = sectors;
     return true;

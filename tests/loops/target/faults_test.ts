@@ -270,7 +270,7 @@ Deno.test("faults: an image that cannot be made leaves nothing behind", () => {
   const folder = Deno.makeTempDirSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
   const options = {
     ...{ direct: false, sync: false, readOnly: false, force: false },
-    ...{ offsetBytes: 0, lengthBytes: undefined, createBytes: 2 ** 62 },
+    ...{ offsetBytes: 0, lengthBytes: undefined, createBytes: 2 ** 56 },
   };
   assertThrows(
     () => openExport({ shelf: 1, slot: 1 }, `${folder}/disk.img`, options),
