@@ -1,9 +1,13 @@
 // The entry: of the process, and of every worker in the bundled executable, where all modules share
 // this file's address. Both halves load lazily, so that a worker never pays for the command line.
 
+import { ignoreUserSignal } from "./ffi/signals.ts";
+
 if ("WorkerGlobalScope" in globalThis) {
   await import("./src/control/threads.ts");
 } else {
+  // Before the first await: until then Deno has not taken the signal over.
+  ignoreUserSignal();
   const { explainError, runCommandLine } = await import("./src/commands/command_line.ts");
   const giveUp = (event: Event, error: unknown) => {
     event.preventDefault();

@@ -19,6 +19,7 @@ import { scan } from "../control/ask/scan.ts";
 import { attachParser, foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { serveDisk, startDaemon } from "./attach_daemon.ts";
+import { EXIT_USAGE } from "./exit_codes.ts";
 import {
   Failure,
   formatBytes,
@@ -28,8 +29,6 @@ import {
   printLine,
   warn,
 } from "./output.ts";
-
-const EXIT_USAGE = 2;
 
 /** One disk, and how it is attached. */
 interface Wish {

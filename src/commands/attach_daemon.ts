@@ -13,11 +13,12 @@ import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
-import { Failure, printError, printJson, printLine, warn } from "./output.ts";
 import { chooseBackEnd } from "../control/attach/back_ends.ts";
 import { writeSystemLog } from "../../ffi/syslog.ts";
+import { EXIT_INTERRUPTED } from "./exit_codes.ts";
+import { Failure, formatBytes, printError, printJson, printLine, warn } from "./output.ts";
+import { listenToSignals } from "./stop_signals.ts";
 
-const EXIT_INTERRUPTED = 130;
 /** In the environment of a daemon: nobody reads what it prints, once it is ready. */
 const DAEMON_VARIABLE = "AOE_DAEMON";
 
@@ -45,12 +46,11 @@ export async function startDaemon(args: readonly string[]): Promise<AttachedStat
   }).spawn();
   // A daemon in a session of its own does not hear of Ctrl-C.
   const stop = () => child.kill("SIGTERM");
-  const signals = ["SIGINT", "SIGTERM"] as const;
-  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  const deaf = listenToSignals({ stop, insist: stop });
   try {
     return await untilReady(child);
   } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, stop);
+    deaf();
   }
 }
 
@@ -167,21 +167,29 @@ function chosen(
 }
 
 /**
- * SIGINT and SIGTERM detach. What is in use stays attached; who insists is left alone with it: the
- * process ends, and its keeper goes on in the background.
+ * Signals that ask for the end detach. What is in use stays attached; who insists is left alone with
+ * it: the process ends, and its keeper goes on in the background.
  */
 function onStopSignals(
   disk: AttachedDisk,
   log: (text: string, severity: "warning" | "info") => void,
   end: (code: number) => void,
 ): void {
-  let told = 0;
-  const listener = () => {
-    told++;
+  const detach = (insisted: boolean) => {
     disk.detach(false).then(() => end(0), (error) => {
       log((error as Error).message, "warning");
-      if (told > 1 && disk.status.keeper === true) end(EXIT_INTERRUPTED);
+      if (insisted && disk.status.keeper === true) end(EXIT_INTERRUPTED);
     });
   };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, listener);
+  listenToSignals({
+    stop: () => detach(false),
+    insist: () => detach(true),
+    count: () => log(countersOf(disk.status), "info"),
+  });
+}
+
+function countersOf(status: AttachedStatus): string {
+  const { address, reads, readBytes, writes, writtenBytes, retransmitted } = status;
+  return `${address}  ${reads} reads (${formatBytes(readBytes)}), ` +
+    `${writes} writes (${formatBytes(writtenBytes)}), ${retransmitted} retransmitted`;
 }

@@ -5,17 +5,23 @@ import type { BenchResult } from "../loops/bench/driver.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { liveLine, reportJson, reportText } from "./bench_report.ts";
+import {
+  EXIT_INTERRUPTED,
+  EXIT_MISMATCH,
+  EXIT_REFUSED,
+  EXIT_SILENT,
+  EXIT_USAGE,
+} from "./exit_codes.ts";
 import { Failure, printError, printJson, printLine, ProgressLine, warn } from "./output.ts";
 import type { BenchOptions } from "./bench_arguments.ts";
+import { listenToSignals } from "./stop_signals.ts";
 
 const BLOCK_BYTES_MAX = 8 * 2 ** 20;
 /** Of all requests in flight. */
 const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 const LIVE_EVERY_MS = 250;
-const EXIT_INTERRUPTED = 130;
 /** By kind of failure, as those of `aoe copy`. */
-const EXIT_CODES = { usage: 2, silent: 3, refused: 4 } as const;
-const EXIT_MISMATCH = 5;
+const EXIT_CODES = { usage: EXIT_USAGE, silent: EXIT_SILENT, refused: EXIT_REFUSED } as const;
 
 /** Measures; returns the exit code. */
 export async function runBench(options: BenchOptions): Promise<number> {
@@ -35,7 +41,6 @@ export async function runBench(options: BenchOptions): Promise<number> {
     throw new Failure("--verify compares what was written: it needs a --rw that writes", 2);
   }
   const line = new ProgressLine(!json);
-  const stopListener = new AbortController();
   let result: BenchResult | undefined;
   const thread = await InitiatorThread.start({
     interfaces: findInterfaces(options.interfaces).map((link) => link.name),
@@ -63,14 +68,21 @@ export async function runBench(options: BenchOptions): Promise<number> {
       warn(message.text);
     }
   });
-  thread.stopOnSignals(stopListener.signal, () => Deno.exit(EXIT_INTERRUPTED));
   const live = liveLine(thread.counters);
+  const told = liveLine(thread.counters);
+  const deaf = listenToSignals({
+    stop: () => thread.stop(),
+    count: () => {
+      line.clear();
+      printError(told().trim());
+    },
+  });
   const timer = setInterval(() => line.show(live()), LIVE_EVERY_MS);
   try {
     await thread.ended;
   } finally {
     clearInterval(timer);
-    stopListener.abort();
+    deaf();
     line.clear();
   }
   if (result === undefined) throw new Failure("The measurement ended without a result");

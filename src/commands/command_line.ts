@@ -15,6 +15,7 @@ import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
 import { detachParser, runDetach } from "./detach.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
+import { EXIT_FAILED, EXIT_INTERNAL, EXIT_USAGE } from "./exit_codes.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
 import { maskParser, runMask } from "./mask.ts";
@@ -35,13 +36,6 @@ import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
 import { runUnit, unitParser } from "./unit.ts";
 import { benchParser } from "./bench_arguments.ts";
-
-/** What the process exits with when the machine or the network refused. */
-const EXIT_FAILED = 1;
-/** What it exits with when it was called wrongly. */
-const EXIT_USAGE = 2;
-/** What it exits with after a mistake of our own (EX_SOFTWARE of sysexits.h). */
-const EXIT_INTERNAL = 70;
 
 /** Help is hard to read in wider lines. */
 const HELP_COLUMNS_MAX = 100;

@@ -30,6 +30,14 @@ import {
   writeState,
 } from "./copy_state.ts";
 import {
+  EXIT_FAILED,
+  EXIT_INTERRUPTED,
+  EXIT_MISMATCH,
+  EXIT_REFUSED,
+  EXIT_SILENT,
+  EXIT_USAGE,
+} from "./exit_codes.ts";
+import {
   Failure,
   formatBytes,
   paint,
@@ -39,11 +47,18 @@ import {
   ProgressLine,
   warn,
 } from "./output.ts";
+import { listenToSignals } from "./stop_signals.ts";
 
 const PROGRESS_EVERY_MS = 200;
-const EXIT_INTERRUPTED = 130;
 /** By kind of failure; the help of the command names them. */
-const EXIT_CODES = { local: 1, usage: 2, silent: 3, refused: 4, lost: 4, mismatch: 5 } as const;
+const EXIT_CODES = {
+  local: EXIT_FAILED,
+  usage: EXIT_USAGE,
+  silent: EXIT_SILENT,
+  refused: EXIT_REFUSED,
+  lost: EXIT_REFUSED,
+  mismatch: EXIT_MISMATCH,
+} as const;
 
 const PHASE_NAMES: Readonly<Record<number, string>> = {
   [PHASE_SUMMING]: "summing up what is there",
@@ -83,7 +98,6 @@ export async function runCopy(options: CopyOptions): Promise<number> {
   let result: CopyResult | undefined;
   let serials: readonly string[] = [];
   let changed = false;
-  const stop = new StopSignals();
   const thread = await InitiatorThread.start({
     interfaces,
     disks,
@@ -119,12 +133,15 @@ export async function runCopy(options: CopyOptions): Promise<number> {
       }
     }
   });
-  stop.listen(() => thread.stop());
+  const deaf = listenToSignals({
+    stop: () => thread.stop(),
+    count: () => report.count(thread.counters),
+  });
   report.watch(thread.counters);
   try {
     await thread.ended;
   } finally {
-    stop.cancel();
+    deaf();
     report.close();
   }
   if (result === undefined) throw new Failure("The copy ended without a result");
@@ -159,29 +176,6 @@ function openEnd(
       return standardEnd(direction);
     case "path":
       return direction === "in" ? openCopySource(end.path) : openDestination(end.path);
-  }
-}
-
-/** SIGINT and SIGTERM: the first ends the copy in good order, the second as it stands. */
-class StopSignals {
-  #told = 0;
-  #listener: (() => void) | undefined;
-
-  listen(stop: () => void): void {
-    this.#listener = () => {
-      if (this.#told++ > 0) Deno.exit(EXIT_INTERRUPTED);
-      stop();
-    };
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      Deno.addSignalListener(signal, this.#listener);
-    }
-  }
-
-  cancel(): void {
-    if (this.#listener === undefined) return;
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      Deno.removeSignalListener(signal, this.#listener);
-    }
   }
 }
 
@@ -257,10 +251,32 @@ class Reporter {
     }
   }
 
+  /** Says how far it is, when somebody asks by a signal. */
+  count(counters: InitiatorCounters): void {
+    if (this.#options.json) {
+      this.#json({
+        event: "progress",
+        doing: PHASE_NAMES[counters.value(INITIATOR_COUNT_PHASE)] ?? "connecting",
+        bytes: counters.value(INITIATOR_COUNT_BYTES),
+        bytesTotal: counters.value(INITIATOR_COUNT_BYTES_TOTAL),
+        retransmitted: counters.value(INITIATOR_COUNT_RETRANSMITTED),
+        paths: counters.value(INITIATOR_COUNT_PATHS_UP),
+      });
+      return;
+    }
+    this.#line.clear();
+    printError(this.#progress(counters) ?? "connecting");
+  }
+
   #show(counters: InitiatorCounters): void {
+    const text = this.#progress(counters);
+    if (text !== undefined) this.#line.show(text);
+  }
+
+  #progress(counters: InitiatorCounters): string | undefined {
     const phase = counters.value(INITIATOR_COUNT_PHASE);
     const name = PHASE_NAMES[phase];
-    if (name === undefined) return;
+    if (name === undefined) return undefined;
     const bytes = counters.value(INITIATOR_COUNT_BYTES);
     const total = counters.value(INITIATOR_COUNT_BYTES_TOTAL);
     const nowMs = performance.now();
@@ -272,16 +288,14 @@ class Reporter {
     const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
     const paths = counters.value(INITIATOR_COUNT_PATHS_UP);
     const left = total > 0 && this.#rate > 0 ? (total - bytes) / this.#rate : NaN;
-    this.#line.show(
-      [
-        total > 0 ? `${(100 * bytes / total).toFixed(1).padStart(5)}%` : "",
-        `${name} ${formatBytes(bytes)}${total > 0 ? ` of ${formatBytes(total)}` : ""}`,
-        `${formatBytes(Math.round(this.#rate))}/s`,
-        Number.isFinite(left) ? `${formatDuration(left)} left` : "",
-        retransmitted > 0 ? `${retransmitted} retransmitted` : "",
-        paths === 0 ? "no path" : paths > 1 ? `${paths} paths` : "",
-      ].filter((part) => part !== "").join("  "),
-    );
+    return ([
+      total > 0 ? `${(100 * bytes / total).toFixed(1).padStart(5)}%` : "",
+      `${name} ${formatBytes(bytes)}${total > 0 ? ` of ${formatBytes(total)}` : ""}`,
+      `${formatBytes(Math.round(this.#rate))}/s`,
+      Number.isFinite(left) ? `${formatDuration(left)} left` : "",
+      retransmitted > 0 ? `${retransmitted} retransmitted` : "",
+      paths === 0 ? "no path" : paths > 1 ? `${paths} paths` : "",
+    ].filter((part) => part !== "").join("  "));
   }
 
   #say(text: string): void {

@@ -11,9 +11,9 @@ import { detachFromKernel, kernelDevice } from "../control/attach/kernel_driver.
 import { removeNodes } from "../control/attach/device_nodes.ts";
 import { removeLeftDevice } from "../control/attach/ublk_back_end.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
+import { EXIT_USAGE } from "./exit_codes.ts";
 import { Failure, printError, printJson, printLine } from "./output.ts";
 
-const EXIT_USAGE = 2;
 const LAST_USER = "the last program that has it open closes it";
 
 /** What `aoe detach` was asked to do. */

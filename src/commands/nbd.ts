@@ -11,6 +11,14 @@ import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
 import type { BlockDisk } from "../loops/block/disk.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import {
+  INITIATOR_COUNT_READ_BYTES,
+  INITIATOR_COUNT_READS,
+  INITIATOR_COUNT_RETRANSMITTED,
+  INITIATOR_COUNT_WRITES,
+  INITIATOR_COUNT_WRITTEN_BYTES,
+  type InitiatorCounters,
+} from "../loops/initiator/counters.ts";
 import { listenNbd, type NbdPlace } from "../control/nbd_listener.ts";
 import {
   address,
@@ -22,11 +30,9 @@ import {
   sessionOptions,
   shortUsage,
 } from "./arguments.ts";
+import { EXIT_INTERRUPTED, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
 import { Failure, formatBytes, printJson, printLine, warn } from "./output.ts";
-
-const EXIT_USAGE = 2;
-const EXIT_SILENT = 3;
-const EXIT_INTERRUPTED = 130;
+import { listenToSignals } from "./stop_signals.ts";
 
 /** What `aoe nbd` was asked to do. */
 export interface NbdOptions {
@@ -108,11 +114,26 @@ export async function runNbd(options: NbdOptions): Promise<number> {
     throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
   }
   const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
+  let thread: InitiatorThread | undefined;
+  let stopped = false;
+  // Before there is a socket: no signal may leave one behind.
+  const deaf = listenToSignals({
+    stop: () => {
+      stopped = true;
+      thread?.stop();
+    },
+    insist: () => {
+      listener.close();
+      Deno.exit(EXIT_INTERRUPTED);
+    },
+    count: () => {
+      if (thread !== undefined) sayCounters(options, thread.counters);
+    },
+  });
   const listener = listenNbd(place);
-  const stopListener = new AbortController();
   let failure: string | undefined;
   try {
-    const thread = await InitiatorThread.start({
+    thread = await InitiatorThread.start({
       interfaces,
       disks: [options.address],
       settings: {
@@ -133,17 +154,40 @@ export async function runNbd(options: NbdOptions): Promise<number> {
       else if (news.kind === "resized") warn("Clients see the new size when they connect again");
       else if (news.kind === "ended") failure = news.failure;
     });
-    thread.stopOnSignals(stopListener.signal, () => {
-      listener.close();
-      Deno.exit(EXIT_INTERRUPTED);
-    });
+    if (stopped) thread.stop();
     await thread.ended;
   } finally {
-    stopListener.abort();
+    deaf();
     listener.close();
   }
   if (failure !== undefined) throw new Failure(failure, EXIT_SILENT);
   return 0;
+}
+
+/** Says what the clients have done so far. */
+function sayCounters(options: NbdOptions, counters: InitiatorCounters): void {
+  const address = formatAddress(options.address.shelf, options.address.slot);
+  const value = (counter: number) => counters.value(counter);
+  const [reads, writes, retransmitted] = [
+    INITIATOR_COUNT_READS,
+    INITIATOR_COUNT_WRITES,
+    INITIATOR_COUNT_RETRANSMITTED,
+  ].map(
+    value,
+  );
+  const [readBytes = 0, writtenBytes = 0] = [
+    INITIATOR_COUNT_READ_BYTES,
+    INITIATOR_COUNT_WRITTEN_BYTES,
+  ].map(value);
+  if (options.json) {
+    const event = "counters";
+    printJson({ event, address, reads, readBytes, writes, writtenBytes, retransmitted });
+  } else {
+    printLine(
+      `${address}  ${reads} reads (${formatBytes(readBytes)}), ` +
+        `${writes} writes (${formatBytes(writtenBytes)}), ${retransmitted} retransmitted`,
+    );
+  }
 }
 
 /** Says what is served, and how it is used. */

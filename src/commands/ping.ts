@@ -17,6 +17,7 @@ import {
   timeoutOption,
 } from "./arguments.ts";
 import { formatTable, printJson, printLine, warn } from "./output.ts";
+import { listenToSignals } from "./stop_signals.ts";
 
 const TIMEOUT_MS_DEFAULT = 1000;
 const INTERVAL_MS_DEFAULT = 1000;
@@ -76,9 +77,7 @@ export const pingParser = command(
 /** Pings until it is enough; 1 when nothing was answered. */
 export async function runPing(options: PingCommandOptions): Promise<number> {
   const interruption = new AbortController();
-  const interrupt = () => interruption.abort();
-  const signals = ["SIGINT", "SIGTERM"] as const;
-  signals.forEach((name) => Deno.addSignalListener(name, interrupt));
+  const deaf = listenToSignals({ stop: () => interruption.abort() });
   try {
     const name = formatAddress(options.address.shelf, options.address.slot);
     const { paths, silent } = await ping(
@@ -91,7 +90,7 @@ export async function runPing(options: PingCommandOptions): Promise<number> {
     for (const iface of silent) warn(`${name} does not answer on ${iface}`);
     return paths.some((path) => path.roundTrips !== undefined) ? 0 : 1;
   } finally {
-    signals.forEach((name) => Deno.removeSignalListener(name, interrupt));
+    deaf();
   }
 }
 

@@ -14,8 +14,9 @@ import { findHolders } from "../control/ask/scan.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/thread.ts";
 import { Failure, formatBytes, paint, printError, printJson, printLine, warn } from "./output.ts";
+import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
-import { printSummary } from "./serve_summary.ts";
+import { printCounters, printSummary } from "./serve_summary.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
@@ -32,8 +33,10 @@ export async function runServe(options: ServeOptions): Promise<number> {
   warnAboutAddresses(options);
   for (const link of interfaces) warnAboutInterface(link);
   if (!options.force) await refuseHeldAddresses(options, interfaces.map((link) => link.name));
+  const told = Promise.withResolvers<undefined>();
+  let count = () => {};
   // Listening before starting: no signal finds a half-started group.
-  const stop = stopSignal();
+  listenToSignals({ stop: () => told.resolve(undefined), count: () => count() });
   const group = await TargetGroup.start({
     interfaces: interfaces.map((link) => link.name),
     exports: files.map((file) => file.config),
@@ -46,10 +49,11 @@ export async function runServe(options: ServeOptions): Promise<number> {
     onMessage: (message) => report.message(message),
   });
   const startedMs = Date.now();
+  count = () => printCounters(group, files, options);
   report.serving(files, interfaces);
   const failed = group.ended().then(() => undefined, (error: Error) => error);
-  const ended = await Promise.race([stop.promise, failed]);
-  stop.cancel();
+  // A stop in progress still yields to a second signal.
+  const ended = await Promise.race([told.promise, failed]);
   const abandoned = await group.stop();
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
@@ -130,26 +134,6 @@ async function refuseHeldAddresses(
       if (!takeAddress(name, address)) refuse(address, `another aoe serve on ${name} of this host`);
     }
   }
-}
-
-/** Resolves at the first SIGINT or SIGTERM; at a second one the process ends as it stands. */
-function stopSignal(): { promise: Promise<undefined>; cancel: () => void } {
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  let told = false;
-  const listener = () => {
-    if (told) Deno.exit(130);
-    told = true;
-    resolve(undefined);
-  };
-  const signals: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, listener);
-  return {
-    promise,
-    cancel: () => {
-      // A stop in progress must still yield to a second signal.
-      told = true;
-    },
-  };
 }
 
 /** Says what is served and what happens to it: sentences, or events as JSON lines. */

@@ -34,6 +34,19 @@ interface Ending {
   readonly verbosity: number;
 }
 
+/** How a running group's numbers are to be told. */
+type Telling = Pick<Ending, "json" | "verbosity">;
+
+/** Prints the numbers of a running group, as its summary will. */
+export function printCounters(
+  group: TargetGroup,
+  files: readonly ExportFile[],
+  telling: Telling,
+): void {
+  if (telling.json) printJson({ event: "counters", ...countersJson(group, files) });
+  else for (const line of counterLines(group, files)) printLine(line);
+}
+
 /** Prints the summary of a stopped group. */
 export function printSummary(
   group: TargetGroup,
@@ -45,26 +58,33 @@ export function printSummary(
       `aoe: ${ending.abandoned} commands were given up: their disk did not answer for 10 seconds`,
     );
   }
-  const drops = dropped(group);
   if (ending.json) {
-    printSummaryJson(group, files, ending, drops);
+    const { seconds, abandoned } = ending;
+    printJson({ event: "stopped", seconds, abandoned, ...countersJson(group, files) });
     return;
   }
   if (ending.verbosity < 0) return;
   printLine(`Stopped after ${ending.seconds.toFixed(1)} s.`);
-  for (const { config } of files) {
+  for (const line of counterLines(group, files)) printLine(line);
+}
+
+function counterLines(group: TargetGroup, files: readonly ExportFile[]): string[] {
+  const lines = files.map(({ config }) => {
     const count = (counter: number) => group.countOf(config, counter);
     const errors = count(TARGET_COUNT_ERRORS);
-    printLine(
+    return (
       `${formatAddress(config.shelf, config.slot)}  ${count(TARGET_COUNT_READS)} reads ` +
-        `(${formatBytes(count(TARGET_COUNT_READ_BYTES))}), ${count(TARGET_COUNT_WRITES)} writes ` +
-        `(${formatBytes(count(TARGET_COUNT_WRITTEN_BYTES))}), ${
-          count(TARGET_COUNT_FLUSHES)
-        } flushes, ` +
-        (errors === 0 ? "no errors" : `${errors} errors`),
+      `(${formatBytes(count(TARGET_COUNT_READ_BYTES))}), ${count(TARGET_COUNT_WRITES)} writes ` +
+      `(${formatBytes(count(TARGET_COUNT_WRITTEN_BYTES))}), ${
+        count(TARGET_COUNT_FLUSHES)
+      } flushes, ` +
+      (errors === 0 ? "no errors" : `${errors} errors`)
     );
-  }
-  for (const [reason, count] of drops) printLine(`Dropped ${count} frames ${reason}.`);
+  });
+  return [
+    ...lines,
+    ...dropped(group).map(([reason, count]) => `Dropped ${count} frames ${reason}.`),
+  ];
 }
 
 function dropped(group: TargetGroup): [string, number][] {
@@ -81,21 +101,13 @@ function dropped(group: TargetGroup): [string, number][] {
   return drops.filter(([, count]) => count > 0);
 }
 
-function printSummaryJson(
-  group: TargetGroup,
-  files: readonly ExportFile[],
-  ending: Ending,
-  drops: readonly (readonly [string, number])[],
-): void {
-  printJson({
-    event: "stopped",
-    seconds: ending.seconds,
-    abandoned: ending.abandoned,
+function countersJson(group: TargetGroup, files: readonly ExportFile[]): Record<string, unknown> {
+  return {
     received: group.count(TARGET_COUNT_RECEIVED),
     sent: group.count(TARGET_COUNT_SENT),
     waits: group.count(TARGET_COUNT_WAITS),
     overlaps: group.count(TARGET_COUNT_OVERLAPS),
-    dropped: Object.fromEntries(drops),
+    dropped: Object.fromEntries(dropped(group)),
     exports: files.map(({ config }) => ({
       address: formatAddress(config.shelf, config.slot),
       reads: group.countOf(config, TARGET_COUNT_READS),
@@ -108,5 +120,5 @@ function printSummaryJson(
       syncs: group.countOf(config, TARGET_COUNT_SYNCS),
       errors: group.countOf(config, TARGET_COUNT_ERRORS),
     })),
-  });
+  };
 }

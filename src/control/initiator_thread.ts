@@ -64,21 +64,4 @@ export class InitiatorThread {
     Atomics.store(this.#control, 0, 1);
     signalEvent(this.#controlEvent);
   }
-
-  /**
-   * SIGINT and SIGTERM: the first tells the driver to come to an end, the second does not wait.
-   *
-   * @param leave Ends the process.
-   */
-  stopOnSignals(until: AbortSignal, leave: () => never): void {
-    let told = 0;
-    const listener = () => {
-      if (told++ > 0) leave();
-      this.stop();
-    };
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      Deno.addSignalListener(signal, listener);
-      until.addEventListener("abort", () => Deno.removeSignalListener(signal, listener));
-    }
-  }
 }
