@@ -1,16 +1,46 @@
-// `aoe man [COMMAND]`: a manual page on stdout, made of what `--help` shows, in man(7)'s macros.
-// `aoe man serve | man -l -` shows one; `aoe man > /usr/local/share/man/man8/aoe.8` installs it.
+// `aoe man [COMMAND]`: a manual page on stdout, made of what `--help` shows and of the sections in
+// man_*.ts, in man(7)'s macros. `aoe man serve | man -l -` shows one; `aoe man --markdown` writes all
+// of them as one reference (src/commands/README.md, by `deno task reference`).
 
 import { object, or } from "@optique/core/constructs";
-import type { DocEntry } from "@optique/core/doc";
+import type { DocEntry, DocPage } from "@optique/core/doc";
 import { formatMessage, lineBreak, type Message, message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
 import { getDocPageSync, type Parser } from "@optique/core/parser";
-import { argument, command } from "@optique/core/primitives";
+import { argument, command, option } from "@optique/core/primitives";
 import { formatUsage, formatUsageTerm } from "@optique/core/usage";
 import { string } from "@optique/core/valueparser";
 import configuration from "../../deno.json" with { type: "json" };
+import { ATTACH_MANUAL, NBD_MANUAL } from "./man_disks.ts";
+import { OVERVIEW } from "./man_overview.ts";
+import { SERVE_MANUAL } from "./man_serve.ts";
+import { type ManualSection, roff, roffLines } from "./man_text.ts";
+import {
+  BENCH_MANUAL,
+  CHECK_MANUAL,
+  CONFIG_MANUAL,
+  COPY_MANUAL,
+  DISCOVER_MANUAL,
+  MASK_MANUAL,
+  RESERVE_MANUAL,
+} from "./man_tools.ts";
 import { Failure, printLine } from "./output.ts";
+
+/** What the pages hold beyond what `--help` shows, by the command's name. */
+const SECTIONS: Readonly<Record<string, readonly ManualSection[]>> = {
+  attach: ATTACH_MANUAL,
+  bench: BENCH_MANUAL,
+  check: CHECK_MANUAL,
+  config: CONFIG_MANUAL,
+  copy: COPY_MANUAL,
+  discover: DISCOVER_MANUAL,
+  mask: MASK_MANUAL,
+  nbd: NBD_MANUAL,
+  reserve: RESERVE_MANUAL,
+  serve: SERVE_MANUAL,
+};
+
+type Commands = Readonly<Record<string, Parser<"sync", unknown, unknown>>>;
 
 /** `aoe man [COMMAND]` */
 export const manParser = command(
@@ -18,9 +48,12 @@ export const manParser = command(
   object({
     command: optional(
       argument(string({ metavar: "COMMAND" }), {
-        description: message`The command it is about; without it, all of them.`,
+        description: message`The command it is about; without it, the program.`,
       }),
     ),
+    markdown: option("--markdown", {
+      description: message`Write all pages as one text in Markdown.`,
+    }),
   }),
   {
     brief: message`Write a manual page.`,
@@ -28,48 +61,99 @@ export const manParser = command(
   },
 );
 
-/** Writes the manual page of one command, or of the program. */
+/** Writes the manual page of one command, or of the program; or all of them in Markdown. */
 export function runMan(
-  commands: Readonly<Record<string, Parser<"sync", unknown, unknown>>>,
-  options: { readonly command: string | undefined },
+  commands: Commands,
+  options: { readonly command: string | undefined; readonly markdown: boolean },
 ): Promise<number> {
   const name = options.command;
   if (name !== undefined && !Object.hasOwn(commands, name)) {
     throw new Failure(`No command is called "${name}"`, 2);
   }
-  const page = getDocPageSync(or(...Object.values(commands)), name === undefined ? [] : [name]);
-  const title = name === undefined ? "aoe" : `aoe-${name}`;
-  const brief = name === undefined ? message`ATA over Ethernet` : page?.brief;
-  const usage = name === undefined ? "aoe COMMAND ..." : formatUsage("aoe", page?.usage ?? []);
-  const footer = plain(page?.footer).replace(/^Examples?:\n/, "");
-  const lines = [
-    `.TH ${title.toUpperCase()} 8 "" "aoe ${configuration.version}"`,
-    ".SH NAME",
-    `${roff(title)} \\- ${plain(brief).replace(/\.$/, "")}`,
-    ".SH SYNOPSIS",
-    roff(usage),
-    ...page?.description === undefined ? [] : [".SH DESCRIPTION", plain(page.description)],
-    name === undefined ? ".SH COMMANDS" : ".SH OPTIONS",
-    ...(page?.sections ?? []).flatMap((section) => section.entries.flatMap(entryLines)),
-    ...footer === "" ? [] : [".SH EXAMPLES", ".nf", footer, ".fi"],
-  ];
+  const lines = options.markdown ? reference(commands) : manualPage(commands, name);
   printLine(lines.join("\n"));
   return Promise.resolve(0);
 }
 
-function entryLines({ term, description }: DocEntry): string[] {
+/** One page, in man(7)'s macros. */
+function manualPage(commands: Commands, name: string | undefined): string[] {
+  const page = pageOf(commands, name);
+  const title = name === undefined ? "aoe" : `aoe-${name}`;
+  const brief = name === undefined ? message`ATA over Ethernet` : page?.brief;
+  const usage = name === undefined ? "aoe COMMAND ..." : formatUsage("aoe", page?.usage ?? []);
+  const footer = roff(examplesOf(page));
+  const sections = name === undefined ? OVERVIEW : SECTIONS[name] ?? [];
   return [
-    ".TP",
-    `.B ${roff(formatUsageTerm(term, { context: "doc", optionsSeparator: ", " }))}`,
-    plain(description),
+    `.TH ${title.toUpperCase()} 8 "" "aoe ${configuration.version}"`,
+    ".SH NAME",
+    `${roff(title)} \\- ${roff(plain(brief)).replace(/\.$/, "")}`,
+    ".SH SYNOPSIS",
+    roff(usage),
+    ...page?.description === undefined ? [] : [".SH DESCRIPTION", roff(plain(page.description))],
+    name === undefined ? ".SH COMMANDS" : ".SH OPTIONS",
+    ...entriesOf(page).flatMap(({ term, description }) => [
+      ".TP",
+      `.B ${roff(term)}`,
+      roff(description),
+    ]),
+    ...sections.flatMap(({ title, text }) => [`.SH ${title}`, ...roffLines(text)]),
+    ...footer === "" ? [] : [".SH EXAMPLES", ".nf", footer, ".fi"],
+    ".SH SEE ALSO",
+    name === undefined ? "aoe man COMMAND" : "aoe(8)",
   ];
 }
 
-function plain(text: Message | undefined): string {
-  return text === undefined ? "" : roff(formatMessage(text, { quotes: false }));
+/** All pages, in Markdown. */
+function reference(commands: Commands): string[] {
+  const chapter = ({ title, text }: ManualSection) => [
+    `### ${title[0]}${title.slice(1).toLowerCase()}`,
+    "",
+    text.trim(),
+    "",
+  ];
+  return [
+    "# Reference of the commands",
+    "",
+    "`deno task reference` writes this page; `aoe man COMMAND` and `aoe COMMAND --help` say the same.",
+    "",
+    "## aoe",
+    "",
+    ...OVERVIEW.flatMap(chapter),
+    ...Object.keys(commands).flatMap((name) => {
+      const page = pageOf(commands, name);
+      const examples = examplesOf(page).replace(/^ {2}/gm, "");
+      return [
+        `## aoe ${name}`,
+        "",
+        ...["```", formatUsage("aoe", page?.usage ?? []), "```", ""],
+        plain(page?.description ?? page?.brief),
+        "",
+        ...entriesOf(page).map(({ term, description }) => `- \`${term}\`: ${description}`),
+        "",
+        ...(SECTIONS[name] ?? []).flatMap(chapter),
+        ...examples === "" ? [] : ["```console", examples, "```", ""],
+      ];
+    }),
+  ];
 }
 
-/** Escapes what troff would take for its own: backslashes, hyphens and dots that begin a line. */
-function roff(text: string): string {
-  return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^([.'])/gm, "\\&$1");
+function pageOf(commands: Commands, name: string | undefined): DocPage | undefined {
+  return getDocPageSync(or(...Object.values(commands)), name === undefined ? [] : [name]);
+}
+
+/** Options and arguments, or commands, with what is said of each. */
+function entriesOf(page: DocPage | undefined): { term: string; description: string }[] {
+  const entries: readonly DocEntry[] = page?.sections.flatMap((section) => section.entries) ?? [];
+  return entries.map(({ term, description }) => ({
+    term: formatUsageTerm(term, { context: "doc", optionsSeparator: ", " }),
+    description: plain(description),
+  }));
+}
+
+function examplesOf(page: DocPage | undefined): string {
+  return plain(page?.footer).replace(/^Examples?:\n/, "");
+}
+
+function plain(text: Message | undefined): string {
+  return text === undefined ? "" : formatMessage(text, { quotes: false });
 }

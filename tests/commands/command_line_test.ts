@@ -124,6 +124,18 @@ Deno.test("command line: manual pages", async () => {
   }
 });
 
+Deno.test("command line: what is too long for the help stands in the manual and the reference", async () => {
+  const page = (await aoe("man", "serve")).stdout;
+  assertMatch(page, /^\.SH DURABILITY\n\.PP\nFLUSH is an fdatasync/m);
+  assertMatch(page, /^\.IP \\\(bu 2\nFLUSH is NBD's flush/m);
+  const reference = (await aoe("man", "--markdown")).stdout;
+  for (const name of await commandNames()) {
+    assertStringIncludes(reference, `\n## aoe ${name}\n`);
+  }
+  assertStringIncludes(reference, "### Durability\n\nFLUSH is an fdatasync");
+  assertStringIncludes(reference, "- `-s, --sync`: ");
+});
+
 Deno.test("command line: a reader that goes away is no error", async () => {
   const script = "(sleep 0.2; ./aoe man serve; echo $? >&2) | true";
   assertEquals((await run(["sh", "-c", script])).stderr, "0\n");

@@ -1,0 +1,106 @@
+// What the manual says of `aoe serve` beyond its options.
+
+import type { ManualSection } from "./man_text.ts";
+
+/** The sections of aoe-serve(8). */
+export const SERVE_MANUAL: readonly ManualSection[] = [
+  {
+    title: "COMING FROM VBLADE",
+    text: `
+The options -b, -d, -s, -r, -m, -o and -l are vblade's. Only the order of the rest differs: first the
+interfaces, then address and path, as often as you like. Options may stand anywhere.`,
+  },
+  {
+    title: "WHAT IS REFUSED",
+    text: `
+\`serve\` refuses to start, in one sentence, when an address already answers on that segment, when the
+image is open in another \`aoe serve\` (it is locked with flock), and when a block device is mounted.
+It warns of what will bite later: shelf 4095, a size that is no multiple of 512, an MTU under 1060,
+an interface that is down.`,
+  },
+  {
+    title: "WHILE IT RUNS",
+    text: `
+An interface that goes down and comes back is served again. A file or device that grows is seen
+within a second, and initiators are told. A file that shrinks, or a disk that fails, gives ATA errors
+for those sectors and a line in the log.
+
+At the end what has been received is answered, what has been written is flushed, and a summary says
+what there was. Config strings, mask lists and reservations live in the process, and end with it.`,
+  },
+  {
+    title: "DURABILITY",
+    text: `
+FLUSH is an fdatasync behind every write answered so far. With -s a write is answered once it is on
+stable storage; many writes in flight share one fdatasync. Without -s, a crash of the target's kernel
+or a power cut loses what initiators believe to be safe unless they flush. Killing or restarting
+\`aoe serve\` loses nothing.
+
+The Linux driver never flushes, and tells its file systems that there is no cache to flush. A journal
+on such a disk is only as durable as each write: use -s with it.
+
+When an fdatasync fails, or an NBD server's flush, written data may be lost, and the kernel would
+report success the next time. So the failure sticks: every flush, and every write that must be stable,
+fails from then on, until \`aoe serve\` is started again. The log says so.`,
+  },
+  {
+    title: "MEMORY",
+    text: `
+Reads from the page cache are sent from a mapping of the file, and mapped pages count as resident
+although the cache holds them anyway; --map bounds that (shared by the exports of a thread). What is
+hot beyond it is read with io_uring or pread, at 0.6 to 0.8 of the speed. Raise it for large hot sets,
+if you can live with the number in top. One export takes under 150 MB of resident memory.`,
+  },
+  {
+    title: "NBD EXPORTS",
+    text: `
+In place of a path stands the URI of an NBD export: \`nbd://HOST[:PORT]/NAME\`,
+\`nbd+unix:///NAME?socket=PATH\`, or \`nbd+unix:///PATH\` for the default export of a socket. qemu-nbd and
+nbdkit speak NBD for qcow2, VMDK, S3, Ceph RBD and much else. Files and NBD exports may stand side by
+side.
+
+\`\`\`
+qemu-img create -q -f qcow2 disk.qcow2 10G
+qemu-nbd --fork --persistent -f qcow2 -k /run/disk.sock disk.qcow2
+aoe serve -s eth0 e1.1 nbd+unix:///run/disk.sock
+\`\`\`
+
+While a server is away, commands wait, and what it had not answered is sent again; other exports go
+on. A server that is not there at the start is refused. --json tells of it as source events.
+
+- What the server says of itself is passed on: an export that is read-only, its size, whether it
+  knows a flush, and zeroes for TRIM. -r, -o and -l work as for files; -d and --size are refused.
+- FLUSH is NBD's flush. With -s a write is answered when it is stable: with NBD's FUA, or behind a
+  flush that many writes share.
+- What was answered, and not flushed, may be lost with the server. When the connection breaks while
+  there are such writes, the log says so, the next flush fails, and the incarnation that our
+  initiators compare changes. With -s there never are any.
+- A server without flush gets a warning: what it answers is taken for stable, and no write cache is
+  claimed. A server that only takes blocks of more than 512 bytes is refused; nbdkit's blocksize
+  filter helps.
+- Whether a server was restarted while \`aoe serve\` was not running cannot be known, so without -s each
+  start counts as a new incarnation: a flush of our initiators that covers writes from before it
+  fails. Other initiators hear of a loss from the first flush after it alone, whoever sends it.
+- The name of a TCP server is looked up once, at the start. TLS is not spoken.
+
+Two hosts may serve one export, as two paths of one disk: give both the same address and the same URI,
+-s, and the second --force, since the address answers already. It is safe with read-only exports. To
+write, three things must hold. Each host serves with -s: a flush sent to one does not cover what the
+other has answered, and without -s the two differ in their incarnation, so that flushes of our
+initiator fail rather than promise too much. The server, or the store behind two servers, shows on
+one connection what was answered on another (NBD_FLAG_CAN_MULTI_CONN, which qemu-nbd --shared=2 has;
+--force warns where it is missing). And commands that overlap are ordered within one target only: a
+write that was sent again by way of the second host may land after a newer one that went the first
+way. Our initiator prevents that by itself, since it holds a write back while a copy of an
+overlapping one may be under way. The Linux driver does not: with it, use one host at a time.`,
+  },
+  {
+    title: "JSON",
+    text: `
+With --json each line is an event. \`export\`, \`interface\` and \`serving\` come first; then \`resized\`,
+\`link\`, \`source\` and \`error\` as they happen; \`stopped\` is the summary. In it, \`gathered\` counts reads that
+were sent straight from the page cache, \`syncs\` the fdatasync calls that writes and flushes shared,
+\`overlaps\` commands that waited for an older one, \`abandoned\` commands that a disk had not finished
+ten seconds after the word to stop.`,
+  },
+];

@@ -1,0 +1,79 @@
+// What the manual says of the commands that ask, copy and measure.
+
+import type { ManualSection } from "./man_text.ts";
+
+/** The sections of aoe-copy(8). */
+export const COPY_MANUAL: readonly ManualSection[] = [
+  {
+    title: "NOTES",
+    text: `
+- At the end everything is on stable storage: a disk is flushed, a file synced.
+- Runs of zeros are left out of files, and discarded on disks that promise to read zeros then.
+- All interfaces share the work. A path that is lost costs no error while another is left.
+- A flush that a target does not know is tried as FLUSH CACHE EXT, then FLUSH CACHE. When both are
+  refused that is said once: more cannot be done for such a disk.
+- On a terminal a line shows bytes, rate, time left and retransmissions. --json prints one line at
+  the end.`,
+  },
+];
+
+/** The sections of aoe-bench(8). */
+export const BENCH_MANUAL: readonly ManualSection[] = [
+  {
+    title: "JSON",
+    text: `
+--json prints one object in the shape of fio's, with \`jobs[0].read.iops\` and
+\`jobs[0].read.clat_ns.percentile\` where fio has them.`,
+  },
+];
+
+/** The sections of aoe-discover(8). */
+export const DISCOVER_MANUAL: readonly ManualSection[] = [
+  {
+    title: "WHAT IT SHOWS",
+    text: `
+Each line is a path: two lines for one address are one disk with two cards. When two different disks
+have the same address, a warning names both, with their serial numbers; in JSON, \`contested\` is true.`,
+  },
+];
+
+/** The sections of aoe-check(8). */
+export const CHECK_MANUAL: readonly ManualSection[] = [
+  {
+    title: "WHAT IT FINDS",
+    text: `
+It measures every path: the largest frame that passes, losses alone and in bursts, round trips. It
+finds MTUs that do not fit, addresses that are used twice, frames that vanish on the way, lossy
+paths, missing flow control and too few buffers, and says what to do. It only reads.`,
+  },
+];
+
+/** The sections of aoe-config(8). */
+export const CONFIG_MANUAL: readonly ManualSection[] = [
+  {
+    title: "THE CONFIG STRING",
+    text: `
+A note of up to 1024 bytes on each disk, which everybody can read. \`set\` only fills an empty one, which
+makes it a simple way to claim a disk; \`force-set\` replaces it.`,
+  },
+];
+
+/** The sections of aoe-mask(8). */
+export const MASK_MANUAL: readonly ManualSection[] = [
+  {
+    title: "THE MASK LIST",
+    text: `
+Who is answered at all, up to 255 MAC addresses. An empty list admits everybody; \`self\` means this
+host. It is not \`serve -m\`: that one is the administrator's, frames cannot change it, and who wants
+an answer has to pass both.`,
+  },
+];
+
+/** The sections of aoe-reserve(8). */
+export const RESERVE_MANUAL: readonly ManualSection[] = [
+  {
+    title: "RESERVATIONS",
+    text: `
+Who may read and write. Others still see the disk, and are refused.`,
+  },
+];
