@@ -333,8 +333,22 @@ export class Conversation {
     command: number,
     macs: readonly Uint8Array[],
   ): Promise<Reply<readonly Uint8Array[]>> {
+    return this.#insist(reserveQuestion(this.#place, command, macs), reserveHolders);
+  }
+
+  /**
+   * The same with a target that may not know reservations.
+   *
+   * @param patienceMs For how long an answer is waited for.
+   * @returns Nothing when there was none: old targets are silent to what they do not know.
+   */
+  reserveIfKnown(
+    command: number,
+    macs: readonly Uint8Array[],
+    patienceMs: number,
+  ): Promise<Reply<readonly Uint8Array[]> | undefined> {
     const question = reserveQuestion(this.#place, command, macs);
-    return this.#insist(question, (frame) => readReserveHolders(frame, 0, frame.length));
+    return this.#ask(question, reserveHolders, Math.min(patienceMs, this.#timeoutMs));
   }
 
   get #place(): Place {
@@ -359,6 +373,7 @@ export class Conversation {
   async #ask<T>(
     question: Question,
     read: (frame: Uint8Array) => T | undefined,
+    timeoutMs = this.#timeoutMs,
   ): Promise<Reply<T> | undefined> {
     const { name, mtu } = this.interface;
     const bytesMax = mtu + ETHERNET_HEADER_BYTES;
@@ -368,12 +383,16 @@ export class Conversation {
           `${bytesMax}`,
       );
     }
-    const replies = await this.#inquirer.ask([question], this.#timeoutMs, ({ error, frame }) => {
+    const replies = await this.#inquirer.ask([question], timeoutMs, ({ error, frame }) => {
       const content = read(frame);
       return error === 0 && content === undefined ? undefined : { error, content };
     });
     return replies.get(question);
   }
+}
+
+function reserveHolders(frame: Uint8Array): readonly Uint8Array[] | undefined {
+  return readReserveHolders(frame, 0, frame.length);
 }
 
 /** The data of an IDENTIFY answer, or what its registers say; undefined for half an answer. */

@@ -1,7 +1,7 @@
 // The reservation of a disk that is attached, so that two hosts do not mount one file system.
 
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
-import { type Address, formatAddress } from "../../wire/aoe.ts";
+import { type Address, ERROR_UNRECOGNIZED_COMMAND, formatAddress } from "../../wire/aoe.ts";
 import { formatMac } from "../../wire/ethernet.ts";
 import { RESERVE_READ, RESERVE_SET } from "../../wire/reserve.ts";
 import { converse, explainRefusal } from "../ask/inquiry.ts";
@@ -9,6 +9,11 @@ import type { InquiryOptions } from "../ask/inquiry.ts";
 import { survivingInterfaces } from "../network_interfaces.ts";
 
 const TIMEOUT_MS = 2_000;
+/**
+ * For so long a target that has just been found is asked for its reservations: who is silent to
+ * that knows none, as qaoed does not.
+ */
+const LIST_PATIENCE_MS = 500;
 /** A target that was restarted, unnoticed, has forgotten the reservation for so long. */
 const AGAIN_EVERY_MS = 10_000;
 
@@ -28,9 +33,9 @@ export interface HeldReservationOptions {
 export function foreignHolders(options: InquiryOptions): Promise<readonly string[]> {
   return converse({ ...options, everywhere: true }, async (disk) => {
     const own = new Set(disk.ownMacs().map((mac) => formatMac(mac)));
-    const { error, content } = await disk.reserve(RESERVE_READ, []);
-    if (error !== 0 || content === undefined) return [];
-    return content.map((mac) => formatMac(mac)).filter((mac) => !own.has(mac));
+    const reply = await disk.reserveIfKnown(RESERVE_READ, [], LIST_PATIENCE_MS);
+    if (reply === undefined || reply.error !== 0 || reply.content === undefined) return [];
+    return reply.content.map((mac) => formatMac(mac)).filter((mac) => !own.has(mac));
   });
 }
 
@@ -58,6 +63,7 @@ export class HeldReservation {
    * Takes it for the first time.
    *
    * @throws {Deno.errors.PermissionDenied} One sentence: somebody else has it.
+   * @throws {Deno.errors.NotSupported} One sentence: the target knows no reservations.
    */
   async take(): Promise<void> {
     await this.#set();
@@ -115,7 +121,14 @@ export class HeldReservation {
     const links = this.#links();
     const own = links.map((link) => link.mac);
     await converse(this.#inquiry(links), async (disk) => {
-      const { error, content } = await disk.reserve(RESERVE_SET, own);
+      const reply = await disk.reserveIfKnown(RESERVE_SET, own, TIMEOUT_MS);
+      if (reply === undefined || reply.error === ERROR_UNRECOGNIZED_COMMAND) {
+        throw new Deno.errors.NotSupported(
+          `${formatAddress(address.shelf, address.slot)} knows no reservations: attach it ` +
+            `without --reserve`,
+        );
+      }
+      const { error, content } = reply;
       if (error === 0) return;
       const holders = content?.map((mac) => formatMac(mac)).join(", ") ?? "";
       throw new Deno.errors.PermissionDenied(
