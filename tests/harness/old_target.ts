@@ -6,7 +6,7 @@ import { Arena } from "../../ffi/arena.ts";
 import { MessageTable } from "../../ffi/message_table.ts";
 import { listInterfaces } from "../../ffi/netlink.ts";
 import { PacketSocket } from "../../ffi/packet_socket.ts";
-import { Drive, OPERATION_READ, OPERATION_WRITE } from "../../src/core/target/drive.ts";
+import { Drive, DRIVE_READ, DRIVE_WRITE } from "../../src/core/target/drive.ts";
 import { DISK_WORK, OUTCOME_DONE, Target } from "../../src/core/target/target.ts";
 import {
   AOE_COMMAND,
@@ -80,8 +80,8 @@ class OldTarget {
       (sector + sectorsWanted) * SECTOR_BYTES,
     );
     const data = view.subarray(at + ATA_DATA, at + ATA_DATA + place.length);
-    if (operation === OPERATION_WRITE) place.set(data);
-    if (operation === OPERATION_READ) data.set(place);
+    if (operation === DRIVE_WRITE) place.set(data);
+    if (operation === DRIVE_READ) data.set(place);
     view[at + ATA_FEATURE_ERROR] = 0;
     return this.#target.complete(view, at, this.#link, operation, sectorsWanted, OUTCOME_DONE);
   }

@@ -8,6 +8,7 @@ import {
   DSM_RANGE_BYTES,
   SECTOR_BYTES,
 } from "../../src/wire/ata.ts";
+import { ETHERNET_HEADER_BYTES } from "../../src/wire/ethernet.ts";
 import { writeIncarnation } from "../../src/wire/incarnation.ts";
 import {
   Drive,
@@ -119,6 +120,14 @@ export class TargetHost {
     this.advertise();
   }
 
+  /** An interface of the host has another MTU. */
+  setMtu(port: number, mtu: number): void {
+    const link = this.#links[port]!;
+    link.mtu = mtu;
+    link.sectors = sectorsPerFrame(mtu);
+    if (this.up && !this.paused) this.advertise();
+  }
+
   /** Tells everybody that it is there (decision 14). */
   advertise(): void {
     this.#links.forEach((link, port) => {
@@ -157,8 +166,9 @@ export class TargetHost {
       return;
     }
     const link = this.#links[port]!;
-    const frame = new Uint8Array(Math.max(2048, ATA_DATA + link.sectors * SECTOR_BYTES));
-    frame.set(bytes.subarray(0, frame.length));
+    const room = ATA_DATA + link.sectors * SECTOR_BYTES;
+    const frame = new Uint8Array(Math.max(2048, room, bytes.length));
+    frame.set(bytes);
     const target = this.#target;
     const verdict = target.receive(frame, 0, bytes.length, link);
     if (verdict < 0) return;
@@ -200,7 +210,10 @@ export class TargetHost {
         work.sectors,
         outcome,
       );
-      this.#wires[work.port]!.toInitiator(work.frame.subarray(0, length));
+      // What the interface does not carry any more never leaves.
+      if (length <= link.mtu + ETHERNET_HEADER_BYTES) {
+        this.#wires[work.port]!.toInitiator(work.frame.subarray(0, length));
+      }
       if (work.operation === DRIVE_FLUSH || !this.#options.ordered) return;
       this.#order.finish(number);
       for (;;) {

@@ -62,6 +62,8 @@ interface Profile {
   readonly conditions: Conditions;
   readonly cuts: boolean;
   readonly mtuDrops: boolean;
+  /** The target's interfaces have now this MTU, now that. */
+  readonly mtuFlips: boolean;
   readonly pauses: boolean;
   readonly crashes: boolean;
   readonly resizes: boolean;
@@ -124,6 +126,7 @@ function profileOf(random: Random): Profile {
       flushShare: random.of([0, 0.05, 0.2]),
       discardShare: random.of([0, 0, 0.05]),
     },
+    mtuFlips: random.chance(0.2),
   };
 }
 
@@ -231,6 +234,8 @@ class World {
       }
     }
     if (host.failure !== undefined) return host.failure;
+    // Nothing that was asked for is wrong: a target that aborts means that its MTU has shrunk.
+    if (host.results.has("Aborted")) return "a request was aborted";
     return this.#readBack() ?? this.#history.check();
   }
 
@@ -299,6 +304,27 @@ class World {
     });
   }
 
+  /**
+   * The MTU of the target's interface shrinks, and grows again, a few times; what is larger either
+   * arrives and is aborted, or vanishes.
+   */
+  #flipMtu(): void {
+    const random = this.#random;
+    const target = this.#target;
+    if (!(target instanceof TargetHost)) return;
+    const port = random.below(this.#wires.length);
+    const { conditions } = this.#wires[port]!;
+    const vanishes = random.chance(0.5);
+    for (let i = 0, ms = 0; i < 4; i++) {
+      ms += random.next() * random.of([5, 200, 2000]);
+      const small = i % 2 === 0;
+      this.#clock.after(ms, () => {
+        target.setMtu(port, small ? 1500 : this.#profile.mtu);
+        if (vanishes) conditions.mtu = small ? 1500 : Infinity;
+      });
+    }
+  }
+
   /** Faults at random moments of the first seconds. */
   #appointFaults(): void {
     const random = this.#random;
@@ -321,6 +347,7 @@ class World {
       conditions.mtu = random.of([1500, 1500, 1100]);
       clock.after(random.next() * 20_000, () => conditions.mtu = Infinity);
     });
+    some(profile.mtuFlips, () => this.#flipMtu());
     some(profile.pauses, () => {
       if (!target.up || target.paused) return;
       target.paused = true;

@@ -24,9 +24,9 @@ import {
 } from "./commands.ts";
 import { end, renew, requestOperation, revive } from "./endings.ts";
 import { FLUSH_AGAIN } from "./flush.ts";
-import { type Path, PATH_PROBING, PATH_REFUSED } from "./path.ts";
+import { type Path, PATH_PROBING, PATH_REFUSED, SECTORS_SMALL } from "./path.ts";
 import { LIST_QUEUED, REQUEST_FLUSH, REQUEST_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
-import { RESULT_OK, RESULT_UNAVAILABLE } from "./results.ts";
+import { RESULT_ABORTED, RESULT_OK, RESULT_UNAVAILABLE } from "./results.ts";
 import type { InitiatorState } from "./state.ts";
 
 const NONE = -1;
@@ -76,6 +76,12 @@ export function answer(
     state.session.pathUp(nowMs, from);
     state.controlDue = true;
   }
+  if (
+    result === RESULT_ABORTED && kind <= COMMAND_KIND_WRITE && commands.piece[slot]! > SECTORS_SMALL
+  ) {
+    splitAgain(state, nowMs, slot, from);
+    return;
+  }
   if (result !== RESULT_OK) tellFailure(state, slot, result, view, at, length);
   switch (kind) {
     case COMMAND_KIND_READ:
@@ -98,7 +104,10 @@ export function answer(
       end(state, nowMs, slot, copy, result);
       break;
     case COMMAND_KIND_LARGE_PROBE:
-      if (sentPath.sectors < sentPath.sectorsMax) {
+      if (result === RESULT_ABORTED) {
+        sentPath.largeFailed(nowMs);
+        askAgain(state, nowMs, from);
+      } else if (sentPath.sectors < sentPath.sectorsMax) {
         sentPath.largeAnswered(nowMs);
         state.session.tell({ kind: "frames-large", path: sentPath });
       }
@@ -142,6 +151,27 @@ function measure(
   path.answered(nowMs, sentMs, commands.largePiece(slot));
   state.writes.answeredSentMs[path.index] = path.answeredSentMs;
   return sentMs === sentMs ? sentMs : commands.firstSentMs[slot]!;
+}
+
+/**
+ * A target aborts what carries more sectors than its MTU allows, and that may have shrunk since it
+ * was asked: the command goes on in pieces that every Ethernet carries. If even those are aborted,
+ * the target means it.
+ */
+function splitAgain(state: InitiatorState, nowMs: number, slot: number, from: Path): void {
+  const { commands } = state;
+  commands.pieceMax[slot] = SECTORS_SMALL;
+  askAgain(state, nowMs, from);
+  // Older copies of a write carry the same data; its sectors are quarantined for their sake.
+  renew(state, slot, commands.copies[slot]! > 1);
+  commands.state[slot] = COMMAND_STATE_READY;
+  commands.append(commands.readyList, slot);
+}
+
+/** Asks for the target's config: what it said of its frames is no longer true. */
+function askAgain(state: InitiatorState, nowMs: number, path: Path): void {
+  state.session.askAgain(nowMs, path.interfaceIndex);
+  state.controlDue = true;
 }
 
 function copyRead(

@@ -27,7 +27,10 @@ const GENERATION_MASK = (1 << GENERATION_BITS) - 1;
 /** Everything of a tag but the copy. */
 const IDENTITY_MASK = ~((COPIES_MAX - 1) << COPY_SHIFT);
 
-const COMMAND_FREE = 0;
+/** ATA's sector count is one byte here. */
+export const COMMAND_SECTORS_MAX = 255;
+
+const COMMAND_STATE_FREE = 0;
 /** Waits for its (next) transmission. */
 export const COMMAND_STATE_READY = 1;
 export const COMMAND_STATE_FLYING = 2;
@@ -88,6 +91,8 @@ export class CommandTable {
   readonly done: Uint16Array;
   /** Sectors of the piece that is being transmitted. */
   readonly piece: Uint16Array;
+  /** Most sectors of its next piece: fewer than a frame may carry once large ones were aborted. */
+  readonly pieceMax: Uint8Array;
   /** Where its data stand in the caller's memory. */
   readonly payloadAt: Float64Array;
   /** Path of the first and of the latest copy. */
@@ -139,6 +144,7 @@ export class CommandTable {
     this.sectors = new Float64Array(size);
     this.done = new Uint16Array(size);
     this.piece = new Uint16Array(size);
+    this.pieceMax = new Uint8Array(size);
     this.payloadAt = new Float64Array(size);
     this.firstPath = new Int16Array(size);
     this.path = new Int16Array(size);
@@ -180,6 +186,7 @@ export class CommandTable {
     this.sectors[slot] = sectors;
     this.done[slot] = 0;
     this.piece[slot] = 0;
+    this.pieceMax[slot] = COMMAND_SECTORS_MAX;
     this.path[slot] = NONE;
     this.paths[slot] = 0;
     this.block[slot] = NONE;
@@ -204,7 +211,7 @@ export class CommandTable {
     this.#free[at] = slot;
     this.#freeCount++;
     this.used--;
-    this.state[slot] = COMMAND_FREE;
+    this.state[slot] = COMMAND_STATE_FREE;
   }
 
   /** Tag of the copy that is sent next; counts it. */
@@ -234,7 +241,8 @@ export class CommandTable {
   isRepeated(slot: number, tag: number): boolean {
     if (slot >= this.size || (tag & IDENTITY_MASK) !== this.tag[slot]) return false;
     const copy = copyOfTag(tag);
-    const over = this.state[slot] === COMMAND_FREE || this.state[slot] === COMMAND_STATE_ENDED;
+    const over = this.state[slot] === COMMAND_STATE_FREE ||
+      this.state[slot] === COMMAND_STATE_ENDED;
     if (!over || copy >= this.copies[slot]!) return false;
     if ((this.outstanding[slot]! & (1 << copy)) === 0) return true;
     this.outstanding[slot] = this.outstanding[slot]! & ~(1 << copy);

@@ -56,9 +56,12 @@ export class FlushTracker {
    * @returns A result, or `FLUSH_AGAIN`.
    */
   afterFlush(sent: number, result: number): number {
-    if (result === RESULT_OK && sent === this.command) this.#worked = true;
-    if (result !== RESULT_ABORTED && result !== RESULT_UNSUPPORTED || this.#worked) return result;
-    if (sent === this.command) {
+    const current = sent === this.command;
+    if (result === RESULT_OK && current) this.#worked = true;
+    if (result !== RESULT_ABORTED && result !== RESULT_UNSUPPORTED) return result;
+    // One that was sent before the other command was chosen says nothing about that one.
+    if (this.#worked && current) return result;
+    if (current) {
       const second = this.#first === ATA_FLUSH_CACHE ? ATA_FLUSH_CACHE_EXT : ATA_FLUSH_CACHE;
       this.command = sent === this.#first ? second : 0;
     }

@@ -52,6 +52,8 @@ export interface Interface {
   /** When the next query config request goes out. */
   queryAtMs: number;
   queryWaitMs: number;
+  /** When the last one went out. */
+  queriedMs: number;
   /** Query frames in the loop's hands. */
   held: number;
 }
@@ -147,6 +149,7 @@ export class Session {
       mtu,
       queryAtMs: nowMs,
       queryWaitMs: QUERY_MIN_MS,
+      queriedMs: -Infinity,
       held: 0,
     });
   }
@@ -312,10 +315,18 @@ export class Session {
       } else {
         through.queryWaitMs = Math.min(2 * through.queryWaitMs, QUERY_SEARCHING_MAX_MS);
       }
+      through.queriedMs = nowMs;
       through.queryAtMs = nowMs + through.queryWaitMs;
       return i;
     }
     return NO_PATH;
+  }
+
+  /** Something has changed at the target: its config is asked for, at most every `QUERY_MIN_MS`. */
+  askAgain(nowMs: number, interfaceIndex: number): void {
+    const through = this.interfaceOf(interfaceIndex);
+    const atMs = Math.max(nowMs, through.queriedMs + QUERY_MIN_MS);
+    through.queryAtMs = Math.min(through.queryAtMs, atMs);
   }
 
   /** The last path is gone: look for others at once. */

@@ -10,6 +10,7 @@ import {
   COMMAND_KIND_PROBE,
   COMMAND_KIND_READ,
   COMMAND_KIND_WRITE,
+  COMMAND_SECTORS_MAX,
   COMMAND_STATE_FLYING,
   COPIES_MAX,
   NO_REQUEST,
@@ -31,8 +32,6 @@ import {
 import type { InitiatorState } from "./state.ts";
 
 const NONE = -1;
-/** ATA's sector count is one byte here. */
-const COMMAND_SECTORS_MAX = 255;
 
 /** Queries and probes that are due. */
 export function transmitControl(state: InitiatorState, nowMs: number): boolean {
@@ -77,12 +76,15 @@ export function transmitReady(state: InitiatorState, nowMs: number): boolean {
     let piece = 1;
     if (commands.kind[slot]! <= COMMAND_KIND_WRITE) {
       const rest = commands.sectors[slot]! - commands.done[slot]!;
-      piece = Math.min(rest, path.sectors, COMMAND_SECTORS_MAX);
+      piece = Math.min(rest, path.sectors, commands.pieceMax[slot]!);
     }
     const copies = commands.copies[slot]!;
     if (copies > 0) state.counters.retransmitted++;
-    // A tag tells its copies apart, but not copies of different lengths.
-    if (copies > 0 && (piece !== commands.piece[slot] || copies === COPIES_MAX)) {
+    // A tag tells its copies apart, but not copies of different lengths, nor two kinds of flush.
+    const other = commands.kind[slot] === COMMAND_KIND_FLUSH
+      ? state.frames.ataCommandOf(slot) !== state.flushes.command
+      : piece !== commands.piece[slot];
+    if (copies > 0 && (other || copies === COPIES_MAX)) {
       renew(state, slot, true);
     }
     launch(state, nowMs, slot, path, piece);

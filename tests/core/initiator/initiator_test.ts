@@ -110,6 +110,97 @@ Deno.test("initiator: a smaller MTU is obeyed at once, a larger one once it is k
   assertEquals(peer.initiator.paths[0]!.sectors, 17);
 });
 
+Deno.test("initiator: what a target aborts after its MTU has shrunk goes on in pieces that fit", () => {
+  for (const operation of [REQUEST_READ, REQUEST_WRITE]) {
+    const peer = connected();
+    peer.wait(300, true);
+    submit(peer, operation, 100, 40);
+    const large = peer.sent();
+    assertEquals(large.map(({ bytes }) => bytes[26]), [17, 17, 6]);
+    peer.sectorsPerFrame = 2;
+    for (const frame of large) peer.give(peer.answer(frame, { status: 0x41, error: 0x04 }));
+    const next = peer.sent();
+    // One question for the config, and the first small piece of each command.
+    assertEquals(next.filter(({ bytes }) => bytes[19] === 1).length, 1);
+    const pieces = next.filter(({ bytes }) => bytes[19] === 0);
+    assertEquals(pieces.map(({ bytes }) => [readLba48(bytes, 0), bytes[26]]), [
+      ...[[100, 2], [117, 2], [134, 2]],
+    ]);
+    for (const frame of next) peer.give(peer.answer(frame));
+    assertEquals(peer.initiator.paths[0]!.sectors, 2, "the answer to the question is obeyed");
+    peer.serve();
+    assertEquals(peer.completions(), [[1, RESULT_OK]]);
+    assertEquals(peer.events().filter((kind) => kind === "failed"), []);
+    if (operation === REQUEST_WRITE) continue;
+    // The peer's data begin with the number of the sector that they were asked for.
+    const found = [0, 2, 16, 17, 33, 34, 38].map((sector) => peer.memory[4096 + 512 * sector]);
+    assertEquals(found, [100, 102, 116, 117, 133, 134, 138]);
+  }
+});
+
+Deno.test("initiator: a target that aborts small pieces as well means it", () => {
+  for (const operation of [REQUEST_READ, REQUEST_WRITE]) {
+    const peer = connected();
+    submit(peer, operation, 0, 17);
+    for (const sectors of [17, 2]) {
+      const frames = peer.sent().filter(({ bytes }) => bytes[19] === 0);
+      assertEquals(frames.map(({ bytes }) => bytes[26]), [sectors]);
+      peer.give(peer.answer(frames[0]!, { status: 0x41, error: 0x04 }));
+    }
+    assertEquals(peer.completions(), [[1, RESULT_ABORTED]]);
+    assertEquals(peer.events(), ["failed"]);
+  }
+});
+
+Deno.test("initiator: a target that aborts is asked for its config now and then, not each time", () => {
+  const peer = connected();
+  let queries = 0;
+  for (let i = 0; i < 50; i++) {
+    submit(peer, REQUEST_READ, 0, 17);
+    for (let frames = peer.sent(); frames.length > 0; frames = peer.sent()) {
+      for (const frame of frames) {
+        if (frame.bytes[19] === 1) queries++;
+        else peer.give(peer.answer(frame, { status: 0x41, error: 0x04 }));
+      }
+    }
+    peer.nowMs += 10;
+  }
+  assertEquals(peer.completions().length, 50);
+  assert(queries >= 3 && queries <= 5, `${queries} queries in 500 ms`);
+});
+
+Deno.test("initiator: the sectors of an aborted write stay quarantined for an older, larger copy", () => {
+  const peer = connected();
+  submit(peer, REQUEST_WRITE, 0, 17, 1);
+  peer.sent();
+  // Nothing comes back: the write is sent again, and that copy is aborted.
+  const again = peer.wait(200).filter(({ bytes }) => bytes[27] === 0x34 && bytes[26] === 17);
+  assert(again.length > 0, "the write was not sent again");
+  peer.give(peer.answer(again.at(-1)!, { status: 0x41, error: 0x04 }));
+  peer.sectorsPerFrame = 2;
+  for (let i = 0; peer.initiator.requestsOpen > 0 && i < 100; i++) {
+    for (const frame of peer.sent()) {
+      if (frame.bytes[27] !== 0xec) peer.give(peer.answer(frame));
+    }
+  }
+  assertEquals(peer.completions(), [[1, RESULT_OK]]);
+  submit(peer, REQUEST_WRITE, 16, 1, 2);
+  const early = peer.sent().filter(({ bytes }) => bytes[27] === 0x34);
+  assertEquals(early, [], "the older copy could still land on top of the newer write");
+  peer.wait(300, true);
+  assertEquals(peer.completions(), [[2, RESULT_OK]]);
+});
+
+Deno.test("initiator: a large probe that is aborted proves nothing", () => {
+  const peer = new InitiatorPeer();
+  peer.initiator.setInterface(peer.nowMs, 4, OWN_MAC, 9000);
+  for (let i = 0; i < 2; i++) peer.give(peer.answer(peer.sent()[0]!));
+  const [probe] = peer.sent();
+  assertEquals(probe!.bytes[26], 17);
+  peer.give(peer.answer(probe!, { status: 0x41, error: 0x04 }));
+  assertEquals(peer.initiator.paths[0]!.sectors, 2);
+});
+
 Deno.test("initiator: a write is a header and the caller's own memory", () => {
   const peer = connected();
   for (let i = 0; i < 1024; i++) peer.memory[4096 + i] = i;
