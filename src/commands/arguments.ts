@@ -2,7 +2,7 @@
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
 import { type Message, message, text as plainText } from "@optique/core/message";
-import { multiple, optional, withDefault } from "@optique/core/modifiers";
+import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
@@ -11,18 +11,42 @@ import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 
+/** Where attached disks have their devices. */
+const NODE_FOLDER = "/dev/etherd/";
+/** The device of a partition. */
+const PARTITION = /^(?:\/dev\/etherd\/)?(e\d{1,5}\.\d{1,3})p\d+$/;
+
 /** Linux's ALTIFNAMSIZ without the closing zero; a name that is no alternative has up to 15. */
 const INTERFACE_NAME_CHARACTERS_MAX = 127;
 /** The shortest time to wait: settings count whole milliseconds. */
 const SECONDS_MIN = 0.001;
 
-/** A shelf and slot: `e1.1` or `1.1`. */
+/**
+ * The disk that a text names: a shelf and slot, as in `e1.1` or `1.1`, or the device that attaching
+ * it makes, as in `/dev/etherd/e1.1`, whether there is one or not. Undefined when it is neither.
+ */
+export function parseDisk(text: string): Address | undefined {
+  return parseAddress(text.startsWith(NODE_FOLDER) ? text.slice(NODE_FOLDER.length) : text);
+}
+
+/** A disk's address, as {@linkcode parseDisk} takes it. */
 export function address(): ValueParser<"sync", Address> {
   return valueParser("SHELF.SLOT", { shelf: 0, slot: 0 }, {
-    parse: (text) =>
-      parseAddress(text) ??
-        refuse`Expected a shelf from 0 to 65534 and a slot from 0 to 254, as in ${"e1.1"} or ${"1.1"}, but got ${text}`,
+    parse: (text) => parseDisk(text) ?? refuseAddress(text),
     format: ({ shelf, slot }) => formatAddress(shelf, slot),
+  });
+}
+
+/** A disk's address, or the name of an interface. What begins as an address does is one. */
+export function addressOrInterface(): ValueParser<"sync", Address | string> {
+  return valueParser<Address | string>("SHELF.SLOT", { shelf: 0, slot: 0 }, {
+    parse: (text) => {
+      const found = parseDisk(text);
+      if (found !== undefined) return found;
+      if (/^e?\d+(\.|$)/.test(text) || !isInterfaceName(text)) return refuseAddress(text);
+      return text;
+    },
+    format: (value) => typeof value === "string" ? value : formatAddress(value.shelf, value.slot),
   });
 }
 
@@ -74,15 +98,6 @@ export function interfaceList(): ValueParser<"sync", readonly string[]> {
       return [...names];
     },
     format: (names) => names.join(","),
-    suggest: interfaceNames,
-  });
-}
-
-/** The name of one network interface. */
-export function interfaceName(): ValueParser<"sync", string> {
-  return valueParser("IFACE", "", {
-    parse: (text) => isInterfaceName(text) ? text : refuseInterface(text),
-    format: (name) => name,
     suggest: interfaceNames,
   });
 }
@@ -176,13 +191,14 @@ export function shortUsage(usage: Usage): Usage {
   return [...options, ...usage.filter((term) => !isOption(term))];
 }
 
-/** The options `-i IFACE`, of which all that are up are meant when there is none. */
-export function interfaceOptions() {
-  return multiple(
-    option("-i", "--interface", interfaceName(), {
-      description:
-        message`Interface to ask on, again for each. Without it: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
-    }),
+/** The options `-i IFACE`, of which all that are up are meant when there is none; each name once. */
+export function interfaceOptions(
+  description: Message =
+    message`Interfaces to ask on. Without one: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
+) {
+  return map(
+    multiple(option("-i", "--interface", interfaceList(), { description })),
+    (lists) => [...new Set(lists.flat())],
   );
 }
 
@@ -194,11 +210,8 @@ export function timeoutOption(description: Message, defaultMs: number) {
 /** What every command has that works on a disk for a while: where to find it, when to give up. */
 export function sessionOptions() {
   return {
-    interfaces: multiple(
-      option("-i", "--interface", interfaceName(), {
-        description:
-          message`Interface to find the disk on, again for each; all of them share the work. Without it: all Ethernet interfaces that are up.`,
-      }),
+    interfaces: interfaceOptions(
+      message`Interfaces to find the disk on; all of them share the work. Without one: all Ethernet interfaces that are up.`,
     ),
     timeoutMs: timeoutOption(message`How long to look for a disk (default 3).`, 3000),
     deadAfterMs: withDefault(
@@ -279,6 +292,13 @@ function parseBytes(text: string): number | undefined {
   if (match === null) return undefined;
   const bytes = Number(match[1]) * 1024 ** " kmgtp".indexOf(match[2]?.toLowerCase() || " ");
   return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+function refuseAddress(text: string): Refusal {
+  const disk = PARTITION.exec(text)?.[1];
+  return disk !== undefined
+    ? refuse`${text} is a partition; name the disk, ${disk}`
+    : refuse`Expected a shelf from 0 to 65534 and a slot from 0 to 254, as in ${"e1.1"} or ${"1.1"}, but got ${text}`;
 }
 
 function isInterfaceName(text: string): boolean {

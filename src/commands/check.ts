@@ -6,7 +6,14 @@ import { map, multiple, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { checkNetwork } from "../control/ask/check.ts";
 import type { CheckReport, PathReport } from "../control/ask/check.ts";
-import { integerBetween, interfaceName, jsonFlag, shortUsage, timeoutOption } from "./arguments.ts";
+import {
+  integerBetween,
+  interfaceList,
+  interfaceOptions,
+  jsonFlag,
+  shortUsage,
+  timeoutOption,
+} from "./arguments.ts";
 import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } from "./output.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
@@ -28,16 +35,9 @@ export const checkParser = command(
   map(
     object({
       names: multiple(
-        argument(interfaceName(), {
-          description:
-            message`Interfaces to check. Without one: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
-        }),
+        argument(interfaceList(), { description: message`The same as -i IFACE.` }),
       ),
-      more: multiple(
-        option("-i", "--interface", interfaceName(), {
-          description: message`The same, again for each.`,
-        }),
-      ),
+      more: interfaceOptions(),
       count: withDefault(
         option("-c", "--count", integerBetween(1, COUNT_MAX), {
           description: message`Single requests to each path, to see losses (default 100).`,
@@ -52,7 +52,7 @@ export const checkParser = command(
     }),
     ({ names, more, ...options }): CheckCommandOptions => ({
       ...options,
-      interfaces: [...names, ...more],
+      interfaces: [...new Set([...names.flat(), ...more])],
     }),
   ),
   {

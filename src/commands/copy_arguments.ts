@@ -6,8 +6,14 @@ import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
-import { parseAddress } from "../wire/aoe.ts";
-import { jsonFlag, path, sectorsOrBytes, sessionOptions, shortUsage } from "./arguments.ts";
+import {
+  jsonFlag,
+  parseDisk,
+  path,
+  sectorsOrBytes,
+  sessionOptions,
+  shortUsage,
+} from "./arguments.ts";
 
 /** One end: a disk on the network, standard input or output, or a path. */
 export type CopyEndName =
@@ -108,6 +114,6 @@ export const copyParser = command(
 
 function endName(text: string): CopyEndName {
   if (text === "-") return { kind: "standard" };
-  const address = parseAddress(text);
+  const address = parseDisk(text);
   return address === undefined ? { kind: "path", path: text } : { kind: "address", address };
 }

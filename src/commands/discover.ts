@@ -9,7 +9,7 @@ import { formatMac } from "../wire/ethernet.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
 import type { ScanResult } from "../control/ask/scan.ts";
-import { interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
+import { interfaceList, interfaceOptions, jsonFlag, seconds, shortUsage } from "./arguments.ts";
 import {
   decodeText,
   Failure,
@@ -39,12 +39,10 @@ export const discoverParser = command(
   "discover",
   map(
     object({
-      interfaces: multiple(
-        argument(interfaceName(), {
-          description:
-            message`Interfaces to ask on. Without one: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
-        }),
+      names: multiple(
+        argument(interfaceList(), { description: message`The same as -i IFACE.` }),
       ),
+      more: interfaceOptions(),
       timeoutMs: withDefault(
         option("--timeout", seconds({ max: 3600 }), {
           description: message`How long to wait for answers (default 0.5).`,
@@ -54,7 +52,10 @@ export const discoverParser = command(
       json: jsonFlag(),
       verbose: option("-v", "--verbose", { description: message`Say what is asked.` }),
     }),
-    (options): DiscoverOptions => options,
+    ({ names, more, ...rest }): DiscoverOptions => ({
+      ...rest,
+      interfaces: [...new Set([...names.flat(), ...more])],
+    }),
   ),
   {
     brief: message`List the targets that answer.`,

@@ -4,13 +4,19 @@
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
-import { map, multiple, withDefault } from "@optique/core/modifiers";
+import { map, multiple } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
-import { address, interfaceName, jsonFlag, seconds, shortUsage } from "./arguments.ts";
+import {
+  addressOrInterface,
+  interfaceOptions,
+  jsonFlag,
+  shortUsage,
+  timeoutOption,
+} from "./arguments.ts";
 import { Failure, printJson, printLine, warn } from "./output.ts";
 import { attachedSince, attachedTable } from "./stat_attached.ts";
 import type { Attached } from "./stat_attached.ts";
@@ -30,6 +36,8 @@ export interface StatOptions {
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
   readonly timeoutMs: number;
+  /** Whether a table of attached disks and their paths follows. */
+  readonly long: boolean;
   readonly json: boolean;
 }
 
@@ -49,36 +57,37 @@ interface Disk {
   readonly attached?: Attached;
 }
 
-/** `aoe stat [SHELF.SLOT...]` */
+/** `aoe stat [SHELF.SLOT...] [IFACE...]` */
 export const statParser = command(
   "stat",
   map(
     object({
-      addresses: multiple(
-        argument(address(), {
-          description: message`Which disks. Without one: all that are found.`,
-        }),
-      ),
-      interfaces: multiple(
-        option("-i", "--interface", interfaceName(), {
+      names: multiple(
+        argument(addressOrInterface(), {
           description:
-            message`Interface to ask on, again for each. Without it: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
+            message`Which disks; without one: all that are found. The name of an interface is the same as -i IFACE.`,
         }),
       ),
-      timeoutMs: withDefault(
-        option("--timeout", seconds({ max: 3600 }), {
-          description: message`How long to wait for each answer (default 0.5).`,
-        }),
+      more: interfaceOptions(),
+      timeoutMs: timeoutOption(
+        message`How long to wait for each answer (default 0.5).`,
         TIMEOUT_MS_DEFAULT,
       ),
+      long: option("-l", "--long", {
+        description: message`Add a table of the attached disks: by what, their paths, how busy.`,
+      }),
       json: jsonFlag(),
     }),
-    (options): StatOptions => options,
+    ({ names, more, ...rest }): StatOptions => ({
+      ...rest,
+      addresses: names.filter((name) => typeof name !== "string"),
+      interfaces: [...new Set([...names.filter((name) => typeof name === "string"), ...more])],
+    }),
   ),
   {
     brief: message`Show size, interfaces and state of disks.`,
     description:
-      message`Asks disks what they are: address, size, interfaces, bytes of payload in a frame, state. A disk that the kernel's aoe driver has is shown as the kernel sees it.`,
+      message`Writes a line for each disk, as aoe-stat does: address, size, interfaces, bytes of payload in a frame, state. A disk that the kernel's aoe driver or aoe attach has is shown as these see it, once, any other as it answers.`,
     usageLine: shortUsage,
     footer: message`Examples:${lineBreak()}  aoe stat${lineBreak()}  aoe stat e1.1 e1.2 -i eth0`,
   },
@@ -87,73 +96,101 @@ export const statParser = command(
 /** Lists disks; 1 when there is none, or one that was named is missing. */
 export async function runStat(options: StatOptions): Promise<number> {
   const { addresses, timeoutMs } = options;
-  const attachedDisks = await attachedSince(options);
-  const kernel = kernelDevices().filter((device) => isMeant(device, options)).map(kernelDisk);
   let where = "";
   let answering: readonly Disk[] = [];
   let problem: Error | undefined;
+  let meant: Pick<StatOptions, "addresses" | "interfaces"> = options;
+  let found: readonly NetworkInterface[] = [];
   try {
-    const interfaces = findInterfaces(options.interfaces);
-    where = describeSearch(interfaces, timeoutMs);
-    const result = await scan({ interfaces, addresses, timeoutMs, identify: true });
-    result.warnings.forEach(warn);
-    answering = result.targets.map((target) => networkDisk(target, interfaces));
+    found = findInterfaces(options.interfaces);
+    // An alternative name is not what devices know.
+    if (options.interfaces.length > 0) {
+      meant = { addresses, interfaces: found.map((link) => link.name) };
+    }
+    where = describeSearch(found, timeoutMs);
   } catch (error) {
-    // Without the privilege to ask, or a link, this host's own devices are still worth a look.
     problem = error as Error;
   }
+  const attachedDisks = await attachedSince(meant, options.long || options.json);
+  try {
+    if (problem === undefined) {
+      const result = await scan({ interfaces: found, addresses, timeoutMs, identify: true });
+      result.warnings.forEach(warn);
+      answering = result.targets.map((target) => networkDisk(target, found));
+    }
+  } catch (error) {
+    // Without the privilege to ask, this host's own devices are still worth a look.
+    problem = error as Error;
+  }
+  // Looked at last: what has been asked took a while.
+  const kernel = kernelDevices().filter((device) => isMeant(device, meant)).map(kernelDisk);
   const attached = await attachedDisks();
   if (problem !== undefined) {
     if (kernel.length === 0 && attached.length === 0) throw problem;
     warn(`${problem.message}; these are this host's devices`);
   }
-  const known = new Set(kernel.map((disk) => name(disk.address)));
-  const disks = [
-    ...kernel,
-    ...withAttached(answering.filter((disk) => !known.has(name(disk.address))), attached),
-  ];
-  disks.sort((a, b) => a.address.shelf - b.address.shelf || a.address.slot - b.address.slot);
+  const disks = mergeDisks(answering, kernel, attached);
   for (const disk of disks) {
     if (!(options.json ? printJson(jsonOf(disk)) : printLine(formatDisk(disk)))) return 0;
   }
-  if (!options.json && attached.length > 0) {
+  if (options.long && !options.json && attached.length > 0) {
     for (const line of ["", ...attachedTable(attached)]) if (!printLine(line)) return 0;
   }
   if (disks.length === 0 && addresses.length === 0) {
     throw new Failure(`No target answered ${where}`);
   }
-  const found = new Set(disks.map((disk) => name(disk.address)));
-  const missing = addresses.map(name).filter((address) => !found.has(address));
+  const listed = new Set(disks.map((disk) => name(disk.address)));
+  const missing = addresses.map(name).filter((address) => !listed.has(address));
   if (missing.length === 0) return 0;
   throw new Failure(`No answer from ${missing.join(", ")} ${where}`.trimEnd());
 }
 
-function isMeant(device: KernelDevice, { addresses, interfaces }: StatOptions): boolean {
+function isMeant(
+  device: KernelDevice,
+  { addresses, interfaces }: Pick<StatOptions, "addresses" | "interfaces">,
+): boolean {
   return (addresses.length === 0 ||
     addresses.some(({ shelf, slot }) => shelf === device.shelf && slot === device.slot)) &&
     (interfaces.length === 0 || interfaces.some((name) => device.interfaces.includes(name)));
 }
 
-/** Adds what is known of attached disks, those that do not answer now among them. */
-function withAttached(disks: readonly Disk[], attached: readonly Attached[]): Disk[] {
-  const silent = attached.filter((one) =>
-    disks.every((disk) => name(disk.address) !== one.address)
+/**
+ * Each address once, in order: as the kernel's driver sees it where that has it and it is up, else
+ * as its daemon does, else as the kernel's driver lost it or as the network answers.
+ */
+function mergeDisks(
+  answering: readonly Disk[],
+  kernel: readonly Disk[],
+  attached: readonly Attached[],
+): Disk[] {
+  const disks = new Map(answering.map((disk) => [name(disk.address), disk]));
+  for (const disk of kernel) disks.set(name(disk.address), disk);
+  for (const one of attached) {
+    const known = disks.get(one.address);
+    const usedByKernel = known?.kernel === true && /^up/.test(known.state);
+    disks.set(one.address, usedByKernel ? { ...known, attached: one } : attachedDisk(one, known));
+  }
+  return [...disks.values()].sort((a, b) =>
+    a.address.shelf - b.address.shelf || a.address.slot - b.address.slot
   );
-  return [
-    ...disks.map((disk) => {
-      const one = attached.find((candidate) => candidate.address === name(disk.address));
-      return one === undefined ? disk : { ...disk, attached: one };
-    }),
-    ...silent.map((one): Disk => ({
-      address: parseAddress(one.address)!,
-      sectors: one.bytes / SECTOR_BYTES,
-      interfaces: [...new Set(one.paths.map((path) => path.interface))],
-      payloadBytes: Math.min(...one.paths.map((path) => path.frameBytes)),
-      state: one.state,
-      kernel: false,
-      attached: one,
-    })),
-  ];
+}
+
+/** A disk as its daemon sees it, by the paths that it uses now. */
+function attachedDisk(one: Attached, answer: Disk | undefined): Disk {
+  const up = one.paths.filter((path) => path.state === "up");
+  const { serial, model } = answer ?? {};
+  return {
+    address: parseAddress(one.address)!,
+    sectors: one.bytes / SECTOR_BYTES,
+    interfaces: [...new Set((up.length > 0 ? up : one.paths).map((path) => path.interface))],
+    // Without a path nothing fits into a frame.
+    payloadBytes: up.length === 0 ? 0 : Math.min(...up.map((path) => path.frameBytes)),
+    state: one.state,
+    kernel: false,
+    ...(serial === undefined ? {} : { serial }),
+    ...(model === undefined ? {} : { model }),
+    attached: one,
+  };
 }
 
 function kernelDisk(device: KernelDevice): Disk {

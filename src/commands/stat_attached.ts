@@ -18,15 +18,18 @@ export interface Attached extends AttachedStatus {
 
 /**
  * Looks at attached disks now, and again when the result is called: rates are of the time between.
+ *
+ * @param rated Whether the rates are wanted, which is worth some waiting.
  */
 export async function attachedSince(
   options: { readonly addresses: readonly Address[]; readonly interfaces: readonly string[] },
+  rated: boolean,
 ): Promise<() => Promise<Attached[]>> {
   const names = new Set(options.addresses.map(({ shelf, slot }) => formatAddress(shelf, slot)));
   const before = await attachedDisks();
   const beganMs = performance.now();
   return async () => {
-    const waitMs = before.length === 0 ? 0 : RATE_MS_MIN - (performance.now() - beganMs);
+    const waitMs = before.length === 0 || !rated ? 0 : RATE_MS_MIN - (performance.now() - beganMs);
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
     const now = await attachedDisks();
     return now.filter(({ address, paths }) =>

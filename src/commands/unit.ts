@@ -2,12 +2,12 @@
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
-import { map, multiple, optional } from "@optique/core/modifiers";
+import { map, optional } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { address, interfaceName, path, shortUsage } from "./arguments.ts";
+import { address, interfaceOptions, path, shortUsage } from "./arguments.ts";
 import { Failure, printLine } from "./output.ts";
 
 /** What `aoe unit` was asked for. */
@@ -29,11 +29,8 @@ export const unitParser = command(
         description: message`What the unit is to run.`,
       }),
       address: argument(address(), { description: message`Which disk.` }),
-      interfaces: multiple(
-        option("-i", "--interface", interfaceName(), {
-          description:
-            message`Interface to find the disk on, again for each; the unit waits for it.`,
-        }),
+      interfaces: interfaceOptions(
+        message`Interfaces to find the disk on; the unit waits for them.`,
       ),
       readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
       reserve: option("--reserve", { description: message`Take the disk's reservation.` }),

@@ -7,7 +7,6 @@ import {
   hostAndPort,
   integerBetween,
   interfaceList,
-  interfaceName,
   macList,
   path,
   seconds,
@@ -79,7 +78,6 @@ Deno.test("arguments: interfaces", () => {
     ["a/b", undefined],
     ["..", undefined],
   ]);
-  assertParses(interfaceName(), [["lo", "lo"], ["lo,eth0", undefined], ["", undefined]]);
   const names = [...interfaceList().suggest?.("eth9,l") ?? []];
   assert(names.some((name) => name.kind === "literal" && name.text === "eth9,lo"));
 });

@@ -149,7 +149,7 @@ interopTest(
       "aoe stat says down",
       async () => (await bench.status()).attached.state === "down",
     );
-    const { stdout } = await bench.aoe(["stat", bench.address, "--timeout", "0.2"]);
+    const { stdout } = await bench.aoe(["stat", "-l", bench.address, "--timeout", "0.2"]);
     assertMatch(stdout, new RegExp(`^${bench.node}\\s+fuse\\s+down\\s+net0`, "m"));
     await bench.serveAgain();
     assertEquals((await fio.ended).code, 0, fio.text);
