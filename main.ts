@@ -8,10 +8,10 @@ if ("WorkerGlobalScope" in globalThis) {
 } else {
   // Before the first await: until then Deno has not taken the signal over.
   ignoreUserSignal();
-  const { explainError, runCommandLine } = await import("./src/commands/command_line.ts");
+  const { endWith, runCommandLine } = await import("./src/commands/command_line.ts");
   const giveUp = (event: Event, error: unknown) => {
     event.preventDefault();
-    Deno.exit(explainError(error));
+    endWith(error).then(Deno.exit);
   };
   addEventListener("error", (event) => giveUp(event, event.error));
   addEventListener("unhandledrejection", (event) => giveUp(event, event.reason));

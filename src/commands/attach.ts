@@ -28,6 +28,7 @@ import {
   printJson,
   printLine,
   warn,
+  writeWithoutWaiting,
 } from "./output.ts";
 
 /** One disk, and how it is attached. */
@@ -50,6 +51,7 @@ export async function runAttach(options: AttachCommandOptions): Promise<number> 
   if (address !== undefined) return (await attach({ address, options })) ? 0 : 1;
   if (options.foreground) throw new Failure("--foreground attaches one disk only", EXIT_USAGE);
   const wishes = options.all ? await everyDisk(options) : readWishes(options);
+  writeWithoutWaiting("failure");
   let failed = 0;
   for (const wish of wishes) {
     try {

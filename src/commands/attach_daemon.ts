@@ -16,7 +16,15 @@ import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { chooseBackEnd } from "../control/attach/back_ends.ts";
 import { writeSystemLog } from "../../ffi/syslog.ts";
 import { EXIT_INTERRUPTED } from "./exit_codes.ts";
-import { Failure, formatBytes, printError, printJson, printLine, warn } from "./output.ts";
+import {
+  Failure,
+  formatBytes,
+  printError,
+  printJson,
+  printLine,
+  warn,
+  writeWithoutWaiting,
+} from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
 /** In the environment of a daemon: nobody reads what it prints, once it is ready. */
@@ -33,6 +41,7 @@ type DaemonMessage =
  * @returns Its status; undefined when it could not be started, which it has explained.
  */
 export async function startDaemon(args: readonly string[]): Promise<AttachedStatus | undefined> {
+  writeWithoutWaiting("failure");
   const [program = "", ...words] = ownCommand();
   const child = new Deno.Command(program, {
     args: [...words, ...args],
@@ -82,6 +91,7 @@ export async function serveDisk(
   address: Address,
   options: AttachCommandOptions,
 ): Promise<number> {
+  writeWithoutWaiting("counted");
   const name = formatAddress(address.shelf, address.slot);
   const resume = takeKeeperState() as ResumeState | undefined;
   if (!takeDiskName(name)) throw new Failure(`${name} is attached already, or being attached`);

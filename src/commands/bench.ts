@@ -12,7 +12,15 @@ import {
   EXIT_SILENT,
   EXIT_USAGE,
 } from "./exit_codes.ts";
-import { Failure, printError, printJson, printLine, ProgressLine, warn } from "./output.ts";
+import {
+  Failure,
+  printError,
+  printJson,
+  printLine,
+  ProgressLine,
+  warn,
+  writeWithoutWaiting,
+} from "./output.ts";
 import type { BenchOptions } from "./bench_arguments.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
@@ -25,6 +33,7 @@ const EXIT_CODES = { usage: EXIT_USAGE, silent: EXIT_SILENT, refused: EXIT_REFUS
 
 /** Measures; returns the exit code. */
 export async function runBench(options: BenchOptions): Promise<number> {
+  writeWithoutWaiting("failure");
   const { blockBytes, iodepth, rw, verify, json, retransmitMs } = options;
   if (blockBytes % 512 !== 0 || blockBytes > BLOCK_BYTES_MAX) {
     throw new Failure("--bs is a multiple of 512 bytes, at most 8M", 2);

@@ -22,6 +22,7 @@ import { maskParser, runMask } from "./mask.ts";
 import { nbdParser, runNbd } from "./nbd.ts";
 import {
   Failure,
+  finishOutput,
   hasColors,
   oneLine,
   oneSentence,
@@ -65,17 +66,22 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 /** Reads the arguments, runs the command they name, and returns what the process exits with. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
   try {
-    return await readArguments(args)();
+    return await finishOutput(await readArguments(args)());
   } catch (error) {
-    return explainError(error);
+    return await endWith(error);
   }
+}
+
+/** Ends after an error that nobody expected here: says so, and returns what the process exits with. */
+export function endWith(error: unknown): Promise<number> {
+  return finishOutput(explainError(error));
 }
 
 /**
  * Says in one sentence on stderr what went wrong, and returns what the process exits with. The
  * stack is shown with AOE_DEBUG=1 only.
  */
-export function explainError(error: unknown): number {
+function explainError(error: unknown): number {
   const expected = error instanceof Failure || isSystemError(error);
   const text = error instanceof Error ? error.message : String(error);
   printError(`aoe: ${expected ? "" : "Internal error: "}${oneLine(text)}`);

@@ -40,12 +40,14 @@ import {
 import {
   Failure,
   formatBytes,
+  formatJson,
   paint,
   printError,
   printJson,
   printLine,
   ProgressLine,
   warn,
+  writeWithoutWaiting,
 } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
@@ -189,6 +191,7 @@ class Reporter {
   #ms = 0;
 
   constructor(options: CopyOptions) {
+    writeWithoutWaiting("failure");
     this.#options = options;
     this.#line = new ProgressLine(!options.quiet && !options.json);
   }
@@ -304,7 +307,7 @@ class Reporter {
   }
 
   #json(value: unknown): void {
-    if (this.#options.destination.kind === "standard") printError(JSON.stringify(value));
+    if (this.#options.destination.kind === "standard") printError(formatJson(value));
     else printJson(value);
   }
 }

@@ -12,7 +12,7 @@ import { removeNodes } from "../control/attach/device_nodes.ts";
 import { removeLeftDevice } from "../control/attach/ublk_back_end.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { EXIT_USAGE } from "./exit_codes.ts";
-import { Failure, printError, printJson, printLine } from "./output.ts";
+import { Failure, printError, printJson, printLine, writeWithoutWaiting } from "./output.ts";
 
 const LAST_USER = "the last program that has it open closes it";
 
@@ -53,6 +53,7 @@ export async function runDetach(options: DetachOptions): Promise<number> {
     throw new Failure("Say which disk to detach, as in: aoe detach e1.1", EXIT_USAGE);
   }
   if (Deno.uid() !== 0) throw new Failure("Taking block devices away needs root: run as root");
+  writeWithoutWaiting("failure");
   let failed = 0;
   for (const disk of options.addresses) {
     const name = formatAddress(disk.shelf, disk.slot);

@@ -31,7 +31,7 @@ import {
   shortUsage,
 } from "./arguments.ts";
 import { EXIT_INTERRUPTED, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
-import { Failure, formatBytes, printJson, printLine, warn } from "./output.ts";
+import { Failure, formatBytes, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
 /** What `aoe nbd` was asked to do. */
@@ -98,6 +98,7 @@ export const nbdParser = command(
 
 /** Serves; returns the exit code. */
 export async function runNbd(options: NbdOptions): Promise<number> {
+  writeWithoutWaiting("counted");
   const { socket, socketMode, listen, retransmitMs } = options;
   if (socket !== undefined && listen !== undefined) {
     throw new Failure("--socket and --listen exclude each other: one place to listen", EXIT_USAGE);

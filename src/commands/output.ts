@@ -1,6 +1,11 @@
 // What every command says to its user: lines and JSON to stdout, warnings and errors to stderr.
-// Colours only on a terminal, and none when NO_COLOR is set (https://no-color.org). Writing is
-// synchronous, so that nothing is lost when the process exits right behind it.
+// Colours only on a terminal, and none when NO_COLOR is set (https://no-color.org).
+//
+// A command that only prints writes each line at once, and fails when standard output does. One that
+// serves a disk, or hears signals, calls `writeWithoutWaiting` first.
+
+import { EXIT_FAILED } from "./exit_codes.ts";
+import { OutputQueue, reasonOf } from "./output_queue.ts";
 
 /** An error whose message is meant for the user: one clear sentence, no stack. */
 export class Failure extends Error {
@@ -22,29 +27,99 @@ const WIDTH_DEFAULT = 80;
 
 /** How long one write waits for a reader that lets a non-blocking pipe run full. */
 const RETRY_MS = 5;
+/** How long the last lines of one that serves may take: whoever stops it waits. */
+const FINISH_MS_MAX = 1000;
+
+/** What a terminal must not be sent in a text of others, nor a reader of JSON mistake. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+/** Our own colours are among it, and the lines of a longer text. */
+const UNSEEN_BUT_OURS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}](?:\[[\d;]{1,8}m)?/gu;
 
 const encoder = new TextEncoder();
 let stdoutOpen = true;
+let stdoutFailure: string | undefined;
+let queue: OutputQueue | undefined;
+let countsLost = false;
+let json = false;
+
+/**
+ * From here on nothing that is written is waited for: the thread that hears signals must not stand
+ * in a write. `finishOutput` waits for what is left.
+ *
+ * @param lost What becomes of lines that cannot be written: a command that serves counts them and
+ * says so when it can again; of one that prints, standard output has failed.
+ */
+export function writeWithoutWaiting(lost: "counted" | "failure"): void {
+  if (queue !== undefined) return;
+  countsLost = lost === "counted";
+  queue = new OutputQueue(!countsLost);
+  queue.open(
+    Deno.stdout,
+    (lines, reason) =>
+      json
+        ? formatJson({ event: "lost", lines, reason })
+        : `aoe: ${lines} lines could not be written here: ${reason}`,
+  );
+  queue.open(
+    Deno.stderr,
+    (lines, reason) => `aoe: ${lines} lines could not be written here: ${reason}`,
+  );
+}
+
+/**
+ * Waits for what has not been written yet: of a command that serves for a second at most.
+ *
+ * @returns What the process exits with: `code`, unless what was to be printed could not be.
+ */
+export async function finishOutput(code: number): Promise<number> {
+  await queue?.finish(countsLost ? FINISH_MS_MAX : Infinity);
+  const lost = queue?.lostOf(Deno.stdout);
+  if (countsLost && lost !== undefined) {
+    printError(`aoe: Standard output has not got ${lost.lines} lines: ${lost.reason}`);
+    await queue?.finish(FINISH_MS_MAX);
+  }
+  const failure = countsLost ? undefined : stdoutFailure ?? lost?.reason;
+  if (failure === undefined) return code;
+  // Whatever else went wrong has been told; this is the last word.
+  queue = undefined;
+  printError(`aoe: Standard output cannot be written: ${failure}`);
+  return code === 0 ? EXIT_FAILED : code;
+}
 
 /**
  * Writes one line to stdout.
  *
- * @returns false once nobody reads any more (`aoe discover | head -1`): the line went nowhere, and
- * a command that has nothing else to do may end; one that serves goes on.
+ * @returns false once nobody reads any more (`aoe discover | head -1`), or it cannot be written: the
+ * line went nowhere, and a command that has nothing else to do may end; one that serves goes on.
  */
 export function printLine(line: string): boolean {
-  if (stdoutOpen) stdoutOpen = writeAll(Deno.stdout, line + "\n");
+  const text = seen(line) + "\n";
+  if (queue !== undefined) return queue.add(Deno.stdout, text);
+  if (stdoutOpen) stdoutOpen = writeAll(Deno.stdout, text);
   return stdoutOpen;
 }
 
 /** Writes one value as a line of JSON to stdout. Returns as {@linkcode printLine}. */
 export function printJson(value: unknown): boolean {
-  return printLine(JSON.stringify(value));
+  json = true;
+  return printLine(formatJson(value));
+}
+
+/** A value as one line of JSON, in which nothing is unseen: terminals read it too. */
+export function formatJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    UNSEEN,
+    (character) =>
+      character.split("").map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+        .join(""),
+  );
 }
 
 /** Writes one line to stderr. */
 export function printError(line: string): void {
-  writeAll(Deno.stderr, line + "\n");
+  const text = seen(line) + "\n";
+  if (queue !== undefined) queue.add(Deno.stderr, text);
+  else writeAll(Deno.stderr, text);
 }
 
 /** Tells the user on stderr what will bite, though the command goes on. */
@@ -149,6 +224,15 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** A line in which nothing moves a terminal's cursor, hides, or turns what stands behind it. */
+function seen(line: string): string {
+  return line.replace(UNSEEN_BUT_OURS, (found) => {
+    if (found.startsWith("\n") || found.startsWith("\x1b[")) return found;
+    const code = found.codePointAt(0)!;
+    return `\\u{${code.toString(16)}}${found.slice(code > 0xffff ? 2 : 1)}`;
+  });
+}
+
 /** Writes all of a text, waiting for slow readers; false when the reader has gone. */
 function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): boolean {
   const bytes = encoder.encode(text);
@@ -156,8 +240,11 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string
     try {
       at += stream.writeSync(at === 0 ? bytes : bytes.subarray(at));
     } catch (error) {
-      if (error instanceof Deno.errors.BrokenPipe) return false;
-      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      if (!(error instanceof Deno.errors.WouldBlock)) {
+        const gone = error instanceof Deno.errors.BrokenPipe;
+        if (!gone && stream === Deno.stdout) stdoutFailure = reasonOf(error);
+        return false;
+      }
       // The other end of an ssh session leaves pipes and terminals non-blocking.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
     }
@@ -179,14 +266,19 @@ export class ProgressLine {
   show(text: string): void {
     if (!this.#shown) return;
     const line = text.slice(0, outputWidth() - 1);
-    writeAll(Deno.stderr, `\r${line.padEnd(this.#length)}`);
+    this.#write(`\r${line.padEnd(this.#length)}`);
     this.#length = line.length;
   }
 
   /** Takes the line away, before something else is written. */
   clear(): void {
     if (this.#length === 0) return;
-    writeAll(Deno.stderr, `\r${" ".repeat(this.#length)}\r`);
+    this.#write(`\r${" ".repeat(this.#length)}\r`);
     this.#length = 0;
+  }
+
+  #write(text: string): void {
+    if (queue !== undefined) queue.addFleeting(Deno.stderr, text);
+    else writeAll(Deno.stderr, text);
   }
 }

@@ -16,7 +16,7 @@ import {
   shortUsage,
   timeoutOption,
 } from "./arguments.ts";
-import { formatTable, printJson, printLine, warn } from "./output.ts";
+import { formatTable, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
 const TIMEOUT_MS_DEFAULT = 1000;
@@ -76,6 +76,7 @@ export const pingParser = command(
 
 /** Pings until it is enough; 1 when nothing was answered. */
 export async function runPing(options: PingCommandOptions): Promise<number> {
+  writeWithoutWaiting("failure");
   const interruption = new AbortController();
   const deaf = listenToSignals({ stop: () => interruption.abort() });
   try {

@@ -13,7 +13,16 @@ import { findInterfaces } from "../control/network_interfaces.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/thread.ts";
-import { Failure, formatBytes, paint, printError, printJson, printLine, warn } from "./output.ts";
+import {
+  Failure,
+  formatBytes,
+  paint,
+  printError,
+  printJson,
+  printLine,
+  warn,
+  writeWithoutWaiting,
+} from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
 import { printCounters, printSummary } from "./serve_summary.ts";
@@ -27,6 +36,7 @@ const MTU_CUSTOMARY_MIN = 1060;
 const HOLDER_TIMEOUT_MS = 250;
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
+  writeWithoutWaiting("counted");
   const report = new Reporter(options);
   const interfaces = findInterfaces(options.interfaces, { downToo: true });
   const files = openExports(options);

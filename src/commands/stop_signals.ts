@@ -9,6 +9,8 @@ import { EXIT_INTERRUPTED } from "./exit_codes.ts";
 /** A signal sent to a process and to its group arrives twice: that is no second wish. */
 const INSIST_AFTER_MS = 300;
 
+const SIGHUP = 1;
+
 /** What asks for the end. */
 const STOP_SIGNALS = [
   "SIGINT",
@@ -49,18 +51,29 @@ export function listenToSignals(actions: SignalActions): () => void {
       actions.insist();
     }
   };
-  const { count = () => {}, reload = () => end("SIGHUP") } = actions;
+  const { count = () => {}, reload } = actions;
   const listeners: (readonly [Deno.Signal, () => void])[] = [
     ...STOP_SIGNALS.map((signal) => [signal, () => end(signal)] as const),
-    ["SIGHUP", reload],
     ["SIGALRM", count],
     // A file that may not grow so far: the write fails, which is all that anybody needs to know.
     ["SIGXFSZ", () => {}],
   ];
+  // What nohup(1) has started does not end with its terminal.
+  if (reload !== undefined || !isIgnored(SIGHUP)) {
+    listeners.push(["SIGHUP", reload ?? (() => end("SIGHUP"))]);
+  }
   for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
   const forget = onUserSignal(count);
   return () => {
     forget();
     for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
   };
+}
+
+/** Whether whoever started this process had it ignore a signal, and nobody has listened to it since. */
+function isIgnored(signal: number): boolean {
+  const [, mask = "0"] =
+    /^SigIgn:\s*([0-9a-f]+)/m.exec(Deno.readTextFileSync("/proc/self/status")) ??
+      [];
+  return (BigInt(`0x${mask}`) >> BigInt(signal - 1) & 1n) === 1n;
 }

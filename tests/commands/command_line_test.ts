@@ -143,11 +143,11 @@ Deno.test("command line: a reader that goes away is no error", async () => {
 
 Deno.test("command line: our own mistakes end as a sentence, the stack on demand", async () => {
   const code = `
-    import { explainError } from "./src/commands/command_line.ts";
+    import { endWith } from "./src/commands/command_line.ts";
     import { Failure } from "./src/commands/output.ts";
-    explainError(new Failure("No such image"));
-    try { Deno.openSync("/nonexistent") } catch (error) { explainError(error) }
-    Deno.exit(explainError(new TypeError("Broken\\n  in two")));`;
+    await endWith(new Failure("No such image"));
+    try { Deno.openSync("/nonexistent") } catch (error) { await endWith(error) }
+    Deno.exit(await endWith(new TypeError("Broken\\n  in two")));`;
   const told = await run([Deno.execPath(), "eval", code]);
   assertMatch(told.stderr, /^aoe: No such image\naoe: No such file or directory.*nonexistent.*\n/);
   assertMatch(told.stderr, /\naoe: Internal error: Broken in two\n$/);

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { formatBytes, formatTable, paint } from "../../src/commands/output.ts";
+import { formatBytes, formatJson, formatTable, paint } from "../../src/commands/output.ts";
 
 Deno.test("output: colours on a terminal only, and none with NO_COLOR", () => {
   const terminal = { isTerminal: () => true };
@@ -45,4 +45,12 @@ Deno.test("output: sizes for people", () => {
     "10.0 GiB",
     "8.0 PiB",
   ]);
+});
+
+Deno.test("output: nothing in JSON is unseen, and it is read back as it was", () => {
+  const nasty = "a\u0007\u007f\u009b31m\u061c\u200e\u202eexe.txt\u2028\u2066\ufeff\u{e0041}ü";
+  const text = formatJson({ serial: nasty, "\u202e": 1 });
+  assertEquals(JSON.parse(text), { serial: nasty, "\u202e": 1 });
+  assertEquals(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), false, text);
+  assertEquals(text.includes("ü"), true);
 });

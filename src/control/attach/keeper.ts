@@ -5,11 +5,14 @@
 
 import { closeFile, duplicateForChild } from "../../../ffi/files.ts";
 
-/** Signals for the daemon's process group, or its service, are none of the keeper's business. */
-const SCRIPT = `trap '' INT TERM HUP
+/**
+ * Signals for the daemon's process group, or its service, are none of the keeper's business. The new
+ * daemon takes those over that it listens to; SIGUSR1 it must not meet before its first line.
+ */
+const SCRIPT = `trap '' HUP INT QUIT ABRT USR1 USR2 ALRM TERM STKFLT XCPU XFSZ VTALRM PROF IO PWR
 read -r word
 [ "$word" = bye ] && exit 0
-trap - INT TERM HUP
+trap - HUP INT QUIT ABRT USR2 ALRM TERM STKFLT XCPU XFSZ VTALRM PROF IO PWR
 exec "$@"`;
 /** In the environment of what the keeper becomes: where to go on. */
 const STATE_VARIABLE = "AOE_KEEPER_STATE";
