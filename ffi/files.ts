@@ -16,6 +16,7 @@ const F_DUPFD = 0;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const O_DIRECT = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
+const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
 const AT_STATX_DONT_SYNC = 0x4000;
 const LOCK_EXCLUSIVE_NONBLOCK = 2 | 4;
@@ -186,6 +187,39 @@ export function fileStatus(fd: number, options: { readonly known?: boolean } = {
     device: block
       ? [view.getUint32(128, true), view.getUint32(132, true)]
       : [view.getUint32(136, true), view.getUint32(140, true)],
+  };
+}
+
+/** What names a file, whatever paths lead to it. */
+export interface FileIdentity {
+  /** Of the file system that it lies on. */
+  readonly device: readonly [number, number];
+  readonly inode: bigint;
+  /** Numbers of the device that it stands for; undefined when it is no block device. */
+  readonly stands: readonly [number, number] | undefined;
+  /** How many names lead to it: none once it was deleted. */
+  readonly links: number;
+}
+
+/**
+ * What a path or an open file names, as far as this host knows, without asking a server.
+ *
+ * @returns Undefined when there is none, or it cannot be looked at.
+ */
+export function fileIdentity(file: string | number): FileIdentity | undefined {
+  const buffer = new Uint8Array(STATX_BYTES);
+  const path = new TextEncoder().encode(typeof file === "string" ? `${file}\0` : "\0");
+  const [folder, flags] = typeof file === "string" ? [AT_FDCWD, 0] : [file, AT_EMPTY_PATH];
+  const how = flags | AT_STATX_DONT_SYNC;
+  if (libc.statx(folder, path, how, STATX_BASIC_STATS, buffer) < 0) return undefined;
+  const view = new DataView(buffer.buffer);
+  return {
+    device: [view.getUint32(136, true), view.getUint32(140, true)],
+    inode: view.getBigUint64(32, true),
+    stands: (view.getUint16(28, true) & S_IFMT) === S_IFBLK
+      ? [view.getUint32(128, true), view.getUint32(132, true)]
+      : undefined,
+    links: view.getUint32(16, true),
   };
 }
 

@@ -11,6 +11,7 @@ import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { findHolders } from "../control/ask/scan.ts";
+import { findRivalTargets } from "../control/target/rival_targets.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/thread.ts";
 import {
@@ -42,7 +43,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const files = openExports(options);
   warnAboutAddresses(options);
   for (const link of interfaces) warnAboutInterface(link);
-  if (!options.force) await refuseHeldAddresses(options, interfaces.map((link) => link.name));
+  if (!options.force) await refuseHeldAddresses(options, interfaces);
   const told = Promise.withResolvers<undefined>();
   let count = () => {};
   // Listening before starting: no signal finds a half-started group.
@@ -70,10 +71,12 @@ export async function runServe(options: ServeOptions): Promise<number> {
   return abandoned === 0 ? 0 : 1;
 }
 
+/** Opens all of them, or names all that cannot be: who has twenty mends them at one go. */
 function openExports(options: ServeOptions): ExportFile[] {
   const seen = new Set<string>();
   const sources = new Set<string>();
-  return options.exports.map(({ address, path }) => {
+  const refusals: string[] = [];
+  const files = options.exports.flatMap(({ address, path }) => {
     const text = formatAddress(address.shelf, address.slot);
     if (seen.has(text)) throw new Failure(`${text} is given twice: each export needs its own`);
     seen.add(text);
@@ -102,10 +105,15 @@ function openExports(options: ServeOptions): ExportFile[] {
       }
       return file;
     } catch (error) {
-      if (error instanceof ExportRefusal) throw new Failure(error.message);
-      throw error;
+      if (!(error instanceof ExportRefusal)) throw error;
+      refusals.push(error.message);
+      return [];
     }
   });
+  const last = refusals.pop();
+  if (last === undefined) return files;
+  for (const refusal of refusals) printError(`aoe: ${refusal}`);
+  throw new Failure(last);
 }
 
 function warnAboutAddresses(options: ServeOptions): void {
@@ -128,8 +136,9 @@ function warnAboutInterface(link: NetworkInterface): void {
 
 async function refuseHeldAddresses(
   options: ServeOptions,
-  interfaces: readonly string[],
+  links: readonly NetworkInterface[],
 ): Promise<void> {
+  const interfaces = links.map((link) => link.name);
   const addresses = options.exports.map((ex) => ex.address);
   const [holder] = await findHolders(interfaces, addresses, HOLDER_TIMEOUT_MS);
   const refuse = (address: Address, who: string) => {
@@ -139,6 +148,9 @@ async function refuseHeldAddresses(
     );
   };
   if (holder !== undefined) refuse(holder.address, `${holder.mac} on ${holder.interface}`);
+  const rivals = findRivalTargets(links, addresses);
+  if (rivals.holder !== undefined) refuse(rivals.holder.address, rivals.holder.who);
+  rivals.warnings.forEach(warn);
   for (const name of interfaces) {
     for (const address of addresses) {
       if (!takeAddress(name, address)) refuse(address, `another aoe serve on ${name} of this host`);

@@ -18,6 +18,7 @@ import { formatAddress } from "../../wire/aoe.ts";
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import { exportedSectors } from "../../loops/target/export_config.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
+import { describeUses, hostUses } from "../host_uses.ts";
 import { refuseImage } from "./image_refusal.ts";
 
 const ENOENT = 2;
@@ -75,12 +76,8 @@ export function openExport(
       throw new ExportRefusal(`"${path}" is neither a file nor a block device: nothing to export`);
     }
     const readOnly = options.readOnly || whyReadOnly !== undefined;
-    if (!lockFile(fd, readOnly)) {
-      throw new ExportRefusal(
-        `"${path}" is exported already, here or by another aoe serve (it is locked): ` +
-          `stop that one first`,
-      );
-    }
+    if (!lockFile(fd, readOnly)) throw new ExportRefusal(explainLock(path));
+    const uses = options.force || created ? [] : refuseUses(path, readOnly);
     const { offsetBytes, lengthBytes } = options;
     const sectors = exportedSectors(status.bytes, offsetBytes, lengthBytes);
     if (sectors === 0) {
@@ -105,6 +102,7 @@ export function openExport(
       created,
       warnings: [
         ...(whyReadOnly === undefined ? [] : [`"${path}" ${whyReadOnly}: it is read-only`]),
+        ...uses,
         ...warningsAbout(path, status, options),
       ],
       config: {
@@ -161,8 +159,8 @@ function openBacking(path: string, options: ExportFileOptions): Backing {
         break;
       case EBUSY:
         throw new ExportRefusal(
-          `"${path}" is mounted or otherwise in use on this machine: unmount it, ` +
-            `or serve it all the same with --force`,
+          `"${path}" is in use on this host (${explainBusy(path)}): ` +
+            `end that first, or serve it all the same with --force`,
         );
       case EACCES:
       case ETXTBSY:
@@ -197,6 +195,38 @@ function openPresent(path: string, { readOnly, force }: ExportFileOptions): Back
     ? "is a device that refuses writes"
     : "lies on a file system that is mounted read-only";
   return { fd, created: false, whyReadOnly };
+}
+
+/**
+ * Refuses what this host uses itself: two who write to one disk destroy it.
+ *
+ * @returns What to say to who only reads, and may read the halves of what others write.
+ */
+function refuseUses(path: string, readOnly: boolean): string[] {
+  const uses = hostUses(path);
+  const harmful = uses.filter(({ writes, bearsChanges }) => writes || !(readOnly || bearsChanges));
+  if (harmful.length === 0) return [];
+  const what = `"${path}" is in use on this host (${describeUses(harmful)})`;
+  if (readOnly) return [`${what}: initiators may read the half of a change`];
+  throw new ExportRefusal(
+    `${what}: end that first, or serve it all the same with --force`,
+  );
+}
+
+/** Why the kernel gives a device to nobody else. */
+function explainBusy(path: string): string {
+  return describeUses(hostUses(path).filter(({ bearsChanges }) => !bearsChanges)) ||
+    "something has it for itself";
+}
+
+function explainLock(path: string): string {
+  const others = hostUses(path, ({ ownCommand }) => ownCommand !== "serve");
+  const who = others.flatMap(({ program }) => program ?? []);
+  return `"${path}" is exported already, ${
+    who.length === 0
+      ? "here or by another aoe serve (it is locked)"
+      : `by ${who.join(" and ")}, which has locked it`
+  }: stop that one first`;
 }
 
 /** Whether a path names what the kernel and udev put into /dev, where nobody keeps files. */

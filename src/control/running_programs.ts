@@ -1,0 +1,93 @@
+// The programs that run on this host, as /proc tells of them: what they are called, which files
+// they have open, and which of them are this program itself. Nothing here waits for a server or a
+// disk, and what cannot be looked at is passed over: without privileges only one's own are seen.
+
+/** A process. */
+export interface RunningProgram {
+  readonly pid: number;
+  /** The words of its command line. */
+  readonly words: readonly string[];
+  /** As people call it: `vblade`, `aoe serve`. */
+  readonly name: string;
+  /** The sub-command when it is this program, of whatever version; undefined for others. */
+  readonly ownCommand: string | undefined;
+}
+
+/** A descriptor of a process. */
+export interface OpenDescriptor {
+  readonly program: RunningProgram;
+  /** What it stands for, as in `/root/disk.img` or `socket:[4711]`. */
+  readonly target: string;
+  /** Leads to the same file. */
+  readonly path: string;
+  /** Holds its flags and inode. */
+  readonly infoPath: string;
+}
+
+/** Looking at every program takes milliseconds; a machine where it takes longer is not waited for. */
+const LOOK_MS_MAX = 2000;
+
+/** Every process but this one, until the time for looking is over. */
+export function* runningPrograms(): Generator<RunningProgram> {
+  const untilMs = performance.now() + LOOK_MS_MAX;
+  for (const { name } of namesOf("/proc")) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === Deno.pid) continue;
+    if (performance.now() > untilMs) return;
+    const program = runningProgram(pid);
+    if (program !== undefined) yield program;
+  }
+}
+
+/** The descriptors of a process. */
+export function* openDescriptors(program: RunningProgram): Generator<OpenDescriptor> {
+  const folder = `/proc/${program.pid}`;
+  for (const { name } of namesOf(`${folder}/fd`)) {
+    const path = `${folder}/fd/${name}`;
+    let target: string;
+    try {
+      target = Deno.readLinkSync(path);
+    } catch {
+      continue;
+    }
+    yield { program, target, path, infoPath: `${folder}/fdinfo/${name}` };
+  }
+}
+
+/** The text of a file of procfs or sysfs; "" when it cannot be read. */
+export function kernelText(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}
+
+/** The entries of a folder of procfs or sysfs; none when it is not there. */
+export function namesOf(folder: string): Deno.DirEntry[] {
+  try {
+    return [...Deno.readDirSync(folder)];
+  } catch {
+    return [];
+  }
+}
+
+function runningProgram(pid: number): RunningProgram | undefined {
+  const words = kernelText(`/proc/${pid}/cmdline`).split("\0").slice(0, -1);
+  // A thread of the kernel, or a process that has just ended.
+  if (words.length === 0) return undefined;
+  const ownCommand = ownCommandIn(words);
+  const called = kernelText(`/proc/${pid}/comm`).trim() || words[0]!.split("/").at(-1)!;
+  return { pid, words, ownCommand, name: ownCommand === undefined ? called : `aoe ${ownCommand}` };
+}
+
+/** The word behind this program's own: an executable, a bundle in a cache, or main.ts under deno. */
+function ownCommandIn(words: readonly string[]): string | undefined {
+  const keeper = words.indexOf("aoe-keeper");
+  const from = keeper < 0 ? 0 : keeper + 1;
+  const at = words.findIndex((word, i) =>
+    i >= from && /(^|\/)(aoe|aoe-[0-9a-f]+\.js|aoe\.js|main\.ts)$/.test(word)
+  );
+  const command = at < 0 ? undefined : words[at + 1];
+  return command !== undefined && /^[a-z]+$/.test(command) ? command : undefined;
+}
