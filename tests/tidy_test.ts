@@ -212,6 +212,23 @@ Deno.test("tidy: a file that a comment names exists", () => {
   assertEquals(broken, []);
 });
 
+Deno.test("tidy: a section that a comment names exists", () => {
+  const papers = new Map(
+    files.filter((path) => path.endsWith("README.md")).map((path) =>
+      [path, Deno.readTextFileSync(root + path)] as const
+    ),
+  );
+  const broken = [...sources].flatMap(([path, text]) =>
+    [...unwrapped(commentsOf(text)).matchAll(/([\w/]*README\.md), '([^']+)'/g)]
+      .filter(([, paper = "", section = ""]) =>
+        ![...papers].some(([name, content]) =>
+          (name === paper || name.endsWith(`/${paper}`)) && unwrapped(content).includes(section)
+        )
+      ).map(([name]) => `${path} names ${name}`)
+  );
+  assertEquals(broken, []);
+});
+
 Deno.test("tidy: functions stay small", () => {
   const broken = [...sources].flatMap(([path, text]) =>
     functionsOf(text).filter(({ lines }) => lines > FUNCTION_LINES_MAX)
@@ -248,6 +265,11 @@ Deno.test("tidy: nothing is exported for nobody, and the program uses what it ex
 function commentsOf(text: string): string {
   const pattern = /"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`|(\/\*[\s\S]*?\*\/|\/\/[^\n]*)/g;
   return [...text.matchAll(pattern)].map((match) => match[1] ?? "").join("\n");
+}
+
+/** A text without line breaks, and without what begins a comment's line. */
+function unwrapped(text: string): string {
+  return text.replace(/\n *(?:\/\/|\*)? */g, " ");
 }
 
 /** Whether there is a file of that name: from the top, beside the one that names it, or anywhere. */

@@ -1,4 +1,4 @@
-// The target's loop, one thread for a set of exports (README, 'Architecture').
+// The target's loop, one thread for a set of exports (src/README.md, 'One READ through the target').
 //
 // 1. `turn` takes a batch of frames from each interface that has some.
 // 2. `#accept` finds the export; its target drops, answers, or asks for the disk.

@@ -245,7 +245,7 @@ for (const kind of ["read direct", "write direct"]) {
   });
 }
 
-// pwritev takes its 64-bit offset from Deno only as a BigInt; see README, 'Limits'.
+// pwritev takes its 64-bit offset from Deno only as a BigInt; see ffi/README.md, 'Numbers'.
 interopTest("loop: a buffered write leaves a BigInt and a boxed number, no more", [], async () => {
   const bytes = await bytesPerCommand("write", 1_000_000);
   assert(bytes < 64, `${bytes} bytes a command`);
