@@ -90,6 +90,7 @@ function openExports(options: ServeOptions): ExportFile[] {
       const file = open(address, path, {
         direct: options.direct,
         sync: options.sync,
+        cacheFixed: options.writeCache === "fixed",
         readOnly: options.readOnly,
         offsetBytes: (options.offsetSectors ?? 0) * SECTOR_BYTES,
         lengthBytes: options.lengthSectors === undefined
@@ -193,6 +194,15 @@ class Reporter {
         if (this.#json) printJson({ event: "source", address, state, text });
         else if (state === "away") printError(`aoe: ${address}: ${text}`);
         else this.#say(`${address}: ${text}`);
+        break;
+      }
+      case "write-cache": {
+        const address = formatAddress(message.shelf, message.slot);
+        const { on, mac, interface: name } = message;
+        const who = `${address}: ${mac} on ${name}`;
+        if (this.#json) printJson({ event: "write-cache", address, on, mac, interface: name });
+        else if (on) this.#say(`${who} switched the write cache on`);
+        else printError(`aoe: ${who} switched the write cache off: all writes are stable now`);
         break;
       }
       case "resized": {

@@ -44,6 +44,8 @@ export interface ServeOptions {
   readonly direct: boolean;
   readonly sync: boolean;
   readonly readOnly: boolean;
+  /** `fixed`: initiators may not switch it. */
+  readonly writeCache: "free" | "fixed";
   /** Who is answered, as 12 lower-case hex digits each; everybody when empty. */
   readonly macs: readonly string[];
   readonly offsetSectors: number | undefined;
@@ -100,6 +102,13 @@ export const serveParser = command(
       sync: option("-s", "--sync", {
         description: message`Answer a write when it is on stable storage.`,
       }),
+      writeCache: withDefault(
+        option("--write-cache", choice(["free", "fixed"]), {
+          description:
+            message`fixed: refuse initiators that would switch the write cache on or off for all (default free).`,
+        }),
+        "free" as const,
+      ),
       readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
       macs: withDefault(
         option("-m", "--mac", macList(), {

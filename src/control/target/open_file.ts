@@ -37,6 +37,8 @@ export class ExportRefusal extends Error {
 export interface ExportFileOptions {
   readonly direct: boolean;
   readonly sync: boolean;
+  /** Whether initiators may not switch the write cache. */
+  readonly cacheFixed?: boolean | undefined;
   readonly readOnly: boolean;
   readonly offsetBytes: number;
   readonly lengthBytes: number | undefined;
@@ -117,6 +119,7 @@ export function openExport(
         remote: isRemoteFile(fd),
         readOnly,
         sync: options.sync,
+        cacheFixed: options.cacheFixed,
         trim: !readOnly && canDiscard(fd, status, queue),
         // The page cache works in pages: initiators that know write whole ones.
         physicalSectorBytes: offsetBytes % 4096 !== 0

@@ -76,6 +76,7 @@ export function openNbdExport(
       remote: true,
       readOnly,
       sync,
+      cacheFixed: options.cacheFixed,
       trim: !readOnly && has(NBD_FLAG_SEND_WRITE_ZEROES),
       physicalSectorBytes: physicalSectorBytes(facts.blockPreferred, offsetBytes),
       rotational: has(NBD_FLAG_ROTATIONAL),

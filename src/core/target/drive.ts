@@ -134,6 +134,8 @@ export interface DriveSettings {
   readonly readOnly: boolean;
   /** Every write is on stable storage before it is answered, whatever initiators ask. */
   readonly sync: boolean;
+  /** Whether initiators may not switch the write cache. */
+  readonly cacheFixed?: boolean | undefined;
   /** The backing store can punch holes. */
   readonly trim: boolean;
   readonly physicalSectorBytes: number;
@@ -160,6 +162,8 @@ export class Drive {
   sectorsWanted = 0;
   /** The command itself asked for stable storage (FUA). */
   forceUnitAccess = false;
+  /** The last `decode` has switched the write cache; `stableWrites` says how it is now. */
+  cacheSwitched = false;
   #settings: DriveSettings;
   #writeCacheOn: boolean;
 
@@ -186,6 +190,7 @@ export class Drive {
   decode(view: Uint8Array, at: number, length: number, capacity: number): number {
     const kind = kindOfCommand[view[at + ATA_COMMAND_STATUS]!]!;
     this.operation = DRIVE_NONE;
+    this.cacheSwitched = false;
     this.forceUnitAccess = kind === OPCODE_WRITE48_FUA;
     if (kind >= OPCODE_READ28 && kind <= OPCODE_VERIFY48) {
       return this.#decodeTransfer(kind, view, at, length, capacity);
@@ -290,15 +295,23 @@ export class Drive {
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
       case FEATURE_WRITE_CACHE_ON:
         if (!cacheable) return refuse(view, at, ATA_ERROR_ABRT);
-        this.#writeCacheOn = true;
+        this.#switchCache(true);
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
       case FEATURE_WRITE_CACHE_OFF:
+        if (this.#settings.cacheFixed === true && this.#writeCacheOn) {
+          return refuse(view, at, ATA_ERROR_ABRT);
+        }
         // What was answered while the cache was on must be stable before this is (ATA8-ACS 7.48.5).
-        this.#writeCacheOn = false;
+        this.#switchCache(false);
         return this.#work(DRIVE_FLUSH, 0, 0);
       default:
         return refuse(view, at, ATA_ERROR_ABRT);
     }
+  }
+
+  #switchCache(on: boolean): void {
+    this.cacheSwitched = this.#writeCacheOn !== on;
+    this.#writeCacheOn = on;
   }
 
   /**

@@ -120,6 +120,9 @@ export interface Link {
   sectors: number;
 }
 
+/** Told who has switched the write cache, by which link, and whether it is on now. */
+export type CacheSwitchListener = (mac: Uint8Array, link: Link, on: boolean) => void;
+
 /** One exported shelf.slot. */
 export class Target {
   readonly shelf: number;
@@ -128,13 +131,15 @@ export class Target {
   readonly #buffers: number;
   /** Given on the command line; unlike the mask list, frames cannot change it. */
   readonly #allowed: MacList;
+  readonly #onCacheSwitch: CacheSwitchListener | undefined;
   #mask = new MacList(MASK_ENTRIES_MAX);
   readonly #reservation = new MacList(RESERVE_ENTRIES_MAX);
   #config: Uint8Array = new Uint8Array(0);
 
   /**
    * @param options `buffers`: requests accepted without an answer; `allowed`: MACs of six bytes
-   * that may speak to this target, empty for all.
+   * that may speak to this target, empty for all; `onCacheSwitch` is told when an initiator has
+   * switched the write cache.
    */
   constructor(
     options: {
@@ -143,12 +148,14 @@ export class Target {
       drive: Drive;
       buffers: number;
       allowed: readonly Uint8Array[];
+      onCacheSwitch?: CacheSwitchListener | undefined;
     },
   ) {
     this.shelf = options.shelf;
     this.slot = options.slot;
     this.drive = options.drive;
     this.#buffers = options.buffers;
+    this.#onCacheSwitch = options.onCacheSwitch;
     this.#allowed = new MacList(options.allowed.length);
     for (const mac of options.allowed) this.#allowed.add(mac, 0);
   }
@@ -251,6 +258,10 @@ export class Target {
       }
     }
     const answered = this.drive.decode(view, at, length, link.sectors);
+    if (this.drive.cacheSwitched) {
+      const mac = view.slice(at + ETHERNET_SOURCE, at + ETHERNET_SOURCE + MAC_BYTES);
+      this.#onCacheSwitch?.(mac, link, !this.drive.stableWrites);
+    }
     if (answered === 0) return DISK_WORK;
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
     return answered;

@@ -17,6 +17,7 @@ import {
 import type { FramePool } from "./frames.ts";
 import type { NbdSource } from "./nbd_source.ts";
 import { FIRMWARE_VERSION, Target } from "../../core/target/target.ts";
+import type { CacheSwitchListener } from "../../core/target/target.ts";
 import { exportedSectors } from "./export_config.ts";
 import type { ExportConfig } from "./export_config.ts";
 
@@ -84,6 +85,7 @@ export class TargetExport {
       buffers: number;
       macs: readonly Uint8Array[];
       source?: NbdSource | undefined;
+      onCacheSwitch?: CacheSwitchListener;
     },
   ) {
     this.index = index;
@@ -94,6 +96,7 @@ export class TargetExport {
       sectors: exportedSectors(this.#fileBytes, config.offsetBytes, config.lengthBytes),
       readOnly: config.readOnly,
       sync: config.sync,
+      cacheFixed: config.cacheFixed,
       trim: config.trim,
       physicalSectorBytes: config.physicalSectorBytes,
       rotational: config.rotational,
@@ -108,6 +111,7 @@ export class TargetExport {
       drive: this.drive,
       buffers: options.buffers,
       allowed: options.macs,
+      onCacheSwitch: options.onCacheSwitch,
     });
     this.heldMax = options.heldMax;
     this.order = new OverlapOrder(options.frames);

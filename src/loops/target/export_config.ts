@@ -25,6 +25,8 @@ export interface ExportConfig {
   readonly remote: boolean;
   readonly readOnly: boolean;
   readonly sync: boolean;
+  /** Whether initiators may not switch the write cache. */
+  readonly cacheFixed?: boolean | undefined;
   readonly trim: boolean;
   readonly physicalSectorBytes: number;
   readonly rotational: boolean;

@@ -14,6 +14,7 @@ import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import { SyncQueue } from "../../../ffi/sync_queue.ts";
 import { formatAddress } from "../../wire/aoe.ts";
+import { formatMac } from "../../wire/ethernet.ts";
 import { targetFilter } from "../../wire/filter.ts";
 import { DiskQueues, sourceNumber } from "./disk_queues.ts";
 import type { DiskQueue } from "./disk_queues.ts";
@@ -22,6 +23,7 @@ import { TARGET_COUNT_KERNEL_DROPS, TARGET_COUNT_WAITS, TargetCounters } from ".
 import { NbdSource } from "./nbd_source.ts";
 import { ErrorReporter } from "./errors.ts";
 import { segmentsWithin, TargetExport } from "./export.ts";
+import type { Link } from "../../core/target/target.ts";
 import { RECEIVE_BATCH, TargetLink } from "./link.ts";
 import { TargetLoop } from "./loop.ts";
 import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
@@ -91,6 +93,15 @@ export type TargetMessage =
     readonly slot: number;
     readonly state: "away" | "back";
     readonly text: string;
+  }
+  /** An initiator has switched the write cache of an export. */
+  | {
+    readonly kind: "write-cache";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly on: boolean;
+    readonly mac: string;
+    readonly interface: string;
   }
   /** The end: commands that a disk never finished. */
   | { readonly kind: "stopped"; readonly abandoned: number };
@@ -170,6 +181,11 @@ export class TargetWorker {
           ...{ frames, heldMax: heldByEach, segments, source },
           buffers: config.buffers,
           macs: config.macs,
+          onCacheSwitch: (mac, link, on) => {
+            const { shelf, slot } = ex;
+            const by = { mac: formatMac(mac), interface: this.#nameOf(link) };
+            this.#post({ kind: "write-cache", shelf, slot, on, ...by });
+          },
         },
       );
     });
@@ -205,6 +221,10 @@ export class TargetWorker {
         this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
       },
     });
+  }
+
+  #nameOf(link: Link): string {
+    return this.#links.find((mine) => mine === link)?.name ?? "an interface";
   }
 
   #openSource(arena: Arena, ex: ExportConfig, index: number): NbdSource | undefined {

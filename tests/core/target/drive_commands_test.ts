@@ -109,6 +109,17 @@ Deno.test("decision 11: SET FEATURES 02 and 82 switch the write cache, and IDENT
   assertEquals(cacheOf(target), { supported: true, on: true, stable: false });
 });
 
+Deno.test("decision 11: a fixed write cache stays as it is, and IDENTIFY says so", () => {
+  const target = targetOf({ cacheFixed: true });
+  const on = { supported: true, on: true, stable: false };
+  assertEquals(cacheOf(target), on);
+  assertAta(target, request(SET_FEATURES, { feature: 0x82 }), ABRT);
+  assertEquals(cacheOf(target), on);
+  // What is so already is no change.
+  assertAta(target, request(SET_FEATURES, { feature: 0x02 }), GOOD);
+  assertEquals(cacheOf(target), on);
+});
+
 for (const options of [{ sync: true }, { readOnly: true }]) {
   Deno.test(`decision 12: no write cache is claimed with ${JSON.stringify(options)}`, () => {
     const target = targetOf(options);

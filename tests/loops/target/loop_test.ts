@@ -188,6 +188,31 @@ for (const { name, ...options } of WAYS) {
   });
 }
 
+interopTest("loop: who switches the write cache is told of, once a change", [], () => {
+  withTarget({ uring: true }, (target) => {
+    const feature = (feature: number): Request => ({
+      ...{ command: ATA_SET_FEATURES, feature, sector: 0, sectors: 0 },
+    });
+    const told = () => target.messages.filter((message) => message.kind === "write-cache");
+    target.exchange([feature(0x02)]);
+    assertEquals(told(), [], "it was on");
+    for (const code of [0x82, 0x82, 0x02]) target.exchange([feature(code)]);
+    const by = {
+      kind: "write-cache",
+      shelf: 1,
+      slot: 1,
+      mac: "00:00:00:00:00:00",
+      interface: "lo",
+    };
+    assertEquals(told(), [{ ...by, on: false }, { ...by, on: true }]);
+  });
+  withTarget({ uring: true, export: { cacheFixed: true } }, (target) => {
+    const off = { command: ATA_SET_FEATURES, feature: 0x82, sector: 0, sectors: 0 };
+    assertEquals(target.exchange([off]).get(0)?.status, 0x41);
+    assertEquals(target.messages, []);
+  });
+});
+
 interopTest("loop: a cached read is gathered from the page cache", [], () => {
   withTarget({ uring: true }, (target) => {
     for (let i = 0; i < 10; i++) target.exchange([read(i * 8, 8)]);
