@@ -4,10 +4,9 @@
 import { check, errno, SystemError } from "./errno.ts";
 import { closeFile, openFile } from "./files.ts";
 import { openLibc } from "./libc.ts";
+import { EBUSY, EEXIST } from "./errno_numbers.ts";
 
 const S_IFBLK_0660 = 0o060660;
-const EEXIST = 17;
-const EBUSY = 16;
 
 const libc = openLibc(
   {

@@ -1,14 +1,14 @@
 // Where a file has data, whether memory holds nothing but zeros, and reading and writing of what has
 // no offsets: pipes and terminals.
 
-import { EAGAIN, EINTR, errno } from "./errno.ts";
+import { errno } from "./errno.ts";
 import type { Pointer } from "./libc.ts";
 import { openLibc } from "./libc.ts";
+import { EAGAIN, EINTR, ENXIO } from "./errno_numbers.ts";
 
 // unistd.h
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
-const ENXIO = 6;
 
 const libc = openLibc(
   {

@@ -3,10 +3,11 @@
 
 import { PAGE_BYTES } from "./arena.ts";
 import type { Arena } from "./arena.ts";
-import { EAGAIN, errno, SystemError } from "./errno.ts";
+import { errno, SystemError } from "./errno.ts";
 import { IoUring } from "./io_uring.ts";
 import type { Pointer } from "./libc.ts";
 import { openLibc } from "./libc.ts";
+import { EAGAIN } from "./errno_numbers.ts";
 
 const libc = openLibc(
   {

@@ -5,10 +5,11 @@
 // another core where DEFER_TASKRUN is not to be had.
 
 import type { Arena } from "./arena.ts";
-import { check, EINVAL, errno, SystemError } from "./errno.ts";
+import { check, errno, SystemError } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 import { PUNCH_HOLE } from "./files.ts";
 import { openEvent } from "./poll.ts";
+import { EINVAL } from "./errno_numbers.ts";
 
 // System call numbers from 424 up are the same on every architecture.
 const SYS_IO_URING_SETUP = 425;

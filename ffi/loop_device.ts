@@ -3,6 +3,7 @@
 import { check, errno, SystemError } from "./errno.ts";
 import { closeFile, openFile } from "./files.ts";
 import { openLibc } from "./libc.ts";
+import { EBUSY } from "./errno_numbers.ts";
 
 const LOOP_CTL_GET_FREE = 0x4c82n;
 const LOOP_CONFIGURE = 0x4c0an;
@@ -20,7 +21,6 @@ const LO_FLAGS_AUTOCLEAR = 4;
 const LO_FLAGS_PARTSCAN = 8;
 /** Around the page cache of the file: one copy of the data, and requests under way together. */
 const LO_FLAGS_DIRECT_IO = 16;
-const EBUSY = 16;
 /** Somebody else may take the free device before us. */
 const ATTEMPTS = 16;
 

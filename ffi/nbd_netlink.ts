@@ -3,9 +3,10 @@
 //
 // The kernel does what a message asks for within the send: the answer is there behind it.
 
-import { check, ENOENT, errno, SystemError } from "./errno.ts";
+import { check, errno, SystemError } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 import { openNetlink } from "./netlink.ts";
+import { ENOENT } from "./errno_numbers.ts";
 
 // linux/netlink.h, linux/genetlink.h
 const NETLINK_GENERIC = 16;

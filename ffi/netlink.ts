@@ -1,8 +1,9 @@
 // Network interfaces through rtnetlink(7): the list of them, and word of each change. One mechanism
 // for names, indices, MACs, MTUs and states; it sees the network namespace of this process.
 
-import { check, ENOBUFS, errno } from "./errno.ts";
+import { check, errno } from "./errno.ts";
 import { openLibc } from "./libc.ts";
+import { ENOBUFS } from "./errno_numbers.ts";
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if.h
 const AF_UNSPEC = 0;

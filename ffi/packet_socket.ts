@@ -1,9 +1,10 @@
 // A raw Ethernet socket on one interface: packet(7). Frames go in and out whole, in batches.
 
-import { EAGAIN, EINTR, EPERM, errno, SystemError } from "./errno.ts";
+import { errno, SystemError } from "./errno.ts";
 import { check } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 import type { MessageTable } from "./message_table.ts";
+import { EAGAIN, EINTR, EPERM } from "./errno_numbers.ts";
 
 // sys/socket.h, linux/if_packet.h, linux/if_ether.h
 const AF_PACKET = 17;

@@ -3,9 +3,10 @@
 // a payload that stand in different places cross into the kernel in one call.
 
 import type { Arena } from "./arena.ts";
-import { check, EAGAIN, EINTR, errno, SystemError } from "./errno.ts";
+import { check, errno, SystemError } from "./errno.ts";
 import type { Pointer } from "./libc.ts";
 import { openLibc } from "./libc.ts";
+import { EAGAIN, EINPROGRESS, EINTR, ENAMETOOLONG } from "./errno_numbers.ts";
 
 // sys/socket.h, netinet/in.h, netinet/tcp.h, netdb.h
 const AF_UNIX = 1;
@@ -26,8 +27,6 @@ const TCP_USER_TIMEOUT = 18;
 /** A peer that is silent for so long is gone; TCP's own patience is hours. */
 const SILENCE_SECONDS_MAX = 20;
 const MSG_DONTWAIT_NOSIGNAL = 0x40 | 0x4000;
-const ENAMETOOLONG = 36;
-const EINPROGRESS = 115;
 /** struct sockaddr_un: sa_family_t, then a path of at most 107 bytes and a zero. */
 const SUN_PATH = 2;
 const SUN_PATH_BYTES_MAX = 107;

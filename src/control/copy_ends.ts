@@ -3,10 +3,10 @@
 import { SystemError } from "../../ffi/errno.ts";
 import { fileStatus, openFile } from "../../ffi/files.ts";
 import type { CopyEndConfig } from "../loops/copy/config.ts";
+import { ENOENT } from "../../ffi/errno_numbers.ts";
 
 const STDIN = 0;
 const STDOUT = 1;
-const ENOENT = 2;
 
 /** A local end. */
 export type LocalEnd = Extract<CopyEndConfig, { readonly disk: undefined }>;

@@ -9,8 +9,7 @@ import {
   resolveTcp,
   unixAddress,
 } from "../../ffi/stream_socket.ts";
-
-const ECONNREFUSED = 111;
+import { ECONNREFUSED } from "../../ffi/errno_numbers.ts";
 
 /** Where to listen. */
 export type NbdPlace =

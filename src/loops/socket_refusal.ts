@@ -1,6 +1,7 @@
 // What a packet socket that was refused means, in one sentence.
 
-import { EPERM, SystemError } from "../../ffi/errno.ts";
+import { SystemError } from "../../ffi/errno.ts";
+import { EPERM } from "../../ffi/errno_numbers.ts";
 
 /** The sentence for a socket that was refused: what is missing, and how to get it. */
 export function explainSocketError(error: unknown): unknown {

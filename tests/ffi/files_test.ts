@@ -15,6 +15,7 @@ import {
   writeAt,
 } from "../../ffi/files.ts";
 import { MappedSegments } from "../../ffi/mapping.ts";
+import { EBADF, EOPNOTSUPP } from "../../ffi/errno_numbers.ts";
 
 /** Runs a body with the path of a file that does not exist yet. */
 function withPath(body: (path: string) => void): void {
@@ -68,7 +69,6 @@ Deno.test("files: written and read at offsets past 4 GiB, in pieces, and past th
     assertEquals([bytes[0], bytes[511], bytes[512]], [2, 2, 0]);
     assertEquals(readAt(fd, iovecs, 1, offsets, 2), 0);
     closeFile(fd);
-    const EBADF = 9;
     const readOnly = openFile(path, { readOnly: true });
     assertEquals([writeAt(readOnly, iovecs, 1, offsets, 0, false), syncFile(-1)], [-EBADF, -EBADF]);
     closeFile(readOnly);
@@ -78,7 +78,6 @@ Deno.test("files: a hole reads as zeros and keeps the size", () =>
   withPath((path) => {
     Deno.writeFileSync(path, new Uint8Array(65536).fill(1));
     const fd = openFile(path, { readOnly: false });
-    const EOPNOTSUPP = 95;
     const result = punchHole(fd, 8192, 16384);
     closeFile(fd);
     if (result === -EOPNOTSUPP) return;

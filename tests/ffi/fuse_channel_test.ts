@@ -2,7 +2,6 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Arena } from "../../ffi/arena.ts";
-import { ENODEV } from "../../ffi/errno.ts";
 import { abandonFile, closeFile } from "../../ffi/files.ts";
 import { openFuse } from "../../ffi/fuse_mount.ts";
 import {
@@ -29,6 +28,7 @@ import {
 } from "../../src/wire/fuse.ts";
 import { interopTest } from "../harness/requirements.ts";
 import type { FuseReading, FuseReadingResult } from "./fuse_reader.ts";
+import { ENODEV } from "../../ffi/errno_numbers.ts";
 
 const SLOTS = 4;
 const PAYLOAD_BYTES = 16 * 1024;

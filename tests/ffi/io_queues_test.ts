@@ -2,11 +2,12 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Arena } from "../../ffi/arena.ts";
-import { ENOSYS, EPERM, SystemError } from "../../ffi/errno.ts";
+import { SystemError } from "../../ffi/errno.ts";
 import { closeFile, openFile, truncateFile } from "../../ffi/files.ts";
 import { IoUring } from "../../ffi/io_uring.ts";
 import { clearEvent, POLLIN, PollSet } from "../../ffi/poll.ts";
 import { SyncQueue } from "../../ffi/sync_queue.ts";
+import { EBADF, ENOSYS, EOPNOTSUPP, EPERM } from "../../ffi/errno_numbers.ts";
 
 const ENTRIES = 16;
 const BLOCK = 4096;
@@ -136,7 +137,6 @@ testBoth("one piece is written, from registered memory and from other", (bench) 
   queue.write(2, fd, addresses[7]!, BLOCK, BLOCK, true);
   queue.write(3, fd, addresses[1]! + 512, 512, 2 * BLOCK + 512, true);
   queue.write(4, -1, addresses[1]!, 512, 0, false);
-  const EBADF = 9;
   assertEquals(bench.finish(), new Map([[1, BLOCK], [2, BLOCK], [3, 512], [4, -EBADF]]));
   const file = Deno.readFileSync(bench.path);
   assertEquals(
@@ -152,7 +152,6 @@ testBoth("past the end a read is short, a bad descriptor is −EBADF", (bench) =
   queue.read(3, -1, addresses[0]!, BLOCK, 0);
   queue.writeVectors(4, -1, bench.vectors(0), 1, 0, true);
   queue.sync(5, -1);
-  const EBADF = 9;
   assertEquals(bench.finish(), new Map([[1, 512], [2, 0], [3, -EBADF], [4, -EBADF], [5, -EBADF]]));
 });
 
@@ -174,7 +173,6 @@ testBoth("a hole reads as zeros", (bench) => {
   bench.finish();
   queue.punch(2, fd, BLOCK, BLOCK);
   const result = bench.finish().get(2);
-  const EOPNOTSUPP = 95;
   if (result === -EOPNOTSUPP) return;
   const file = Deno.readFileSync(bench.path);
   assertEquals([result, file[BLOCK - 1], file[BLOCK], file[2 * BLOCK]], [0, 1, 0, 1]);

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Arena } from "../../ffi/arena.ts";
-import { EAGAIN, SystemError } from "../../ffi/errno.ts";
+import { SystemError } from "../../ffi/errno.ts";
 import { MessageTable } from "../../ffi/message_table.ts";
 import { listInterfaces } from "../../ffi/netlink.ts";
 import { PacketSocket } from "../../ffi/packet_socket.ts";
@@ -11,6 +11,7 @@ import { ETHERTYPE_AOE } from "../../src/wire/ethernet.ts";
 import { initiatorFilter, targetFilter } from "../../src/wire/filter.ts";
 import { interopTest } from "../harness/requirements.ts";
 import { inOwnNetwork, ip } from "./own_network.ts";
+import { EAGAIN, EFAULT } from "../../ffi/errno_numbers.ts";
 
 const FRAMES = 16;
 const FRAME_BYTES = 128;
@@ -161,7 +162,6 @@ interopTest("packet socket: a memory error or a lost interface is a number, not 
       const frames = new Frames();
       frames.put(0, 0x18, 1);
       frames.sending.setOne(0, 0x1000, 60);
-      const EFAULT = 14;
       assertEquals(socket.send(frames.sending, 0, 1), -EFAULT);
       frames.put(0, 0x18, 1);
       ip("link set net0 down");

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Arena } from "../../ffi/arena.ts";
-import { EAGAIN, SystemError } from "../../ffi/errno.ts";
+import { SystemError } from "../../ffi/errno.ts";
 import {
   acceptStream,
   closeStream,
@@ -15,9 +15,7 @@ import {
   unixAddress,
 } from "../../ffi/stream_socket.ts";
 import { openEvent, POLLIN, POLLOUT, PollSet } from "../../ffi/poll.ts";
-
-const EPIPE = 32;
-const ECONNREFUSED = 111;
+import { EAGAIN, ECONNREFUSED, EPIPE } from "../../ffi/errno_numbers.ts";
 
 Deno.test("stream_socket: pieces of an arena cross in order, as many as fit", () => {
   const [a, b] = streamPair();

@@ -2,7 +2,7 @@
 // everything that asks without being an initiator: scan, the inquiries, ping, check.
 
 import { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN, errnoText } from "../../../ffi/errno.ts";
+import { errnoText } from "../../../ffi/errno.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import { POLLIN, PollSet } from "../../../ffi/poll.ts";
@@ -10,6 +10,7 @@ import { ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import { initiatorFilter } from "../../wire/filter.ts";
 import { explainSocketError } from "../../loops/socket_refusal.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
+import { EAGAIN, ENOBUFS } from "../../../ffi/errno_numbers.ts";
 
 /** Frames that are taken in one crossing into the kernel. */
 const FRAMES = 64;
@@ -19,7 +20,6 @@ const BATCHES_MAX = 64;
 const FRAME_BYTES = 66_048;
 /** What a whole rack answers at once. */
 const SOCKET_BUFFER_BYTES = 4 * 2 ** 20;
-const ENOBUFS = 105;
 
 /** One socket an interface; `link` is an index of the interfaces. */
 export class ProbeSockets {

@@ -11,7 +11,7 @@
 //    and the thread ends.
 
 import { claimDevice, releaseDevice } from "../../../ffi/device_node.ts";
-import { EINVAL, EIO, EOPNOTSUPP, EPERM, SystemError } from "../../../ffi/errno.ts";
+import { SystemError } from "../../../ffi/errno.ts";
 import { openEvent, signalEvent } from "../../../ffi/poll.ts";
 import { type Address, parseAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
@@ -57,9 +57,8 @@ import {
   UBLK_SHARED_STATE,
   type UblkConfig,
 } from "../../loops/attach/ublk_driver.ts";
+import { EBUSY, EINVAL, EIO, ENOENT, EOPNOTSUPP, EPERM } from "../../../ffi/errno_numbers.ts";
 
-const ENOENT = 2;
-const EBUSY = 16;
 /** One request; core/initiator/initiator.ts makes commands of it. */
 const DISCARD_SECTORS_MAX = 2 ** 21;
 /** Zeros that have to be written are written one piece after the other: several requests help. */

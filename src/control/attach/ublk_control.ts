@@ -15,9 +15,8 @@ import {
   type UblkInfo,
   writeUblkControl,
 } from "../../wire/ublk.ts";
+import { EBUSY, ETIMEDOUT } from "../../../ffi/errno_numbers.ts";
 
-const EBUSY = 16;
-const ETIMEDOUT = 110;
 /** What is done at once does not take longer. */
 const NOW_MS_MAX = 500;
 /** From looking at once to looking every so often. */

@@ -1,7 +1,7 @@
 // The files behind exports, opened and checked on the main thread before anything starts. Each is
 // held open, and locked, for as long as the process serves it.
 
-import { EOPNOTSUPP, errnoText, SystemError } from "../../../ffi/errno.ts";
+import { errnoText, SystemError } from "../../../ffi/errno.ts";
 import {
   closeFile,
   fileStatus,
@@ -20,13 +20,15 @@ import { exportedSectors } from "../../loops/target/export_config.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { describeUses, hostUses } from "../host_uses.ts";
 import { refuseImage } from "./image_refusal.ts";
-
-const ENOENT = 2;
-const EACCES = 13;
-const EBUSY = 16;
-const EINVAL = 22;
-const EROFS = 30;
-const ETXTBSY = 26;
+import {
+  EACCES,
+  EBUSY,
+  EINVAL,
+  ENOENT,
+  EOPNOTSUPP,
+  EROFS,
+  ETXTBSY,
+} from "../../../ffi/errno_numbers.ts";
 
 /** Why a file is not exported, in one sentence for the user. */
 export class ExportRefusal extends Error {

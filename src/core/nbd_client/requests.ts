@@ -29,6 +29,7 @@ import {
   REPLY_ERROR,
   writeRequest,
 } from "../../wire/nbd.ts";
+import { EREMOTEIO } from "../../../ffi/errno_numbers.ts";
 
 /** `reply`: the answer is taken. */
 export const REPLY_TAKEN = -1;
@@ -38,7 +39,6 @@ export const REPLY_NONSENSE = -2;
 export const REPLY_SHUTDOWN = -3;
 
 /** Answered writes may be lost. NBD's errors are Linux's, but no server has this one. */
-const EREMOTEIO = 121;
 const ERRNO_MAX = 4095;
 /** So many stable writes or fewer go with FUA: for more, one flush is cheaper than a sync of each. */
 const FUA_MAX = 2;

@@ -8,7 +8,6 @@
 //
 // Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
 
-import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno.ts";
 import { type FuseQueue, FuseSlots, openFuseQueue } from "../../../ffi/fuse_channel.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -60,6 +59,7 @@ import {
   BlockRequests,
 } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
+import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
 /** Requests at once; a loop device has 128. */
 const SLOTS = 160;

@@ -11,7 +11,7 @@
 //
 // Nothing is allocated for a request. A tag's memory is read by nobody else until it is answered.
 
-import { EINVAL, EIO, ENODEV, EOPNOTSUPP, SystemError } from "../../../ffi/errno.ts";
+import { SystemError } from "../../../ffi/errno.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import { UblkQueue } from "../../../ffi/ublk.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -44,6 +44,7 @@ import {
   BlockRequests,
 } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
+import { EINVAL, EIO, ENODEV, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
 /** Requests at once. */
 export const UBLK_DEPTH = 128;

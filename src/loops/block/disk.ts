@@ -1,7 +1,6 @@
 // A remote disk as a block device's front end and main thread know it: what it is, what its thread
 // is told and tells, and the errno of each failure.
 
-import { EIO, EOPNOTSUPP, EREMOTEIO } from "../../../ffi/errno.ts";
 import {
   RESULT_BEYOND_END,
   RESULT_CLOSED,
@@ -14,14 +13,18 @@ import {
   RESULT_WRITES_LOST,
 } from "../../core/initiator/results.ts";
 import type { DiskTraits } from "../../core/block/disk_traits.ts";
+import {
+  EBADE,
+  EIO,
+  ENODATA,
+  ENOLINK,
+  EOPNOTSUPP,
+  EREMOTEIO,
+  ETIMEDOUT,
+} from "../../../ffi/errno_numbers.ts";
 
 // errno.h; those that Linux's block layer passes on (block/blk-core.c, blk_errors).
 /** Writing to what is read-only. */
-export const EROFS = 30;
-const EBADE = 52;
-const ENODATA = 61;
-const ENOLINK = 67;
-const ETIMEDOUT = 110;
 
 /** What the front end and the main thread know of a disk that has shown itself. */
 export interface BlockDisk extends DiskTraits {

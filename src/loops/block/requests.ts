@@ -33,9 +33,10 @@ import {
   INITIATOR_COUNT_WRITTEN_BYTES,
 } from "../initiator/counters.ts";
 import type { BlockConfig, BlockDisk, BlockMessage, BlockPath } from "./disk.ts";
-import { EROFS, errnoOf } from "./disk.ts";
+import { errnoOf } from "./disk.ts";
 import { describeEvent } from "../initiator/events.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
+import { EROFS } from "../../../ffi/errno_numbers.ts";
 
 export const BLOCK_READ = 0;
 export const BLOCK_WRITE = 1;

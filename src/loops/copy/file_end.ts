@@ -2,15 +2,15 @@
 // where that is absent, one system call after another.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN, EINTR, EOPNOTSUPP, errnoText } from "../../../ffi/errno.ts";
+import { errnoText } from "../../../ffi/errno.ts";
 import { nextData, nextHole, readStream, writeStream } from "../../../ffi/file_data.ts";
 import { IoUring } from "../../../ffi/io_uring.ts";
 import { SyncQueue } from "../../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./end.ts";
+import { EAGAIN, EINTR, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
 /** A stream that is not ready is tried again after this. */
 const RETRY_MS = 2;
-const ENOSPC = 28;
 
 const READ = 0;
 const WRITE = 1;

@@ -2,7 +2,6 @@
 // the requests that wait to be sent, each gathered from a header and a payload elsewhere.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN } from "../../../ffi/errno.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
@@ -10,6 +9,7 @@ import type { OutgoingFrame } from "../../core/initiator/frames.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import { initiatorFilter } from "../../wire/filter.ts";
+import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Most frames taken in one crossing: few, so that the next requests leave before the last is read. */
 const RECEIVE_BATCH = 16;

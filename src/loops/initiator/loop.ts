@@ -13,7 +13,7 @@
 // No step allocates for each frame: no Promise, Map, BigInt, closure or view.
 
 import { Arena } from "../../../ffi/arena.ts";
-import { ENODEV, SystemError } from "../../../ffi/errno.ts";
+import { SystemError } from "../../../ffi/errno.ts";
 import { takeName } from "../../../ffi/name_lock.ts";
 import {
   concernsInterface,
@@ -34,6 +34,7 @@ import type { Address } from "../../wire/aoe.ts";
 import { INITIATOR_COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
 import { InitiatorLink } from "./link.ts";
 import { explainSocketError } from "../socket_refusal.ts";
+import { ENODEV } from "../../../ffi/errno_numbers.ts";
 
 /** Shared counters are brought up to date so often. */
 const COUNT_EVERY_MS = 50;

@@ -2,7 +2,7 @@
 // says before anything is served, then kept by the worker, who makes it again when it breaks.
 
 import { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN, errnoText, SystemError } from "../../../ffi/errno.ts";
+import { errnoText, SystemError } from "../../../ffi/errno.ts";
 import { Clock, POLLIN, PollSet } from "../../../ffi/poll.ts";
 import {
   closeStream,
@@ -25,6 +25,7 @@ import {
   writeRequest,
 } from "../../wire/nbd.ts";
 import type { NbdAddress } from "../../wire/nbd_uri.ts";
+import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** A server that has not let us in by then is tried again, or given up at start. */
 const HANDSHAKE_MS_MAX = 10_000;

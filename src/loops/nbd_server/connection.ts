@@ -9,7 +9,6 @@
 // Nothing that a client sends throws: who breaks the protocol is left.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN } from "../../../ffi/errno.ts";
 import { POLLIN, POLLOUT } from "../../../ffi/poll.ts";
 import { closeStream, StreamPieces } from "../../../ffi/stream_socket.ts";
 import {
@@ -40,6 +39,7 @@ import {
 } from "../../wire/nbd.ts";
 import { NbdReplyLine } from "./reply_line.ts";
 import { type NbdServerRequests, UNIT_BYTES } from "./requests.ts";
+import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Received at once, beside the data of a write; an option of a handshake has to fit, too. */
 const INPUT_BYTES = 32 * 1024;

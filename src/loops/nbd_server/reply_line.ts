@@ -2,7 +2,6 @@
 // reads the data, from where the disk has put them. A request is free once its reply has gone.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN } from "../../../ffi/errno.ts";
 import { StreamPieces } from "../../../ffi/stream_socket.ts";
 import { ALLOCATION_ID } from "../../core/nbd_server/handshake.ts";
 import { writeUint16Be, writeUint32Be, writeUint64Be } from "../../wire/endian.ts";
@@ -23,6 +22,7 @@ import {
   UNIT_BYTES,
   UNITS_A_CONNECTION_MAX,
 } from "./requests.ts";
+import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Every reply has a header, every unit of a read stands in the line once; and a handshake. */
 const PIECES = REQUESTS_A_CONNECTION_MAX + UNITS_A_CONNECTION_MAX + 4;

@@ -36,6 +36,7 @@ import {
 } from "../block/requests.ts";
 import type { BlockAnswers, BlockRequests } from "../block/requests.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
+import { EBADE, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM, EROFS } from "../../../ffi/errno_numbers.ts";
 
 /** The longest part of a request that is one request to the disk. */
 export const UNIT_BYTES = 128 * 1024;
@@ -351,15 +352,15 @@ function nbdError(errno: number): number {
   switch (errno) {
     case 0:
       return 0;
-    case 1: // EPERM
-    case 30: // EROFS
-    case 52: // EBADE: another initiator has reserved the disk.
+    case EPERM:
+    case EROFS:
+    case EBADE: // Another initiator has reserved the disk.
       return NBD_EPERM;
-    case 12: // ENOMEM
+    case ENOMEM:
       return NBD_ENOMEM;
-    case 28: // ENOSPC
+    case ENOSPC:
       return NBD_ENOSPC;
-    case 95: // EOPNOTSUPP
+    case EOPNOTSUPP:
       return NBD_ENOTSUP;
     default:
       return NBD_EIO;

@@ -7,17 +7,6 @@
 // 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import {
-  EAGAIN,
-  EDQUOT,
-  EFBIG,
-  EINTR,
-  EINVAL,
-  EIO,
-  ENOSPC,
-  ENOSYS,
-  EOPNOTSUPP,
-} from "../../../ffi/errno.ts";
 import { writeAt, writeBlock } from "../../../ffi/files.ts";
 import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../../wire/ata.ts";
 import {
@@ -45,6 +34,17 @@ import type { DiskErrorListener, TargetExport } from "./export.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
 import type { GroupCommit } from "./group_commit.ts";
 import type { VectorTable } from "../../../ffi/iovec_table.ts";
+import {
+  EAGAIN,
+  EDQUOT,
+  EFBIG,
+  EINTR,
+  EINVAL,
+  EIO,
+  ENOSPC,
+  ENOSYS,
+  EOPNOTSUPP,
+} from "../../../ffi/errno_numbers.ts";
 
 /** Most commands merged into one operation, and most bytes. */
 const MERGE_COMMANDS_MAX = 64;

@@ -1,7 +1,6 @@
 // Group commit: answers that promise stable storage wait for an fdatasync that all of them share
 // (FLUSH, and every write where the cache is off). See loop.ts for the way of a request.
 
-import { EAGAIN, EINTR, EIO, EREMOTEIO } from "../../../ffi/errno.ts";
 import { syncFile } from "../../../ffi/files.ts";
 import { DRIVE_FLUSH } from "../../core/target/drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED } from "../../core/target/target.ts";
@@ -11,6 +10,7 @@ import type { TargetAnswers } from "./answers.ts";
 import { TARGET_COUNT_ERRORS, TARGET_COUNT_FLUSHES, TARGET_COUNT_SYNCS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
+import { EAGAIN, EINTR, EIO, EREMOTEIO } from "../../../ffi/errno_numbers.ts";
 
 /** Tags of fdatasyncs on the ring follow those of commands, which are frame numbers. */
 export const SYNC_TAG = 0x10000;

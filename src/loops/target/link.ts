@@ -2,13 +2,13 @@
 // the answers that wait to be sent. Everything in batches, and nothing blocks unless `patient`.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN } from "../../../ffi/errno.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import { sectorsPerFrame } from "../../wire/ata.ts";
 import { ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import type { FramePool } from "./frames.ts";
+import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Most frames taken in one crossing. */
 export const RECEIVE_BATCH = 64;

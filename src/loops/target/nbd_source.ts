@@ -11,7 +11,6 @@
 // its number, and in those merged with it.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { EAGAIN } from "../../../ffi/errno.ts";
 import type { Clock } from "../../../ffi/poll.ts";
 import { POLLIN, POLLOUT } from "../../../ffi/poll.ts";
 import { StreamPieces } from "../../../ffi/stream_socket.ts";
@@ -32,6 +31,7 @@ import { FRAME_ALREADY_STABLE } from "./frames.ts";
 import type { FramePool } from "./frames.ts";
 import { NbdClientConnection } from "../nbd_client/connection.ts";
 import type { NbdOrigin } from "../nbd_client/connection.ts";
+import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Room for one header in the arena. */
 const HEADER_STRIDE = 32;

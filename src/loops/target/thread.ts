@@ -2,7 +2,7 @@
 // then answers what has been received, and leaves nothing unsynced.
 
 import { Arena } from "../../../ffi/arena.ts";
-import { ENODEV, SystemError } from "../../../ffi/errno.ts";
+import { SystemError } from "../../../ffi/errno.ts";
 import { IoUring } from "../../../ffi/io_uring.ts";
 import {
   concernsInterface,
@@ -31,6 +31,7 @@ import { explainSocketError } from "../socket_refusal.ts";
 import { freshIncarnation } from "./export_config.ts";
 import type { ExportConfig } from "./export_config.ts";
 import { VectorTable } from "../../../ffi/iovec_table.ts";
+import { ENODEV } from "../../../ffi/errno_numbers.ts";
 
 /** Jumbo frames fit even where the MTU is raised while we serve. */
 const MTU_MIN = 9000;

@@ -27,9 +27,9 @@ import {
   REQUEST_FLAGS,
   writeSimpleReply,
 } from "../../../src/wire/nbd.ts";
+import { EREMOTEIO } from "../../../ffi/errno_numbers.ts";
 
 const FLUSHES = NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_WRITE_ZEROES;
-const EREMOTEIO = 121;
 
 /** A request as the server sees it. */
 interface Seen {

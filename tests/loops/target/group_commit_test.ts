@@ -1,12 +1,12 @@
 // Group commit (group_commit.ts), where the kernel tells of an error once and somebody else hears it.
 
 import { assertEquals } from "@std/assert";
-import { EIO } from "../../../ffi/errno.ts";
 import { closeFile, openFile } from "../../../ffi/files.ts";
 import { OUTCOME_FAILED } from "../../../src/core/target/target.ts";
 import { TargetExport } from "../../../src/loops/target/export.ts";
 import { GroupCommit } from "../../../src/loops/target/group_commit.ts";
 import { exportOf } from "./loopback_target.ts";
+import { EIO } from "../../../ffi/errno_numbers.ts";
 
 Deno.test("sync: a flush fails when a stable write has taken the error of its write-back", () => {
   const path = Deno.makeTempFileSync({ prefix: "aoe-sync-" });

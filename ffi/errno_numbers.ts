@@ -1,0 +1,51 @@
+// The numbers of errno: of the kernel's interface as the layout of a frame is of the wire's, and as
+// pure, so that every wall may name them (asm-generic/errno-base.h and errno.h; the same on x86_64
+// and aarch64).
+
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
+export const EIO = 5;
+export const ENXIO = 6;
+export const EBADF = 9;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EFAULT = 14;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const ENODEV = 19;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
+export const EINVAL = 22;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ETXTBSY = 26;
+export const EFBIG = 27;
+export const ENOSPC = 28;
+export const EROFS = 30;
+export const EPIPE = 32;
+export const ENAMETOOLONG = 36;
+export const ENOSYS = 38;
+export const ELOOP = 40;
+export const EBADE = 52;
+export const ENODATA = 61;
+export const ENOLINK = 67;
+export const EOVERFLOW = 75;
+export const EILSEQ = 84;
+export const EMSGSIZE = 90;
+export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETDOWN = 100;
+export const ENETUNREACH = 101;
+export const ECONNABORTED = 103;
+export const ECONNRESET = 104;
+export const ENOBUFS = 105;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
+export const EHOSTUNREACH = 113;
+export const EINPROGRESS = 115;
+export const EUCLEAN = 117;
+export const EREMOTEIO = 121;
+export const EDQUOT = 122;
