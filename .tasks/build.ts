@@ -36,7 +36,14 @@ const RUN_FLAGS = [
   "--max-semi-space-size=1,--min-semi-space-size=1,--no-short-builtin-calls",
 ];
 /** What only `deno run` would otherwise look for in the user's directory or on the network. */
-const DENO_RUN_FLAGS = ["--no-config", "--no-lock", "--no-remote", "--no-npm", "--quiet"];
+const DENO_RUN_FLAGS = [
+  ...["--no-config", "--no-lock", "--no-remote", "--no-npm", "--quiet"],
+  // The program's name is that of a descriptor.
+  "--ext=js",
+];
+
+/** What the runtime is called, in .build and in the cache. */
+const RUNTIME_NAME = `${Deno.version.deno}-${Deno.build.target}`;
 
 const DENORT_PROBE_MS = 5_000;
 const COMPILE_MS_MAX = 180_000;
@@ -108,11 +115,21 @@ async function denortObstacle(): Promise<string | undefined> {
 async function packSelfExtracting(): Promise<void> {
   const bundleBytes = Deno.readFileSync(BUNDLE);
   const bundlePacked = await gzip(bundleBytes);
-  const runtime = await packedRuntime();
+  const runtimePath = await packedRuntime();
+  const runtimeBytes = Deno.readFileSync(Deno.execPath());
+  const { interpreter, glibc } = runtimeNeeds(runtimeBytes);
   const fields: Record<string, string> = {
     BUNDLE_ID: (await digest(bundleBytes)).slice(0, 16),
     BUNDLE_BYTES: String(bundlePacked.length),
-    RUNTIME_ID: runtime.id,
+    PROGRAM_BYTES: String(bundleBytes.length),
+    PROGRAM_SUMS: await checksums(bundleBytes),
+    // Two builds of one version of Deno may share a cache.
+    RUNTIME_ID: `${RUNTIME_NAME}-${(await digest(runtimeBytes)).slice(0, 8)}`,
+    RUNTIME_PACKED_BYTES: String(Deno.statSync(runtimePath).size),
+    RUNTIME_BYTES: String(runtimeBytes.length),
+    RUNTIME_SUMS: await checksums(runtimeBytes),
+    INTERPRETER: interpreter,
+    GLIBC_VERSION: glibc,
     RUN_FLAGS: [...RUN_FLAGS, ...DENO_RUN_FLAGS].join(" "),
   };
   const script = Deno.readTextFileSync(EXTRACT_SCRIPT)
@@ -121,16 +138,15 @@ async function packSelfExtracting(): Promise<void> {
   const length = encoder.encode(script).length;
   const header = script.replace("#LENGTH", String(length).padEnd("#LENGTH".length));
   const made = temporary(OUTPUT);
-  const parts = [encoder.encode(header), bundlePacked, Deno.readFileSync(runtime.path)];
+  const parts = [encoder.encode(header), bundlePacked, Deno.readFileSync(runtimePath)];
   // Closed before it gets its name: what is open for writing cannot be started (ETXTBSY).
   await Deno.writeFile(made, new Blob(parts).stream(), { mode: 0o755 });
   Deno.renameSync(made, OUTPUT);
 }
 
 /** The deno that runs this, compressed; kept in .build, since packing it takes seconds. */
-async function packedRuntime(): Promise<{ id: string; path: string }> {
-  const id = `${Deno.version.deno}-${Deno.build.target}`;
-  const path = `${BUILD_DIR}/deno-${id}.gz`;
+async function packedRuntime(): Promise<string> {
+  const path = `${BUILD_DIR}/deno-${RUNTIME_NAME}.gz`;
   if (!readable(path)) {
     const made = temporary(path);
     using source = await Deno.open(Deno.execPath());
@@ -138,7 +154,30 @@ async function packedRuntime(): Promise<{ id: string; path: string }> {
     await source.readable.pipeThrough(new CompressionStream("gzip")).pipeTo(target.writable);
     Deno.renameSync(made, path);
   }
-  return { id, path };
+  return path;
+}
+
+/** What must be there for the runtime to start: its ELF interpreter, and the version of glibc. */
+function runtimeNeeds(bytes: Uint8Array): { interpreter: string; glibc: string } {
+  const text = new TextDecoder("latin1").decode(bytes);
+  const interpreter = text.slice(0, 4096).match(/\/lib[\w/.-]*\/ld-[\w.-]+/)?.[0];
+  if (interpreter === undefined) throw new Error(`${Deno.execPath()} names no ELF interpreter`);
+  const minors = [...text.matchAll(/\0GLIBC_2\.(\d+)(?=\0)/g)].map((match) => Number(match[1]));
+  return { interpreter, glibc: `2.${Math.max(...minors)}` };
+}
+
+/** What cksum and sha256sum print of these bytes, with a colon between. */
+async function checksums(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const table = Uint32Array.from({ length: 256 }, (_, high) => {
+    let value = high << 24;
+    for (let bit = 0; bit < 8; bit++) value = (value << 1) ^ (value < 0 ? 0x04c11db7 : 0);
+    return value;
+  });
+  let crc = 0;
+  const add = (byte: number) => crc = (crc << 8) ^ table[(crc >>> 24) ^ byte]!;
+  for (const byte of bytes) add(byte);
+  for (let left = bytes.length; left > 0; left = Math.floor(left / 256)) add(left & 0xff);
+  return `${~crc >>> 0}:${await digest(bytes)}`;
 }
 
 /** Runs a program to its end; returns what it says, or throws what it says when it fails. */
