@@ -101,6 +101,8 @@ export interface OpenOptions {
 export interface FileStatus {
   readonly kind: "file" | "block device" | "other";
   readonly bytes: number;
+  /** Bytes of storage that a file has, holes left out; 0 for a block device. */
+  readonly allocatedBytes: number;
   /** Alignment that O_DIRECT asks of offsets and lengths, and of memory; 0 when unknown. */
   readonly directOffsetAlignment: number;
   readonly directMemoryAlignment: number;
@@ -180,6 +182,7 @@ export function fileStatus(fd: number, options: { readonly known?: boolean } = {
   return {
     kind: type === S_IFREG ? "file" : block ? "block device" : "other",
     bytes: block ? blockDeviceBytes(fd) : Number(view.getBigUint64(40, true)),
+    allocatedBytes: block ? 0 : Number(view.getBigUint64(48, true)) * 512,
     directMemoryAlignment: view.getUint32(152, true),
     directOffsetAlignment: view.getUint32(156, true),
     physicalBlockBytes: block ? ioctlInt(fd, BLKPBSZGET, 512) : 512,
@@ -236,6 +239,21 @@ export function isRemoteFile(fd: number): boolean {
   const buffer = new Uint8Array(STATFS_BYTES);
   if (libc.fstatfs(fd, buffer) < 0) return false;
   return REMOTE_MAGICS.includes(new DataView(buffer.buffer).getUint32(0, true));
+}
+
+/**
+ * Room that the file system of a file has left.
+ *
+ * @returns In bytes: what everybody may take, and with it what is kept for root; Infinity when it
+ * does not tell.
+ */
+export function freeBytes(fd: number): { readonly forAll: number; readonly atMost: number } {
+  const buffer = new Uint8Array(STATFS_BYTES);
+  if (libc.fstatfs(fd, buffer) < 0) return { forAll: Infinity, atMost: Infinity };
+  const view = new DataView(buffer.buffer);
+  // struct statfs: f_bfree at 24, f_bavail at 32, f_frsize at 72, on every 64-bit architecture.
+  const bytes = (at: number) => Number(view.getBigUint64(at, true) * view.getBigUint64(72, true));
+  return { forAll: bytes(32), atMost: bytes(24) };
 }
 
 function blockDeviceBytes(fd: number): number {

@@ -2,6 +2,7 @@
 // whether it keeps what it is told. bench_report.ts shows the results.
 
 import type { BenchResult } from "../loops/bench/driver.ts";
+import { explainReservation } from "../control/attach/reservation.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { liveLine, reportJson, reportText } from "./bench_report.ts";
@@ -29,7 +30,12 @@ const BLOCK_BYTES_MAX = 8 * 2 ** 20;
 const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 const LIVE_EVERY_MS = 250;
 /** By kind of failure, as those of `aoe copy`. */
-const EXIT_CODES = { usage: EXIT_USAGE, silent: EXIT_SILENT, refused: EXIT_REFUSED } as const;
+const EXIT_CODES = {
+  usage: EXIT_USAGE,
+  silent: EXIT_SILENT,
+  refused: EXIT_REFUSED,
+  reserved: EXIT_REFUSED,
+} as const;
 
 /** Measures; returns the exit code. */
 export async function runBench(options: BenchOptions): Promise<number> {
@@ -100,7 +106,12 @@ export async function runBench(options: BenchOptions): Promise<number> {
     else for (const text of reportText(options, result, thread.counters)) printLine(text);
   }
   if (result.failure !== undefined) {
-    throw new Failure(result.failure.text, EXIT_CODES[result.failure.kind]);
+    const { kind, text } = result.failure;
+    const { address, interfaces } = options;
+    const sentence = kind === "reserved"
+      ? await explainReservation(text, { address, interfaces })
+      : text;
+    throw new Failure(sentence, EXIT_CODES[kind]);
   }
   if (result.mismatches > 0) {
     printError(`aoe: ${result.mismatches} sectors did not hold what was written to them`);

@@ -1,33 +1,25 @@
-// `aoe copy SRC DST`: opens both ends, starts the thread that copies (loops/copy/driver.ts), shows
-// how it goes, and says in the end what became of it.
+// `aoe copy SRC DST`: opens both ends, starts the thread that copies (loops/copy/driver.ts), keeps
+// what it tells for a later run to go on, and says in the end what became of it.
 
-import { findInterfaces } from "../control/network_interfaces.ts";
+import { explainReservation } from "../control/attach/reservation.ts";
 import { openCopySource, openDestination, standardEnd } from "../control/copy_ends.ts";
-import {
-  type CopyEndConfig,
-  type CopyResult,
-  PHASE_COPYING,
-  PHASE_FLUSHING,
-  PHASE_SUMMING,
-  PHASE_VERIFYING,
-} from "../loops/copy/config.ts";
-import {
-  INITIATOR_COUNT_BYTES,
-  INITIATOR_COUNT_BYTES_TOTAL,
-  INITIATOR_COUNT_PATHS_UP,
-  INITIATOR_COUNT_PHASE,
-  INITIATOR_COUNT_RETRANSMITTED,
-  type InitiatorCounters,
-} from "../loops/initiator/counters.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
+import { findInterfaces } from "../control/network_interfaces.ts";
+import { syncFolderOf } from "../control/own_files.ts";
+import type { CopyConfig, CopyEndConfig, CopyResult } from "../loops/copy/config.ts";
+import { type Address, formatAddress } from "../wire/aoe.ts";
 import type { CopyEndName, CopyOptions } from "./copy_arguments.ts";
+import { CopyReport } from "./copy_report.ts";
 import {
+  type CopyFileMark,
   type CopyIdentity,
+  type CopyState,
+  type CopyStateBase,
+  CopyStateKeeper,
+  markOfFile,
   nameOfEnd,
   readState,
-  removeState,
   statePath,
-  writeState,
 } from "./copy_state.ts";
 import {
   EXIT_FAILED,
@@ -37,46 +29,65 @@ import {
   EXIT_SILENT,
   EXIT_USAGE,
 } from "./exit_codes.ts";
-import {
-  Failure,
-  formatBytes,
-  formatJson,
-  paint,
-  printError,
-  printJson,
-  printLine,
-  ProgressLine,
-  warn,
-  writeWithoutWaiting,
-} from "./output.ts";
+import { Failure } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
-const PROGRESS_EVERY_MS = 200;
 /** By kind of failure; the help of the command names them. */
 const EXIT_CODES = {
   local: EXIT_FAILED,
   usage: EXIT_USAGE,
   silent: EXIT_SILENT,
   refused: EXIT_REFUSED,
+  reserved: EXIT_REFUSED,
   lost: EXIT_REFUSED,
   mismatch: EXIT_MISMATCH,
+  changed: EXIT_MISMATCH,
 } as const;
-
-const PHASE_NAMES: Readonly<Record<number, string>> = {
-  [PHASE_SUMMING]: "summing up what is there",
-  [PHASE_COPYING]: "copying",
-  [PHASE_FLUSHING]: "flushing",
-  [PHASE_VERIFYING]: "verifying",
-};
 
 /** Copies; returns the exit code. */
 export async function runCopy(options: CopyOptions): Promise<number> {
   const { source, destination } = options;
-  const ends = [source, destination];
-  if (!ends.some((end) => end.kind === "address")) {
-    throw new Failure("Neither SRC nor DST is a SHELF.SLOT: cp copies between files", 2);
+  const identity = identityOf(options);
+  const report = new CopyReport(options);
+  const path = pathOfState(options, report);
+  const before = path !== undefined && options.resume ? readState(path, identity) : undefined;
+  const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
+  const disks = [source, destination].flatMap((end) => end.kind === "address" ? [end.address] : []);
+  const sourceEnd = openEnd(source, disks, "in");
+  const destinationEnd = openEnd(destination, disks, before === undefined ? "out" : "again");
+  const config = configOf(options, identity, { sourceEnd, destinationEnd, before });
+  const keeper = path === undefined || config.tellEveryMs === Infinity
+    ? undefined
+    : new CopyStateKeeper(path, before?.done ?? 0, (text) => report.note(text));
+  if (before !== undefined) tellReplaced(before, report);
+  let result: CopyResult | undefined;
+  try {
+    result = await runThread({ interfaces, disks, options, config, identity, keeper, report });
+  } finally {
+    if ((result?.bytes ?? 0) === 0) dropUnused(destination, destinationEnd);
   }
-  const identity: CopyIdentity = {
+  if (result.failure !== undefined) {
+    const { kind, text, disk } = result.failure;
+    const address = disks.find(({ shelf, slot }) => formatAddress(shelf, slot) === disk);
+    const sentence = address === undefined
+      ? text
+      : await explainReservation(text, { address, interfaces });
+    throw new Failure(sentence, EXIT_CODES[kind]);
+  }
+  return result.stopped ? EXIT_INTERRUPTED : 0;
+}
+
+/**
+ * What the copy is told apart by.
+ *
+ * @throws {Failure} It makes no sense.
+ */
+function identityOf(options: CopyOptions): CopyIdentity {
+  const { source, destination } = options;
+  if (source.kind !== "address" && destination.kind !== "address") {
+    throw new Failure("Neither SRC nor DST is a SHELF.SLOT: cp copies between files", EXIT_USAGE);
+  }
+  const identity = {
     source: nameOfEnd(source),
     destination: nameOfEnd(destination),
     offset: options.offsetSectors * 512,
@@ -84,55 +95,126 @@ export async function runCopy(options: CopyOptions): Promise<number> {
     length: options.lengthBytes ?? null,
   };
   if (identity.source === identity.destination && source.kind !== "standard") {
-    throw new Failure("SRC and DST are the same", 2);
+    throw new Failure("SRC and DST are the same", EXIT_USAGE);
   }
-  const state = statePath(destination);
-  if (options.resume && destination.kind === "standard") {
-    throw new Failure("What went to standard output cannot be resumed", 2);
+  if (destination.kind !== "standard") return identity;
+  if (options.resume) {
+    throw new Failure("What went to standard output cannot be resumed", EXIT_USAGE);
   }
-  const before = options.resume ? readState(state, identity) : undefined;
-  const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
-  const disks = ends.flatMap((end) => end.kind === "address" ? [end.address] : []);
-  const sourceEnd = openEnd(source, disks, "in");
-  const destinationEnd = openEnd(destination, disks, "out");
-  const { retransmitMs } = options;
-  const report = new Reporter(options);
+  if (options.verify) {
+    throw new Failure("What went to standard output cannot be read back to verify it", EXIT_USAGE);
+  }
+  if (Deno.stdout.isTerminal()) {
+    const what = "Standard output is a terminal, which a disk's bytes would garble";
+    throw new Failure(`${what}: name a file, or put a pipe behind it`, EXIT_USAGE);
+  }
+  return identity;
+}
+
+/** Where the state is kept; undefined where that is of no use, or cannot be. */
+function pathOfState({ destination, resume }: CopyOptions, report: CopyReport): string | undefined {
+  if (destination.kind === "standard") return undefined;
+  try {
+    return statePath(destination);
+  } catch (error) {
+    if (resume) throw error;
+    report.note(`The copy could not be resumed: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+/** @param direction `again`: to write, but it has to be there. */
+function openEnd(
+  end: CopyEndName,
+  disks: readonly unknown[],
+  direction: "in" | "out" | "again",
+): CopyEndConfig {
+  switch (end.kind) {
+    case "address":
+      return { disk: disks.indexOf(end.address) };
+    case "standard":
+      return standardEnd(direction === "in" ? "in" : "out");
+    case "path":
+      if (direction === "in") return openCopySource(end.path);
+      return openDestination(end.path, { make: direction === "out" });
+  }
+}
+
+function configOf(
+  options: CopyOptions,
+  identity: CopyIdentity,
+  { sourceEnd, destinationEnd, before }: {
+    readonly sourceEnd: CopyEndConfig;
+    readonly destinationEnd: CopyEndConfig;
+    readonly before: CopyState | undefined;
+  },
+): CopyConfig {
+  const toFile = destinationEnd.disk === undefined && destinationEnd.kind === "file";
+  const toStream = destinationEnd.disk === undefined && destinationEnd.kind === "stream";
+  if (toStream && options.verify) {
+    const { name } = destinationEnd;
+    throw new Failure(`${name} cannot be read back to verify it: it is a stream`, EXIT_USAGE);
+  }
+  return {
+    kind: "copy",
+    source: sourceEnd,
+    destination: destinationEnd,
+    sourceOffset: identity.offset,
+    destinationOffset: identity.seek,
+    bytes: options.lengthBytes,
+    before: before && { done: before.done, crc32: before.crc32, disks: before.disks },
+    trustSource: options.trustSource,
+    go: new SharedArrayBuffer(4),
+    tellEveryMs: toStream ? Infinity : options.stateEveryMs,
+    truncate: toFile && identity.seek === 0,
+    verify: options.verify,
+    sparse: options.sparse,
+    checksum: options.checksum,
+    uring: options.uring,
+    connectMs: options.timeoutMs,
+  };
+}
+
+/** Runs the thread to its end, keeps what it tells, and says what became of it. */
+async function runThread(
+  { interfaces, disks, options, config, identity, keeper, report }: {
+    readonly interfaces: readonly string[];
+    readonly disks: readonly Address[];
+    readonly options: CopyOptions;
+    readonly config: CopyConfig;
+    readonly identity: CopyIdentity;
+    readonly keeper: CopyStateKeeper | undefined;
+    readonly report: CopyReport;
+  },
+): Promise<CopyResult> {
+  const { retransmitMs, deadAfterMs } = options;
+  const before = config.before?.done ?? 0;
   let result: CopyResult | undefined;
-  let serials: readonly string[] = [];
-  let changed = false;
+  let base: CopyStateBase | undefined;
   const thread = await InitiatorThread.start({
     interfaces,
     disks,
     settings: {
-      deadAfterMs: options.deadAfterMs,
+      deadAfterMs,
       ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
     },
-    use: {
-      kind: "copy",
-      source: sourceEnd,
-      destination: destinationEnd,
-      sourceOffset: identity.offset,
-      destinationOffset: identity.seek,
-      bytes: options.lengthBytes,
-      resumeAt: before?.done ?? 0,
-      truncate: destinationEnd.disk === undefined && destinationEnd.kind === "file" &&
-        identity.seek === 0,
-      verify: options.verify,
-      sparse: options.sparse,
-      checksum: options.checksum,
-      uring: options.uring,
-      connectMs: options.timeoutMs,
-    },
+    use: config,
   }, (message) => {
     if (message.kind === "note") report.note(message.text);
     else if (message.kind === "copied") result = message;
     else if (message.kind === "ready") {
-      serials = message.serials;
-      if (before !== undefined && serials.join() !== before.serials.join()) {
-        report.note("The disk is not the one that was copied before");
-        changed = true;
-        thread.stop();
-      }
+      base = {
+        ...identity,
+        disks: message.disks,
+        sourceFile: markOf(options.source),
+        destinationFile: markOf(options.destination),
+      };
+      keeper?.keep(base, before, config.before?.crc32 ?? 0);
+      (keeper?.written() ?? Promise.resolve()).then(() =>
+        Atomics.store(new Int32Array(config.go), 0, 1)
+      );
+    } else if (message.kind === "stable" && base !== undefined) {
+      keeper?.keep(base, message.done, message.crc32);
     }
   });
   const deaf = listenToSignals({
@@ -142,183 +224,54 @@ export async function runCopy(options: CopyOptions): Promise<number> {
   report.watch(thread.counters);
   try {
     await thread.ended;
+    await keeper?.close();
   } finally {
     deaf();
     report.close();
   }
   if (result === undefined) throw new Failure("The copy ended without a result");
-  if (changed) throw new Failure("Nothing was copied: the serial number differs", 2);
-  const unfinished = result.stopped || result.failure !== undefined;
-  if (unfinished && result.bytes === 0 && destination.kind === "path") {
-    // An empty file that nobody asked for says nothing.
-    if (destinationEnd.disk === undefined && destinationEnd.made) Deno.removeSync(destination.path);
-  }
-  const kept = unfinished && result.flushed && result.bytes > 0 &&
-    result.failure?.kind !== "mismatch" && destination.kind !== "standard";
-  if (kept) {
-    const done = result.bytes - result.bytes % 512;
-    writeState(state, { ...identity, serials, done });
-  } else if (!unfinished) removeState(state);
-  report.ended(result, kept, thread.counters);
-  if (result.failure !== undefined) {
-    throw new Failure(result.failure.text, EXIT_CODES[result.failure.kind]);
-  }
-  return result.stopped ? EXIT_INTERRUPTED : 0;
+  const kept = await keepOrForget(result, keeper);
+  if (options.destination.kind === "path") await syncFolderOf(nameOfEnd(options.destination));
+  report.ended(result, { before, kept, counters: thread.counters });
+  return result;
 }
 
-function openEnd(
-  end: CopyEndName,
-  disks: readonly unknown[],
-  direction: "in" | "out",
-): CopyEndConfig {
-  switch (end.kind) {
-    case "address":
-      return { disk: disks.indexOf(end.address) };
-    case "standard":
-      return standardEnd(direction);
-    case "path":
-      return direction === "in" ? openCopySource(end.path) : openDestination(end.path);
+/** @returns Bytes that --resume would go on behind; 0 where the state has been removed. */
+async function keepOrForget(
+  { stopped, failure }: CopyResult,
+  keeper: CopyStateKeeper | undefined,
+): Promise<number> {
+  if (keeper === undefined) return 0;
+  const unfinished = stopped || failure !== undefined;
+  // What is not equal is not to be gone on with; what was changed meanwhile may be put right.
+  if (unfinished && failure?.kind !== "mismatch" && keeper.kept > 0) {
+    return failure?.kind === "changed" ? 0 : keeper.kept;
   }
+  await keeper.remove();
+  return 0;
 }
 
-/** Says what happens, on stdout or, when the data go there, on stderr. */
-class Reporter {
-  readonly #options: CopyOptions;
-  readonly #line: ProgressLine;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #rate = 0;
-  #bytes = 0;
-  #ms = 0;
+/** An empty file that nobody asked for says nothing. */
+function dropUnused(name: CopyEndName, end: CopyEndConfig): void {
+  if (name.kind !== "path" || end.disk !== undefined || end.made !== true) return;
+  if (markOfFile(name.path)?.bytes === 0) Deno.removeSync(name.path);
+}
 
-  constructor(options: CopyOptions) {
-    writeWithoutWaiting("failure");
-    this.#options = options;
-    this.#line = new ProgressLine(!options.quiet && !options.json);
-  }
-
-  /** Shows progress while the thread works. */
-  watch(counters: InitiatorCounters): void {
-    this.#ms = performance.now();
-    this.#timer = setInterval(() => this.#show(counters), PROGRESS_EVERY_MS);
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-    this.#line.clear();
-  }
-
-  note(text: string): void {
-    this.#line.clear();
-    if (this.#options.json) this.#json({ event: "note", text });
-    else warn(text);
-  }
-
-  ended(result: CopyResult, kept: boolean, counters: InitiatorCounters): void {
-    const { bytes, seconds, checksum, checksumFrom, zeroBytes, verified, flushed } = result;
-    const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
-    if (this.#options.json) {
-      this.#json({
-        event: result.failure !== undefined ? "failed" : result.stopped ? "stopped" : "copied",
-        bytes,
-        seconds,
-        zeroBytes,
-        retransmitted,
-        flushed,
-        verified,
-        ...(checksum === "" ? {} : { checksum: { [this.#options.checksum]: checksum } }),
-        ...(checksumFrom === 0 ? {} : { checksumFrom }),
-        resumable: kept,
-      });
-      return;
-    }
-    if (result.stopped || result.failure !== undefined) {
-      if (kept) {
-        this.#say(
-          `Stopped after ${bytes} bytes (${formatBytes(bytes)}), which are on stable storage: ` +
-            "the same command with --resume goes on there",
-        );
-      }
-      return;
-    }
-    if (this.#options.quiet) return;
-    const rate = seconds > 0 ? `, ${formatBytes(Math.round(bytes / seconds))}/s` : "";
-    const zeros = zeroBytes > 0 ? `, ${formatBytes(zeroBytes)} of it left out as zeros` : "";
-    this.#say(
-      `${paint("Copied", "bold")} ${bytes} bytes (${formatBytes(bytes)}) in ` +
-        `${seconds.toFixed(1)} s${rate}${zeros}; ${retransmitted} retransmissions` +
-        (verified ? "; read back, and equal" : ""),
+/** Files that are other ones than before: what they hold decides, but it is worth a word. */
+function tellReplaced(before: CopyState, report: CopyReport): void {
+  const { source, sourceFile, destination, destinationFile } = before;
+  for (const [path, then] of [[source, sourceFile], [destination, destinationFile]] as const) {
+    const now = markOfFile(path);
+    if (then === null || now === undefined) continue;
+    const replaced = now.inode !== then.inode || now.device !== then.device;
+    const changed = path === source && now.modified !== then.modified;
+    if (!replaced && !changed) continue;
+    report.note(
+      `"${path}" was ${replaced ? "replaced" : "changed"} since: what it holds is compared`,
     );
-    if (checksum !== "") {
-      const from = checksumFrom === 0 ? "" : `  (from byte ${checksumFrom} on)`;
-      this.#say(`${this.#options.checksum}  ${checksum}${from}`);
-    }
-  }
-
-  /** Says how far it is, when somebody asks by a signal. */
-  count(counters: InitiatorCounters): void {
-    if (this.#options.json) {
-      this.#json({
-        event: "progress",
-        doing: PHASE_NAMES[counters.value(INITIATOR_COUNT_PHASE)] ?? "connecting",
-        bytes: counters.value(INITIATOR_COUNT_BYTES),
-        bytesTotal: counters.value(INITIATOR_COUNT_BYTES_TOTAL),
-        retransmitted: counters.value(INITIATOR_COUNT_RETRANSMITTED),
-        paths: counters.value(INITIATOR_COUNT_PATHS_UP),
-      });
-      return;
-    }
-    this.#line.clear();
-    printError(this.#progress(counters) ?? "connecting");
-  }
-
-  #show(counters: InitiatorCounters): void {
-    const text = this.#progress(counters);
-    if (text !== undefined) this.#line.show(text);
-  }
-
-  #progress(counters: InitiatorCounters): string | undefined {
-    const phase = counters.value(INITIATOR_COUNT_PHASE);
-    const name = PHASE_NAMES[phase];
-    if (name === undefined) return undefined;
-    const bytes = counters.value(INITIATOR_COUNT_BYTES);
-    const total = counters.value(INITIATOR_COUNT_BYTES_TOTAL);
-    const nowMs = performance.now();
-    const rate = Math.max(0, (bytes - this.#bytes) / (nowMs - this.#ms) * 1000);
-    // Smoothed over about a second.
-    this.#rate = this.#rate === 0 ? rate : this.#rate + (rate - this.#rate) / 4;
-    this.#bytes = bytes;
-    this.#ms = nowMs;
-    const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
-    const paths = counters.value(INITIATOR_COUNT_PATHS_UP);
-    const left = total > 0 && this.#rate > 0 ? (total - bytes) / this.#rate : NaN;
-    return ([
-      total > 0 ? `${(100 * bytes / total).toFixed(1).padStart(5)}%` : "",
-      `${name} ${formatBytes(bytes)}${total > 0 ? ` of ${formatBytes(total)}` : ""}`,
-      `${formatBytes(Math.round(this.#rate))}/s`,
-      Number.isFinite(left) ? `${formatDuration(left)} left` : "",
-      retransmitted > 0 ? `${retransmitted} retransmitted` : "",
-      paths === 0 ? "no path" : paths > 1 ? `${paths} paths` : "",
-    ].filter((part) => part !== "").join("  "));
-  }
-
-  #say(text: string): void {
-    if (this.#options.destination.kind === "standard") printError(text);
-    else printLine(text);
-  }
-
-  #json(value: unknown): void {
-    if (this.#options.destination.kind === "standard") printError(formatJson(value));
-    else printJson(value);
   }
 }
 
-/** `1:02:03` or `2:03`. */
-function formatDuration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  const two = (n: number) => String(n).padStart(2, "0");
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor(whole / 60) % 60;
-  return hours > 0
-    ? `${hours}:${two(minutes)}:${two(whole % 60)}`
-    : `${minutes}:${two(whole % 60)}`;
+function markOf(end: CopyEndName): CopyFileMark | null {
+  return end.kind === "path" ? markOfFile(end.path) ?? null : null;
 }

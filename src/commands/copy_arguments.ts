@@ -10,6 +10,7 @@ import {
   jsonFlag,
   parseDisk,
   path,
+  seconds,
   sectorsOrBytes,
   sessionOptions,
   shortUsage,
@@ -30,6 +31,10 @@ export interface CopyOptions {
   readonly seekSectors: number;
   readonly lengthBytes: number | undefined;
   readonly resume: boolean;
+  /** To resume without reading again what was copied of the source. */
+  readonly trustSource: boolean;
+  /** How often what is there is flushed, and remembered for `resume`. */
+  readonly stateEveryMs: number;
   readonly verify: boolean;
   readonly sparse: boolean;
   readonly checksum: "crc32" | "sha256" | "none";
@@ -72,9 +77,23 @@ export const copyParser = command(
         }),
       ),
       resume: option("--resume", {
-        description: message`Go on where the same copy was interrupted.`,
+        description:
+          message`Go on where the same copy was interrupted, after comparing what DST holds of it.`,
       }),
-      verify: option("--verify", { description: message`Read DST back, and compare.` }),
+      trustSource: option("--trust-source", {
+        description:
+          message`With --resume: do not read again what was copied of SRC. That its size, and a disk's serial number and model, are the same is taken for proof that it is.`,
+      }),
+      stateEveryMs: withDefault(
+        option("--state-every", seconds({ min: 0.01, max: 3600 }), {
+          description:
+            message`How often what has come is flushed, and remembered for --resume (default 5).`,
+        }),
+        5000,
+      ),
+      verify: option("--verify", {
+        description: message`Read SRC again and DST back, and compare them.`,
+      }),
       noSparse: option("--no-sparse", {
         description:
           message`Write zeros. Without it runs of zeros are discarded on disks that promise to read zeros then, and left out of files.`,
@@ -103,9 +122,9 @@ export const copyParser = command(
   {
     brief: message`Copy a disk to or from a file, a device or a pipe.`,
     description:
-      message`Copies between a disk on the network and a file, a block device, a pipe, or another disk. At the end everything is on stable storage. SHELF.SLOT is an address, as in e1.1; write ./e1.1 for a file of that name. The last sector of a disk is filled up with zeros.${lineBreak()}${lineBreak()}After Ctrl-C, or when the disk is lost, it says how far it came, and --resume goes on there: what is known about it is kept beside a file (as DST.aoe-copy), for any other DST in ${
+      message`Copies between a disk on the network and a file, a block device, a pipe, or another disk. At the end everything is on stable storage. SHELF.SLOT is an address, as in e1.1; write ./e1.1 for a file of that name. The last sector of a disk is filled up with zeros.${lineBreak()}${lineBreak()}However it ends, --resume goes on with what was on stable storage last: that is remembered every few seconds beside a file (as DST.aoe-copy), for any other DST in ${
         text("~/.local/state/aoe")
-      }.${lineBreak()}${lineBreak()}Exit codes: 0 copied, 1 a local file failed, 2 called wrongly, 3 no answer, 4 the disk refused or failed, 5 what was read back differs, 130 interrupted.`,
+      }, and forgotten at the end. It goes on only when DST still holds what was copied, and SRC begins with the same: both are read that far again.${lineBreak()}${lineBreak()}Exit codes: 0 copied, 1 a local file failed, 2 called wrongly, 3 no answer, 4 the disk refused or failed, 5 what was read back or is to be resumed differs, 130 interrupted.`,
     usageLine: shortUsage,
     footer:
       message`Examples:${lineBreak()}  aoe copy e1.1 backup.img --verify${lineBreak()}  aoe copy disk.img e1.1 -i eth0 -i eth1${lineBreak()}  aoe copy e1.1 - | zstd > disk.zst`,

@@ -28,17 +28,17 @@ export function openCopySource(path: string): LocalEnd {
 }
 
 /**
- * Opens a file, block device or stream to write; a file that is missing is made. A block device
- * that is in use is refused.
+ * Opens a file, block device or stream to write. A block device that is in use is refused.
  *
+ * @param options `make`: a file that is missing is made.
  * @throws {SystemError} With open(2)'s reason.
  */
-export function openDestination(path: string): LocalEnd {
+export function openDestination(path: string, options: { readonly make: boolean }): LocalEnd {
   try {
     // Without O_CREAT the flag for exclusive use concerns block devices only.
     return describe(openFile(path, { readOnly: false, exclusive: isBlockDevice(path) }), path);
   } catch (error) {
-    if (!(error instanceof SystemError) || error.code !== ENOENT) throw error;
+    if (!options.make || !(error instanceof SystemError) || error.code !== ENOENT) throw error;
     return { ...describe(openFile(path, { readOnly: false, create: true }), path), made: true };
   }
 }

@@ -1,5 +1,7 @@
-// Folders and files of ours in places that others may write to, too. A folder is used only when it
-// is this user's alone.
+// Folders and files of ours in places that others may write to, too: /var/tmp, a home, the folder of
+// somebody's image. A folder is used only when it is this user's alone; a file is made under a name
+// that nobody can have foreseen (O_EXCL, which follows no symbolic link), and then put in place by a
+// rename, which replaces a link and does not follow it.
 
 /** Nobody else may write to what is ours. */
 const OTHERS_WRITE = 0o022;
@@ -20,4 +22,75 @@ export function ownFolder(path: string): void {
     );
   }
   if (((there.mode ?? 0) & OTHERS_WRITE) !== 0) Deno.chmodSync(path, 0o700);
+}
+
+/**
+ * Reads a file that only this user can have written.
+ *
+ * @returns Undefined when there is none.
+ * @throws {Deno.errors.PermissionDenied} One sentence: it is somebody else's, or no plain file.
+ */
+export function readOwnFile(path: string): string | undefined {
+  let named: Deno.FileInfo;
+  try {
+    named = Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const refuse = (why: string) => new Deno.errors.PermissionDenied(`"${path}" is not read: ${why}`);
+  if (!named.isFile) throw refuse("it is no plain file");
+  using file = Deno.openSync(path);
+  const opened = file.statSync();
+  if (opened.ino !== named.ino || opened.dev !== named.dev) {
+    throw refuse("it was replaced just now");
+  }
+  if (opened.uid !== Deno.uid()) throw refuse(`it belongs to another user (uid ${opened.uid})`);
+  if (((opened.mode ?? 0) & OTHERS_WRITE) !== 0) throw refuse("others may write to it");
+  const bytes = new Uint8Array(opened.size);
+  const count = file.readSync(bytes) ?? 0;
+  return new TextDecoder().decode(bytes.subarray(0, count));
+}
+
+/**
+ * Puts a file of this user alone in place, as a whole or not at all: written, on stable storage,
+ * renamed, and the folder on stable storage.
+ *
+ * @returns The file, still open for writing.
+ */
+export async function putOwnFile(path: string, text: string): Promise<Deno.FsFile> {
+  const unfinished = `${path}.${crypto.randomUUID().slice(0, 13)}`;
+  const file = await Deno.open(unfinished, { createNew: true, write: true, mode: 0o600 });
+  try {
+    await writeText(file, text);
+    await Deno.rename(unfinished, path);
+    await syncFolderOf(path);
+    return file;
+  } catch (error) {
+    file.close();
+    await Deno.remove(unfinished).catch(() => {});
+    throw error;
+  }
+}
+
+/**
+ * Writes a text of the same length over a file from `putOwnFile`: for a file system that has no room
+ * left for a second one.
+ */
+export async function rewriteOwnFile(file: Deno.FsFile, text: string): Promise<void> {
+  await file.seek(0, Deno.SeekMode.Start);
+  await writeText(file, text);
+}
+
+/** Puts the names in a path's folder onto stable storage. */
+export async function syncFolderOf(path: string): Promise<void> {
+  using folder = await Deno.open(path.slice(0, path.lastIndexOf("/")) || "/");
+  // A file system that cannot do this does it by itself.
+  await folder.sync().catch(() => {});
+}
+
+async function writeText(file: Deno.FsFile, text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  await file.sync();
 }

@@ -2,7 +2,7 @@
 // no link is followed.
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { ownFolder } from "../../src/control/own_files.ts";
+import { ownFolder, putOwnFile, readOwnFile } from "../../src/control/own_files.ts";
 
 const NOBODY = 65534;
 
@@ -25,6 +25,24 @@ Deno.test("own_files: a folder is this user's alone, or refused", () => {
     assertThrowsMatching(() => ownFolder(`${top}/theirs`), refused);
     Deno.symlinkSync(`${top}/theirs`, `${top}/link`);
     assertThrowsMatching(() => ownFolder(`${top}/link`), refused);
+  } finally {
+    Deno.removeSync(top, { recursive: true });
+  }
+});
+
+Deno.test("own_files: a file is put in the place of a link, and never through it", async () => {
+  const top = Deno.makeTempDirSync();
+  try {
+    Deno.writeTextFileSync(`${top}/victim`, "theirs");
+    Deno.symlinkSync(`${top}/victim`, `${top}/state`);
+    assertThrowsMatching(() => readOwnFile(`${top}/state`), /is no plain file/);
+    (await putOwnFile(`${top}/state`, "ours")).close();
+    assertEquals(Deno.readTextFileSync(`${top}/victim`), "theirs");
+    assertEquals([readOwnFile(`${top}/state`), modeOf(`${top}/state`)], ["ours", 0o600]);
+    assertEquals([...Deno.readDirSync(top)].length, 2, "nothing unfinished is left");
+    Deno.chmodSync(`${top}/state`, 0o666);
+    assertThrowsMatching(() => readOwnFile(`${top}/state`), /others may write to it/);
+    assertEquals(readOwnFile(`${top}/none`), undefined);
   } finally {
     Deno.removeSync(top, { recursive: true });
   }

@@ -14,6 +14,8 @@ const TIMEOUT_MS = 2_000;
  * that knows none, as qaoed does not.
  */
 const LIST_PATIENCE_MS = 500;
+/** Whoever has failed already does not want to wait long for the reason. */
+const EXPLAIN_MS = 500;
 /** A target that was restarted, unnoticed, has forgotten the reservation for so long. */
 const AGAIN_EVERY_MS = 10_000;
 
@@ -37,6 +39,22 @@ export function foreignHolders(options: InquiryOptions): Promise<readonly string
     if (reply === undefined || reply.error !== 0 || reply.content === undefined) return [];
     return reply.content.map((mac) => formatMac(mac)).filter((mac) => !own.has(mac));
   });
+}
+
+/**
+ * Says who has reserved a disk that refuses commands for that reason.
+ *
+ * @param text What is said when nobody tells.
+ */
+export async function explainReservation(
+  text: string,
+  of: { readonly address: Address; readonly interfaces: readonly string[] },
+): Promise<string> {
+  const holders = await foreignHolders({ ...of, timeoutMs: EXPLAIN_MS }).catch(() => []);
+  if (holders.length === 0) return text;
+  const name = formatAddress(of.address.shelf, of.address.slot);
+  const take = `aoe reserve ${name} --force takes it from them`;
+  return `${name} is reserved by ${holders.join(", ")}, and refuses this host: ${take}`;
 }
 
 /**

@@ -22,6 +22,7 @@ import {
   INITIATOR_COUNT_WRITTEN_BYTES,
 } from "../initiator/counters.ts";
 import { describeEvent } from "../initiator/events.ts";
+import { FailureTally } from "../initiator/failure_tally.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
 
 const BENCH_CONNECTING = 0;
@@ -69,7 +70,7 @@ export interface BenchSide {
 export interface BenchResult {
   readonly kind: "benched";
   readonly failure:
-    | { readonly kind: "silent" | "refused" | "usage"; readonly text: string }
+    | { readonly kind: "silent" | "refused" | "reserved" | "usage"; readonly text: string }
     | undefined;
   readonly stopped: boolean;
   readonly seconds: number;
@@ -118,6 +119,7 @@ export class BenchDriver implements InitiatorDriver {
   #stopped = false;
   #drainUntilMs = Infinity;
   #failure: BenchResult["failure"];
+  readonly #failures = new FailureTally();
   #flushing = false;
   #toVerify = 0;
   #verified = 0;
@@ -191,6 +193,7 @@ export class BenchDriver implements InitiatorDriver {
   }
 
   event(_nowMs: number, disk: number, event: InitiatorEvent): void {
+    if (this.#failures.take(this.#loop, disk, event)) return;
     const text = describeEvent(this.#loop, disk, event);
     if (text !== undefined) this.#post({ kind: "note", text });
   }
@@ -362,7 +365,9 @@ export class BenchDriver implements InitiatorDriver {
 
   #fail(result: number): void {
     const { name, words } = describeResult(result);
-    this.#failure ??= { kind: name === "Timeout" ? "silent" : "refused", text: words };
+    const { shelf, slot } = this.#loop.initiators[0]!;
+    const kind = name === "Timeout" ? "silent" : name === "Reserved" ? "reserved" : "refused";
+    this.#failure ??= { kind, text: `${formatAddress(shelf, slot)}: ${words}` };
   }
 
   #count(nowMs: number): void {
@@ -376,13 +381,14 @@ export class BenchDriver implements InitiatorDriver {
 
   #finish(nowMs: number): void {
     this.#done = true;
+    const failure = this.#failure;
     const initiator = this.#loop.initiators[0]!;
     const { blockBytes } = this.#config;
     const whole = this.#config.verify && this.#toVerify === this.#blocks && this.#blocks > 0;
     const seconds = this.#beganMs === 0 ? 0 : ((this.#endedMs || nowMs) - this.#beganMs) / 1000;
     this.#post({
       kind: "benched",
-      failure: this.#failure,
+      failure: failure && { ...failure, text: this.#failures.explain(failure.text) },
       stopped: this.#stopped,
       seconds,
       read: {

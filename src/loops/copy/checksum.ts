@@ -18,12 +18,13 @@ export type ChecksumName = "crc32" | "sha256" | "none";
 export class Checksum {
   /** Bytes taken so far. */
   bytes = 0;
+  /** CRC-32 of them, whatever they are summed up with; 0 with "none". */
+  crc = 0;
   /** The states at the ends of segments. */
   readonly notes: (number | string)[] = [];
   readonly #name: ChecksumName;
   readonly #memory: Uint8Array;
   readonly #expected: readonly (number | string)[] | undefined;
-  #crc = 0;
   #hash = createHash("sha256");
   #zeros: Uint8Array | undefined;
   /** Where a segment begins whose state is not the expected one; −1: all are. */
@@ -57,8 +58,8 @@ export class Checksum {
   updateZeros(bytes: number): void {
     for (let done = 0; done < bytes;) {
       const part = Math.min(bytes - done, this.#untilNote());
-      if (this.#name === "crc32") this.#crc = crcOfZeros(this.#crc, part);
-      else if (this.#name === "sha256") this.#addZeros(part);
+      if (this.#name !== "none") this.crc = crcOfZeros(this.crc, part);
+      if (this.#name === "sha256") this.#addZeros(part);
       done += part;
       this.#advance(part);
     }
@@ -67,7 +68,7 @@ export class Checksum {
   /** The checksum of everything taken so far, in hex. */
   digest(): string {
     if (this.#name === "none") return "";
-    if (this.#name === "crc32") return this.#crc.toString(16).padStart(8, "0");
+    if (this.#name === "crc32") return this.crc.toString(16).padStart(8, "0");
     return this.#hash.copy().digest("hex");
   }
 
@@ -78,7 +79,7 @@ export class Checksum {
   #advance(bytes: number): void {
     this.bytes += bytes;
     if (this.bytes % CHECKSUM_SEGMENT_BYTES !== 0) return;
-    const state = this.#name === "crc32" ? this.#crc : this.digest();
+    const state = this.#name === "crc32" ? this.crc : this.digest();
     const expected = this.#expected?.[this.notes.length];
     if (expected !== undefined && expected !== state && this.differsAt < 0) {
       this.differsAt = this.bytes - CHECKSUM_SEGMENT_BYTES;
@@ -88,7 +89,7 @@ export class Checksum {
 
   #add(bytes: Uint8Array): void {
     if (this.#name === "sha256") this.#hash.update(bytes);
-    else if (this.#name === "crc32") this.#crc = crc32(bytes, this.#crc);
+    if (this.#name !== "none") this.crc = crc32(bytes, this.crc);
   }
 
   #addZeros(bytes: number): void {

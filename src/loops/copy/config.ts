@@ -5,10 +5,11 @@ import type { CopyFailure } from "./end.ts";
 
 // What the driver does now, in the counter of phases.
 export const PHASE_CONNECTING = 0;
-export const PHASE_SUMMING = 1;
+export const PHASE_PROVING = 1;
 export const PHASE_COPYING = 2;
 export const PHASE_FLUSHING = 3;
-export const PHASE_VERIFYING = 4;
+export const PHASE_READING_AGAIN = 4;
+export const PHASE_VERIFYING = 5;
 
 /** A remote disk, by its index in the loop's config, or a local file. */
 export type CopyEndConfig =
@@ -25,6 +26,23 @@ export type CopyEndConfig =
     readonly made?: true;
   };
 
+/** What a disk on the network is known again by. */
+export interface DiskMark {
+  readonly serial: string;
+  readonly model: string;
+  readonly bytes: number;
+}
+
+/** What an earlier run has put onto stable storage. */
+export interface CopiedBefore {
+  /** Bytes from the beginning. */
+  readonly done: number;
+  /** Their CRC-32. */
+  readonly crc32: number;
+  /** The remote disks, by their index in the loop's config. */
+  readonly disks: readonly DiskMark[];
+}
+
 /** What to copy. */
 export interface CopyConfig {
   readonly kind: "copy";
@@ -34,8 +52,14 @@ export interface CopyConfig {
   readonly destinationOffset: number;
   /** Undefined: all there is. */
   readonly bytes: number | undefined;
-  /** So much has been copied before. */
-  readonly resumeAt: number;
+  /** To go on there, if it can be proved that it is so still. */
+  readonly before: CopiedBefore | undefined;
+  /** A source of the same mark is not read again to prove that. */
+  readonly trustSource: boolean;
+  /** One i32, which the main thread sets once it has remembered that the copy begins. */
+  readonly go: SharedArrayBuffer;
+  /** What has been copied is flushed and told so often; Infinity: only the end counts. */
+  readonly tellEveryMs: number;
   /** The destination, a file, is to hold nothing else. */
   readonly truncate: boolean;
   readonly verify: boolean;
@@ -56,17 +80,21 @@ export interface CopyResult {
   /** Whether they are on stable storage. */
   readonly flushed: boolean;
   readonly verified: boolean;
+  /** `verified` by reading the source again, which a stream does not allow. */
+  readonly sourceReadAgain: boolean;
   /** Bytes of this run that were zeros and not written. */
   readonly zeroBytes: number;
-  /** Of the bytes from `checksumFrom` on, in hex; empty without one. */
+  /** In hex; empty without one. */
   readonly checksum: string;
-  readonly checksumFrom: number;
   /** Of copying and flushing, without looking for the target and reading back. */
   readonly seconds: number;
 }
 
 /** What the thread tells. */
 export type CopyMessage =
-  | { readonly kind: "ready"; readonly serials: readonly string[]; readonly bytes: number }
+  /** What was copied before is proved; nothing is written until \`go\` says so. */
+  | { readonly kind: "ready"; readonly disks: readonly DiskMark[] }
+  /** So much is on stable storage, with this checksum. */
+  | { readonly kind: "stable"; readonly done: number; readonly crc32: number }
   | { readonly kind: "note"; readonly text: string }
   | CopyResult;

@@ -1,14 +1,16 @@
 // One copy, from the first contact to the last flush:
 //
 // 1. Wait until every remote end has shown its disk; compare sizes; make room in a local file.
-// 2. A copy that goes on where one stopped: sum up again what is there, if it is at hand.
-// 3. Copy (pump.ts), and flush the destination.
-// 4. To verify: read the destination back, and compare its checksum with the source's.
+// 2. A copy that goes on where one stopped: prove that the destination holds what it held then, and
+//    that the source begins with the same. Nothing is written, nor cut off, before that.
+// 3. Copy (pump.ts). Every few seconds what is there is flushed, and only then told: a copy that is
+//    killed goes on at what was told last. At the end everything is flushed.
+// 4. To verify: read the source again, then the destination, and compare their checksums.
 //
 // An interruption or a failure lets operations in flight end, flushes what is there, and tells
 // where to go on.
 
-import { truncateFile } from "../../../ffi/files.ts";
+import { fileStatus, freeBytes, truncateFile } from "../../../ffi/files.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import { REQUEST_IDENTIFY } from "../../core/initiator/requests.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -20,10 +22,12 @@ import {
   type CopyConfig,
   type CopyEndConfig,
   type CopyMessage,
+  type DiskMark,
   PHASE_CONNECTING,
   PHASE_COPYING,
   PHASE_FLUSHING,
-  PHASE_SUMMING,
+  PHASE_PROVING,
+  PHASE_READING_AGAIN,
   PHASE_VERIFYING,
 } from "./config.ts";
 import { type CopyEnd, type CopyFailure, type CopyOutcome, RemoteEnd } from "./end.ts";
@@ -35,17 +39,23 @@ import {
   INITIATOR_COUNT_PHASE,
 } from "../initiator/counters.ts";
 import { describeEvent } from "../initiator/events.ts";
+import { FailureTally } from "../initiator/failure_tally.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
 
-const PHASE_OVER = 5;
+const PHASE_READY = 6;
+const PHASE_OVER = 7;
 
 const FLUSH_TAG = PUMP_TAGS;
 const IDENTIFY_TAG = PUMP_TAGS + 1;
-const TAGS = PUMP_TAGS + 2;
+/** The flush of what is told while the copy goes on. */
+const STABLE_TAG = PUMP_TAGS + 2;
+const TAGS = PUMP_TAGS + 3;
 /** After an interruption, operations in flight have so long to end, and so long the last flush. */
 const DRAIN_MS = 3000;
 /** The pump is told so often how much the network carries at once. */
 const PACE_EVERY_MS = 20;
+/** The main thread has nothing to wake this one by when it lets it go. */
+const READY_LOOK_MS = 1;
 /** Chunks on their way beside those in the windows: some are at the local end. */
 const CHUNKS_BESIDE = 4;
 
@@ -66,7 +76,12 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #identifying = 0;
   #discards: boolean[];
   #checksum: Checksum;
-  #sumBefore: Checksum | undefined;
+  /** Of what an earlier run has copied, or of what is read again. */
+  #second: Checksum;
+  /** The end that `#second` is taken of. */
+  #secondOf: CopyEnd | undefined;
+  readonly #failures = new FailureTally();
+  readonly #go: Int32Array;
   #total = Infinity;
   #failure: CopyFailure | undefined;
   #stopped = false;
@@ -75,11 +90,17 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #flushed = false;
   #verified = false;
   #mustVerify: boolean;
+  #sourceReadAgain = false;
+  /** A restart of the target may have lost writes: nothing is stable until it has been read back. */
+  #doubtful = false;
+  /** What is being flushed to be told; undefined: nothing. */
+  #flushingStable: { readonly done: number; readonly crc32: number } | undefined;
+  #stable = 0;
+  #tellAtMs = Infinity;
   #paceAtMs = 0;
   #done = 0;
   #startedMs = 0;
   #endedMs = 0;
-  #checksumFrom = 0;
   #sum = "";
 
   /** Arena bytes of a copy. */
@@ -93,8 +114,11 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     this.#identifyAt = loop.arena.allocate(loop.initiators.length * SECTOR_BYTES);
     this.#remotes = loop.initiators.map(() => undefined);
     this.#discards = loop.initiators.map(() => false);
-    this.#checksum = new Checksum(config.checksum, loop.arena.bytes);
+    // What is told of has a checksum even where nobody wants to see one.
+    const unsummed = config.checksum === "none" && config.tellEveryMs === Infinity;
+    this.#checksum = this.#second = this.#newChecksum(unsummed ? "none" : undefined);
     this.#mustVerify = config.verify;
+    this.#go = new Int32Array(config.go);
     this.#connectUntilMs = loop.clock.nowMs() + config.connectMs;
     this.#setPhase(PHASE_CONNECTING);
   }
@@ -112,6 +136,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
 
   wakeAtMs(): number {
     let wakeMs = this.#phase === PHASE_CONNECTING ? this.#connectUntilMs : this.#drainUntilMs;
+    if (this.#phase === PHASE_READY) wakeMs = this.#loop.clock.nowMs() + READY_LOOK_MS;
     for (const file of this.#files) wakeMs = Math.min(wakeMs, file.retryAtMs);
     return wakeMs;
   }
@@ -124,12 +149,13 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     } else this.#remotes[disk]!.complete(userTag, result);
   }
 
-  linkChanged(text: string | undefined): void {
+  event(_nowMs: number, disk: number, event: InitiatorEvent): void {
+    if (this.#failures.take(this.#loop, disk, event)) return;
+    const text = describeEvent(this.#loop, disk, event);
     if (text !== undefined) this.#post({ kind: "note", text });
   }
 
-  event(_nowMs: number, disk: number, event: InitiatorEvent): void {
-    const text = describeEvent(this.#loop, disk, event);
+  linkChanged(text: string | undefined): void {
     if (text !== undefined) this.#post({ kind: "note", text });
   }
 
@@ -140,7 +166,8 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   }
 
   succeeded(tag: number, bytes: number): void {
-    if (tag !== FLUSH_TAG) this.#pump.succeeded(tag, bytes);
+    if (tag === STABLE_TAG) this.#tellStable();
+    else if (tag !== FLUSH_TAG) this.#pump.succeeded(tag, bytes);
     else {
       this.#flushing = false;
       this.#flushed = true;
@@ -148,18 +175,23 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   }
 
   failed(tag: number, failure: CopyFailure): void {
-    if (tag !== FLUSH_TAG) {
+    if (tag !== FLUSH_TAG && tag !== STABLE_TAG) {
       this.#pump.failed(tag, failure);
       return;
     }
-    this.#flushing = false;
+    if (tag === FLUSH_TAG) this.#flushing = false;
+    else this.#flushingStable = undefined;
     const verifiable = this.#canReadBack() && !this.#stopped && this.#failure === undefined;
-    if (failure.kind === "lost" && verifiable && this.#phase === PHASE_FLUSHING) {
+    if (failure.kind === "lost") this.#doubtful = true;
+    if (failure.kind === "lost" && verifiable) {
       // Reading back shows whether everything is there all the same.
       this.#post({ kind: "note", text: `${failure.text}: reading everything back` });
       this.#mustVerify = true;
-      this.#flushed = true;
-    } else this.#failure ??= failure;
+      if (tag === FLUSH_TAG) this.#flushed = true;
+    } else {
+      this.#failure ??= failure;
+      this.#pump.stop();
+    }
   }
 
   /** Waits for the remote disks, then for what they say of discards. */
@@ -219,56 +251,124 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
 
   #begin(nowMs: number): void {
     const source = this.#source!;
-    const { sourceOffset, destinationOffset, resumeAt } = this.#config;
-    this.#startedMs = nowMs;
+    const { sourceOffset, destinationOffset, before } = this.#config;
     const there = source.bytes === undefined ? Infinity : source.bytes - sourceOffset;
     this.#total = this.#config.bytes ?? there;
     const room = (this.#destination!.bytes ?? Infinity) - destinationOffset;
-    const problem = there < 0 || (this.#config.bytes ?? 0) > there
-      ? `${source.name} has only ${source.bytes} bytes`
-      : this.#total < Infinity && this.#total > room
-      ? `${this.#destination!.name} has room for ${Math.max(0, room)} bytes, ` +
-        `but ${this.#total} would be copied: --length says how many`
-      : undefined;
-    if (problem !== undefined) {
-      this.#failure = { kind: "usage", text: problem };
-      return this.#finish(nowMs);
-    }
+    if (there < 0 || (this.#config.bytes ?? 0) > there) {
+      this.#fail("usage", `${source.name} has only ${source.bytes} bytes`);
+    } else if (this.#total < Infinity && this.#total > room) {
+      this.#fail(
+        "usage",
+        `${this.#destination!.name} has room for ${Math.max(0, room)} bytes, ` +
+          `but ${this.#total} would be copied: --length says how many`,
+      );
+    } else this.#compareDisks();
+    this.#lookForRoom();
+    if (this.#failure !== undefined) return this.#finish(nowMs);
     this.#loop.counters.set(
       INITIATOR_COUNT_BYTES_TOTAL,
       this.#total === Infinity ? 0 : this.#total,
     );
-    const serials = this.#loop.initiators.map(({ identity }) => identity!.serial);
-    this.#post({ kind: "ready", serials, bytes: this.#total });
-    this.#truncate(destinationOffset + resumeAt);
-    const before = resumeAt === 0 ? undefined : this.#endAtHand();
-    if (before !== undefined) {
-      this.#setPhase(PHASE_SUMMING);
-      this.#pump.start({
-        ...before,
-        sink: undefined,
-        sinkOffset: 0,
-        bytes: resumeAt,
-        sparse: true,
-        checksum: this.#checksum,
-      });
-      return;
+    if (before === undefined || before.done === 0) this.#getReady();
+    else this.#prove(nowMs, this.#destination!, this.#config.destination, destinationOffset);
+  }
+
+  /** A resumed copy is one of the same disks. */
+  #compareDisks(): void {
+    const { before } = this.#config;
+    this.#loop.initiators.forEach(({ shelf, slot }, i) => {
+      const [then, now] = [before?.disks[i], this.#markOf(i)];
+      if (then === undefined) return;
+      const name = formatAddress(shelf, slot);
+      const differs = (what: string, a: unknown, b: unknown) =>
+        this.#fail(
+          "changed",
+          `${name} is another disk than before: its ${what} was ${a}, now ${b}`,
+        );
+      if (then.serial !== now.serial) {
+        differs("serial number", `"${then.serial}"`, `"${now.serial}"`);
+      } else if (then.model !== now.model) differs("model", `"${then.model}"`, `"${now.model}"`);
+      else if (then.bytes !== now.bytes) differs("size", `${then.bytes} bytes`, now.bytes);
+    });
+  }
+
+  /** Whether a file may find no room for what is to come. */
+  #lookForRoom(): void {
+    const { destination, destinationOffset, truncate, sparse, before } = this.#config;
+    if (destination.disk !== undefined || destination.kind !== "file") return;
+    if (this.#failure !== undefined || this.#total === Infinity) return;
+    const wanted = this.#total - (before?.done ?? 0);
+    const kept = truncate ? destinationOffset + (before?.done ?? 0) : 0;
+    // Blocks that the file has already are written again, or cut off.
+    const reused = Math.max(0, fileStatus(destination.fd).allocatedBytes - kept);
+    const free = freeBytes(destination.fd);
+    if (!sparse && wanted > reused + free.atMost) {
+      const room = `has room for ${reused + free.atMost} bytes`;
+      this.#fail(
+        "local",
+        `The file system of ${destination.name} ${room}, but ${wanted} would be copied`,
+      );
+    } else if (wanted > reused + free.forAll) {
+      const room = `has room for ${reused + free.forAll} bytes of the ${wanted} to be copied`;
+      const text =
+        `The file system of ${destination.name} ${room}: it is enough only if the others are zeros`;
+      this.#post({ kind: "note", text });
     }
-    this.#checksumFrom = resumeAt;
-    this.#copy();
   }
 
-  /** The local end, from which what has been copied before is summed up again. */
-  #endAtHand(): { source: CopyEnd; sourceOffset: number } | undefined {
-    const { source, destination, sourceOffset, destinationOffset } = this.#config;
-    if (this.#config.checksum === "none" && this.#source!.inOrder === false) return undefined;
-    if (source.disk === undefined) return { source: this.#source!, sourceOffset };
-    if (destination.disk !== undefined || this.#destination!.inOrder) return undefined;
-    return { source: this.#destination!, sourceOffset: destinationOffset };
+  /** Sums up what an end holds of what was copied before. */
+  #prove(nowMs: number, end: CopyEnd, config: CopyEndConfig, offset: number): void {
+    const { done } = this.#config.before!;
+    this.#secondOf = end;
+    this.#second = this.#newChecksum();
+    this.#setPhase(PHASE_PROVING);
+    // A file may end before: what is missing reads as zeros, as the copy has left them out.
+    const isFile = config.disk === undefined && config.kind === "file";
+    const bytes = isFile ? Math.min(done, Math.max(0, fileStatus(config.fd).bytes - offset)) : done;
+    if (bytes === 0) return this.#proved(nowMs);
+    this.#sumUp(end, offset, bytes);
   }
 
-  #copy(): void {
-    const { sourceOffset, destinationOffset, resumeAt, sparse } = this.#config;
+  #proved(nowMs: number): void {
+    const { before, source, sourceOffset, trustSource } = this.#config;
+    const { done, crc32 } = before!;
+    const sum = this.#second;
+    const isDestination = this.#secondOf === this.#destination;
+    if (isDestination) sum.updateZeros(done - sum.bytes);
+    if (sum.bytes !== done || sum.crc !== crc32) {
+      const { name } = this.#secondOf!;
+      this.#fail(
+        "changed",
+        isDestination
+          ? `${name} does not hold any more what was copied to it: without --resume all is copied`
+          : `${name} is another by now, or was changed: without --resume all is copied`,
+      );
+      return this.#finish(nowMs);
+    }
+    if (isDestination) {
+      this.#checksum = sum;
+      // A stream has to be read up to there in any case.
+      if (!trustSource || this.#source!.inOrder) {
+        return this.#prove(nowMs, this.#source!, source, sourceOffset);
+      }
+    }
+    this.#getReady();
+  }
+
+  /** Tells that it is ready, and waits until that is remembered. */
+  #getReady(): void {
+    this.#setPhase(PHASE_READY);
+    this.#post({ kind: "ready", disks: this.#loop.initiators.map((_, i) => this.#markOf(i)) });
+  }
+
+  #copy(nowMs: number): void {
+    const { sourceOffset, destinationOffset, before, sparse, tellEveryMs } = this.#config;
+    const resumeAt = before?.done ?? 0;
+    this.#startedMs = nowMs;
+    this.#stable = resumeAt;
+    this.#tellAtMs = nowMs + tellEveryMs;
+    this.#truncate(destinationOffset + resumeAt);
     this.#setPhase(PHASE_COPYING);
     this.#pump.start({
       source: this.#source!,
@@ -281,35 +381,63 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     });
   }
 
+  #markOf(disk: number): DiskMark {
+    const { serial, model, sectors } = this.#loop.initiators[disk]!.identity!;
+    return { serial, model, bytes: sectors * SECTOR_BYTES };
+  }
+
   #move(nowMs: number): void {
+    if (this.#phase === PHASE_READY) {
+      if (this.#stopped) this.#finish(nowMs);
+      else if (Atomics.load(this.#go, 0) !== 0) this.#copy(nowMs);
+      return;
+    }
     if (this.#phase === PHASE_FLUSHING) {
       if (this.#flushing && nowMs < this.#drainUntilMs) return;
       return this.#afterFlush(nowMs);
     }
     if (nowMs >= this.#paceAtMs) this.#pace(nowMs);
     this.#pump.turn();
-    const { resumeAt } = this.#config;
     const copying = this.#phase === PHASE_COPYING;
-    this.#loop.counters.set(INITIATOR_COUNT_BYTES, this.#pump.position + (copying ? resumeAt : 0));
-    if (this.#checksum.differsAt >= 0) this.#pump.stop();
-    const failure = this.#pump.failure;
+    const position = this.#pump.position + (copying ? this.#config.before?.done ?? 0 : 0);
+    this.#loop.counters.set(INITIATOR_COUNT_BYTES, position);
+    if (copying) this.#flushToTell(nowMs, position);
+    else if (this.#second.differsAt >= 0) this.#pump.stop();
+    const failure = this.#pump.failure ?? this.#failure;
     if (failure !== undefined && this.#drainUntilMs === Infinity) {
       this.#drainUntilMs = nowMs + DRAIN_MS;
     }
     if (!this.#pump.over && nowMs < this.#drainUntilMs) return;
-    if (copying) this.#done = resumeAt + this.#pump.position;
+    if (copying) this.#done = position;
     this.#failure ??= failure;
     if (this.#failure !== undefined || this.#stopped) {
       if (!copying) return this.#finish(nowMs);
       return this.#flush(nowMs);
     }
-    if (this.#phase === PHASE_SUMMING) return this.#copy();
+    if (this.#phase === PHASE_PROVING) return this.#proved(nowMs);
     if (copying) {
       this.#total = this.#done;
       this.#truncate(this.#config.destinationOffset + this.#done);
       return this.#flush(nowMs);
     }
-    this.#verifyEnded(nowMs);
+    this.#readAgain(nowMs);
+  }
+
+  /** Now and then, while the copy goes on: flushes what is there, to tell of it. */
+  #flushToTell(nowMs: number, position: number): void {
+    if (nowMs < this.#tellAtMs || this.#flushingStable !== undefined || this.#doubtful) return;
+    if (position === this.#stable || position % SECTOR_BYTES !== 0 || this.#stopped) return;
+    this.#flushingStable = { done: position, crc32: this.#pump.positionCrc };
+    this.#tellAtMs = nowMs + this.#config.tellEveryMs;
+    this.#destination!.flush(STABLE_TAG);
+  }
+
+  #tellStable(): void {
+    const stable = this.#flushingStable;
+    this.#flushingStable = undefined;
+    if (stable === undefined || this.#doubtful || this.#phase !== PHASE_COPYING) return;
+    this.#stable = stable.done;
+    this.#post({ kind: "stable", ...stable });
   }
 
   /** As many chunks as fill the windows twice. */
@@ -333,40 +461,78 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #afterFlush(nowMs: number): void {
     this.#endedMs = nowMs;
     const whole = this.#failure === undefined && !this.#stopped;
-    if (this.#sum === "") this.#sum = this.#checksum.digest();
-    if (!whole || !this.#mustVerify || this.#verified) return this.#finish(nowMs);
-    this.#sumBefore = this.#checksum;
-    const { checksum, destinationOffset } = this.#config;
-    const name = checksum === "none" ? "crc32" : checksum;
-    this.#checksum = new Checksum(name, this.#loop.arena.bytes, this.#sumBefore.notes);
-    this.#setPhase(PHASE_VERIFYING);
-    this.#pump.start({
-      source: this.#destination!,
-      sourceOffset: destinationOffset + this.#checksumFrom,
-      sink: undefined,
-      sinkOffset: 0,
-      bytes: this.#total - this.#checksumFrom,
-      sparse: true,
-      checksum: this.#checksum,
-    });
+    const verify = whole && this.#mustVerify && !this.#verified;
+    if (this.#sum === "" && this.#config.checksum !== "none") this.#sum = this.#checksum.digest();
+    if ((!whole || verify) && this.#flushed && !this.#doubtful) this.#tellEnd();
+    if (!verify) return this.#finish(nowMs);
+    const { sourceOffset, destinationOffset } = this.#config;
+    const source = this.#source!;
+    const [end, offset] = source.inOrder
+      ? [this.#destination!, destinationOffset]
+      : [source, sourceOffset];
+    this.#sumAgain(end, offset);
   }
 
-  #verifyEnded(nowMs: number): void {
-    const name = this.#destination!.name;
-    const { differsAt } = this.#checksum;
-    if (differsAt >= 0 || this.#checksum.digest() !== this.#sum) {
-      const from = this.#checksumFrom +
-        (differsAt >= 0
-          ? differsAt
-          : this.#checksum.bytes - this.#checksum.bytes % CHECKSUM_SEGMENT_BYTES);
-      const text = `${name} is not equal to what was copied, first between byte ${from} and ` +
-        `${Math.min(this.#total, from + CHECKSUM_SEGMENT_BYTES)}`;
-      this.#failure = { kind: "mismatch", text };
+  /** An interruption, or what comes is only reading: so far it is on stable storage. */
+  #tellEnd(): void {
+    const { tellEveryMs } = this.#config;
+    const known = this.#done % SECTOR_BYTES === 0 || this.#source!.bytes !== undefined;
+    if (tellEveryMs === Infinity || !known || this.#done <= this.#stable) return;
+    this.#stable = this.#done;
+    this.#post({ kind: "stable", done: this.#done, crc32: this.#pump.positionCrc });
+  }
+
+  /** Reads an end again, to compare it with what was copied. */
+  #sumAgain(end: CopyEnd, offset: number): void {
+    this.#secondOf = end;
+    this.#second = this.#newChecksum(undefined, this.#checksum.notes);
+    this.#setPhase(end === this.#source ? PHASE_READING_AGAIN : PHASE_VERIFYING);
+    this.#sumUp(end, offset, this.#total);
+  }
+
+  #sumUp(source: CopyEnd, sourceOffset: number, bytes: number): void {
+    const checksum = this.#second;
+    const nowhere = { sink: undefined, sinkOffset: 0 };
+    this.#pump.start({ source, sourceOffset, ...nowhere, bytes, sparse: true, checksum });
+  }
+
+  #newChecksum(name?: "none", expected?: readonly (number | string)[]): Checksum {
+    const { checksum } = this.#config;
+    const sums = name ?? (checksum === "none" ? "crc32" : checksum);
+    return new Checksum(sums, this.#loop.arena.bytes, expected);
+  }
+
+  /** One of the two ends was read again. */
+  #readAgain(nowMs: number): void {
+    const { differsAt, bytes, crc } = this.#second;
+    const end = this.#secondOf!;
+    const isSource = end === this.#source;
+    const same = crc === this.#checksum.crc && this.#second.digest() === this.#checksum.digest();
+    if (differsAt >= 0 || !same) {
+      const from = differsAt >= 0 ? differsAt : bytes - bytes % CHECKSUM_SEGMENT_BYTES;
+      const where = `first between byte ${from} and ${
+        Math.min(this.#total, from + CHECKSUM_SEGMENT_BYTES)
+      }`;
+      this.#fail(
+        "mismatch",
+        isSource
+          ? `${end.name} was changed while it was copied, ${where}: the copy is of no one moment`
+          : `${end.name} is not equal to what was copied, ${where}`,
+      );
       return this.#finish(nowMs);
     }
+    if (isSource) {
+      this.#sourceReadAgain = true;
+      return this.#sumAgain(this.#destination!, this.#config.destinationOffset);
+    }
     this.#verified = true;
+    this.#doubtful = false;
     // What was read back has to outlive the target, too.
     return this.#flush(nowMs);
+  }
+
+  #fail(kind: CopyFailure["kind"], text: string): void {
+    this.#failure ??= { kind, text };
   }
 
   #canReadBack(): boolean {
@@ -384,16 +550,17 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #finish(nowMs: number): void {
     this.#setPhase(PHASE_OVER);
     if (this.#endedMs === 0) this.#endedMs = nowMs;
+    const failure = this.#failure;
     this.#post({
       kind: "copied",
-      failure: this.#failure,
+      failure: failure && { ...failure, text: this.#failures.explain(failure.text) },
       stopped: this.#stopped,
       bytes: this.#done,
-      flushed: this.#flushed,
+      flushed: this.#flushed && !this.#doubtful,
       verified: this.#verified,
+      sourceReadAgain: this.#sourceReadAgain,
       zeroBytes: this.#pump.zeroBytes,
       checksum: this.#sum,
-      checksumFrom: this.#checksumFrom,
       seconds: this.#startedMs === 0 ? 0 : (this.#endedMs - this.#startedMs) / 1000,
     });
   }

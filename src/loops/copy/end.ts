@@ -1,7 +1,7 @@
 // The two ends of a copy, behind one interface: a remote disk, or a local file, block device or
 // stream. Operations are started here and end at `CopyOutcome`, in any order.
 
-import { describeResult, RESULT_OK } from "../../core/initiator/results.ts";
+import { describeResult, RESULT_OK, RESULT_RESERVED } from "../../core/initiator/results.ts";
 import type { Initiator } from "../../core/initiator/initiator.ts";
 import {
   REQUEST_DISCARD,
@@ -14,8 +14,21 @@ import { SECTOR_BYTES } from "../../wire/ata.ts";
 
 /** Why a copy cannot go on. */
 export interface CopyFailure {
-  /** Whether the remote end was silent, refused, or a local file is at fault. */
-  readonly kind: "silent" | "refused" | "local" | "usage" | "mismatch" | "lost";
+  /**
+   * Whether the remote end was silent, refused, or a local file is at fault; `changed`: what an
+   * earlier run left is there no more.
+   */
+  readonly kind:
+    | "silent"
+    | "refused"
+    | "reserved"
+    | "local"
+    | "usage"
+    | "mismatch"
+    | "changed"
+    | "lost";
+  /** The end that is reserved by others, as in `e1.1`. */
+  readonly disk?: string;
   /** One sentence. */
   readonly text: string;
 }
@@ -127,7 +140,12 @@ export class RemoteEnd implements CopyEnd {
     }
     const { name, words } = describeResult(result);
     const kind = name === "Timeout" ? "silent" : name === "WritesLost" ? "lost" : "refused";
-    this.#outcome.failed(tag, { kind, text: `${this.name}: ${words}` });
+    const text = `${this.name}: ${words}`;
+    const reserved = result === RESULT_RESERVED;
+    this.#outcome.failed(
+      tag,
+      reserved ? { kind: "reserved", text, disk: this.name } : { kind, text },
+    );
   }
 
   #submit(operation: number, tag: number, offset: number, bytes: number, at: number): void {

@@ -50,6 +50,8 @@ export interface Transfer {
 export class CopyPump implements CopyOutcome {
   /** Bytes of the transfer that are done, from its beginning without a gap. */
   position = 0;
+  /** CRC-32 of what the transfer's checksum has taken up to `position`. */
+  positionCrc = 0;
   /** Bytes that were zeros and not written, in chunks that are done or not. */
   zeroBytes = 0;
   /** What went wrong first. */
@@ -71,6 +73,7 @@ export class CopyPump implements CopyOutcome {
   readonly #hole = new Uint8Array(CHUNKS);
   readonly #start = new Float64Array(CHUNKS);
   readonly #size = new Float64Array(CHUNKS);
+  readonly #crc = new Uint32Array(CHUNKS);
   readonly #pending = new Int32Array(CHUNKS);
   /** Of the runs: bytes from the chunk's begin, and whether they are zeros. */
   readonly #runFrom = new Int32Array(PUMP_TAGS);
@@ -107,6 +110,7 @@ export class CopyPump implements CopyOutcome {
     this.#nextStart = 0;
     this.#stopped = false;
     this.position = 0;
+    this.positionCrc = transfer.checksum.crc;
     this.#toRead =
       this.#toWrite =
       this.#toSum =
@@ -286,6 +290,7 @@ export class CopyPump implements CopyOutcome {
       if (this.#state[chunk]! < READ) break;
       if (this.#hole[chunk] === 1) checksum.updateZeros(this.#size[chunk]!);
       else checksum.update(this.#addressOf(chunk), this.#size[chunk]!);
+      this.#crc[chunk] = checksum.crc;
     }
     for (; this.#toFree < this.#toSum; this.#toFree++) {
       const chunk = this.#toFree % CHUNKS;
@@ -295,6 +300,7 @@ export class CopyPump implements CopyOutcome {
         this.#freeBuffers[this.#freeBufferCount++] = this.#buffer[chunk]!;
       }
       this.position += this.#size[chunk]!;
+      this.positionCrc = this.#crc[chunk]!;
     }
   }
 }
