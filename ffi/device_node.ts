@@ -15,8 +15,12 @@ const libc = openLibc(
   } as const,
 );
 
-/** Makes a node of a block device, in the place of one of that name, whatever it is. */
-export function makeBlockNode(path: string, major: number, minor: number): void {
+/**
+ * Makes a node of a block device, in the place of one of that name, whatever it is.
+ *
+ * @param group May read and write the device, as root may.
+ */
+export function makeBlockNode(path: string, major: number, minor: number, group: number): void {
   // gnu_dev_makedev(3), as far as Linux has numbers.
   const device = BigInt((minor & 0xff) | ((major & 0xfff) << 8)) | (BigInt(minor >>> 8) << 20n);
   const name = new TextEncoder().encode(`${path}\0`);
@@ -27,6 +31,7 @@ export function makeBlockNode(path: string, major: number, minor: number): void 
   }
   // The mask of this process is none of the device's business.
   Deno.chmodSync(path, S_IFBLK_0660 & 0o777);
+  Deno.chownSync(path, 0, group);
 }
 
 /**

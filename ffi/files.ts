@@ -65,6 +65,8 @@ const libc = openLibc(
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
     // int fd, struct statfs *buf
     fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
+    // int fds[2], int flags
+    pipe2: { parameters: ["buffer", "i32"], result: "i32" },
     // int fd, int operation
     flock: { parameters: ["i32", "i32"], result: "i32" },
     // int fd, off_t length
@@ -159,6 +161,13 @@ export function duplicateForChild(fds: readonly number[]): number[] {
     duplicates.push(check(libc.fcntl(fd, F_DUPFD, least), "Duplicate a descriptor"));
   }
   return duplicates;
+}
+
+/** A pipe(2), kept from programs started from here: the end that reads and the end that writes. */
+export function openPipe(): [reader: number, writer: number] {
+  const fds = new Int32Array(2);
+  check(libc.pipe2(fds, O_CLOEXEC), "Make a pipe");
+  return [fds[0]!, fds[1]!];
 }
 
 /** Keeps an inherited descriptor from programs started from here. */

@@ -7,6 +7,7 @@ import { formatMessage } from "@optique/core/message";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
+import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { nodePath } from "../control/attach/device_nodes.ts";
 import {
   attachByKernel,
@@ -44,6 +45,7 @@ export async function runAttach(options: AttachCommandOptions): Promise<number> 
     throw new Failure("Name a disk, as in e1.1, or --all, or --config FILE, and one of these", 2);
   }
   if (Deno.uid() !== 0) throw new Failure("Making block devices needs root: run as root");
+  removeLeftNodes();
   const { address } = options;
   if (address !== undefined && options.foreground && options.backEnd !== "kernel") {
     return await serveDisk(address, options);

@@ -4,7 +4,7 @@
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { BackEndName } from "../control/attach/back_end.ts";
-import { takeDiskName } from "../control/attach/control_socket.ts";
+import { awaitDiskName } from "../control/attach/control_socket.ts";
 import { ownCommand, takeKeeperState } from "../control/attach/keeper.ts";
 import { foreignHolders } from "../control/attach/reservation.ts";
 import { AttachedDisk } from "../control/attach/attached_disk.ts";
@@ -94,7 +94,8 @@ export async function serveDisk(
   writeWithoutWaiting("counted");
   const name = formatAddress(address.shelf, address.slot);
   const resume = takeKeeperState() as ResumeState | undefined;
-  if (!takeDiskName(name)) throw new Failure(`${name} is attached already, or being attached`);
+  const lock = await awaitDiskName(name, resume?.lock);
+  if (lock === undefined) throw new Failure(`${name} is attached already, or being attached`);
   // Nobody reads what is printed by one that a keeper has started.
   const daemon = Deno.env.get(DAEMON_VARIABLE) === "1" || resume !== undefined;
   let ready = false;
@@ -136,6 +137,7 @@ export async function serveDisk(
       ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
     },
     connectMs: options.timeoutMs,
+    lock,
     resume,
     args: foregroundArguments(address, options),
     log,

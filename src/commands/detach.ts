@@ -6,9 +6,11 @@ import { map, multiple } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { askDaemon, removeControlSocket, takeDiskName } from "../control/attach/control_socket.ts";
+import { askDaemon, awaitDiskName, removeControlSocket } from "../control/attach/control_socket.ts";
 import { detachFromKernel, kernelDevice } from "../control/attach/kernel_driver.ts";
+import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { removeNodes } from "../control/attach/device_nodes.ts";
+import { removeLeftNbdDevice } from "../control/attach/nbd_back_end.ts";
 import { removeLeftDevice } from "../control/attach/ublk_back_end.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { EXIT_USAGE } from "./exit_codes.ts";
@@ -55,10 +57,11 @@ export async function runDetach(options: DetachOptions): Promise<number> {
   if (Deno.uid() !== 0) throw new Failure("Taking block devices away needs root: run as root");
   writeWithoutWaiting("failure");
   let failed = 0;
+  const cleared = new Set(removeLeftNodes());
   for (const disk of options.addresses) {
     const name = formatAddress(disk.shelf, disk.slot);
     try {
-      const detached = await detach(disk, name, options.force);
+      const detached = await detach(disk, name, options.force, cleared);
       if (options.json) printJson({ address: name, detached });
       else if (detached) printLine(`${name} is detached`);
       else printLine(`${name} is flushed, and goes when ${LAST_USER}`);
@@ -71,20 +74,29 @@ export async function runDetach(options: DetachOptions): Promise<number> {
 }
 
 /** @returns False when it will go later. */
-async function detach(disk: Address, name: string, force: boolean): Promise<boolean> {
+async function detach(
+  disk: Address,
+  name: string,
+  force: boolean,
+  cleared: ReadonlySet<string>,
+): Promise<boolean> {
   const answer = await askDaemon(name, { ask: "detach", force });
   if (answer !== undefined) return answer as boolean;
   if (kernelDevice(disk) !== undefined) {
     await detachFromKernel(disk, force);
     return true;
   }
-  // What a killed daemon has left is no device any more.
-  let left = false;
-  if (takeDiskName(name)) {
-    left = await removeLeftDevice(disk, force);
-    left = removeNodes(name) || left;
-    removeControlSocket(name);
-  }
-  if (!left) throw new Failure(`${name} is not attached`);
+  const left = await removeLeft(disk, name, force);
+  if (!left && !cleared.has(name)) throw new Failure(`${name} is not attached`);
   return true;
+}
+
+/** What a killed daemon has left is no device any more; whether there was something. */
+async function removeLeft(disk: Address, name: string, force: boolean): Promise<boolean> {
+  const lock = await awaitDiskName(name, undefined);
+  if (lock === undefined) return false;
+  const device = await removeLeftDevice(disk, force) || removeLeftNbdDevice(name, force);
+  const nodes = removeNodes(name);
+  removeControlSocket(name);
+  return device || nodes;
 }

@@ -7,6 +7,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
 import type { ScanResult } from "../control/ask/scan.ts";
 import { interfaceList, interfaceOptions, jsonFlag, seconds, shortUsage } from "./arguments.ts";
@@ -69,6 +70,7 @@ export const discoverParser = command(
 /** Lists who answers; 1 when nobody does. */
 export async function runDiscover(options: DiscoverOptions): Promise<number> {
   const { timeoutMs, json, verbose } = options;
+  removeLeftNodes();
   const interfaces = findInterfaces(options.interfaces);
   const say = (sentence: string) => verbose ? printError(`aoe: ${sentence}`) : undefined;
   tellKernel(say);

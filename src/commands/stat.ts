@@ -9,6 +9,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
 import {
   addressOrInterface,
@@ -96,6 +97,7 @@ export const statParser = command(
 /** Lists disks; 1 when there is none, or one that was named is missing. */
 export async function runStat(options: StatOptions): Promise<number> {
   const { addresses, timeoutMs } = options;
+  removeLeftNodes();
   let where = "";
   let answering: readonly Disk[] = [];
   let problem: Error | undefined;

@@ -1,6 +1,7 @@
 // One attached disk, on the main thread of its daemon: starts the initiator's thread and the back
 // end, makes the nodes, answers other commands, keeps a keeper, and takes everything away again.
 
+import { closeFile } from "../../../ffi/files.ts";
 import { claimDevice, releaseDevice } from "../../../ffi/device_node.ts";
 import { refuseOutOfMemoryKill } from "../../../ffi/memory_pressure.ts";
 import { INITIATOR_DEFAULTS, type InitiatorSettings } from "../../core/initiator/state.ts";
@@ -10,6 +11,7 @@ import type { BackEnd, BackEndName, BackEndState } from "./back_end.ts";
 import { ControlSocket } from "./control_socket.ts";
 import type { ControlRequest } from "./control_socket.ts";
 import { Keeper } from "./keeper.ts";
+import { dismissInherited, NodeWatcher } from "./node_watcher.ts";
 import { flushDevice } from "./flush.ts";
 import { DeviceNodes } from "./device_nodes.ts";
 import type { AttachedStatus } from "./status.ts";
@@ -57,6 +59,10 @@ export interface ResumeState {
   readonly interfaces: readonly string[];
   /** Its frames took more than one path. */
   readonly severalPaths: boolean;
+  /** Descriptor of the disk's name. */
+  readonly lock: number;
+  /** To the watcher of the nodes; −1 when there is none. */
+  readonly watcherPipe: number;
 }
 
 /** How to attach a disk. */
@@ -71,6 +77,8 @@ export interface AttachOptions {
   readonly reserve: boolean;
   readonly settings: Partial<InitiatorSettings>;
   readonly connectMs: number;
+  /** Descriptor of the disk's name, which is taken. */
+  readonly lock: number;
   /** Where a killed daemon is to be replaced. */
   readonly resume: ResumeState | undefined;
   /** Arguments that start a new daemon in the place of this one. */
@@ -98,6 +106,7 @@ export class AttachedDisk {
   #kernelName = "";
   #keeper: Keeper | undefined;
   #whyNoKeeper = "";
+  #watcher: NodeWatcher | undefined;
   /** See "settled" of BlockMessage. */
   #incarnation = 0;
   /** The device is being taken away, or gone. */
@@ -232,6 +241,8 @@ export class AttachedDisk {
     if (resume !== undefined) {
       this.#kernelName = resume.kernelName;
       this.#nodes = new DeviceNodes(this.name, resume.kernelName);
+      this.#watch();
+      if (resume.watcherPipe >= 0) dismissInherited(resume.watcherPipe);
       this.#keep();
     }
     const { kernelName } = await this.#backEnd.start(disk, this.name);
@@ -239,6 +250,7 @@ export class AttachedDisk {
     // A device that was there is tuned, and the kernel would wait for all that is under way.
     if (resume === undefined) tune(kernelName, disk);
     this.#nodes ??= new DeviceNodes(this.name, kernelName);
+    if (resume === undefined) this.#watch();
     this.#nodes.make();
     if (resume === undefined) this.#keep();
   }
@@ -338,6 +350,7 @@ export class AttachedDisk {
     }
     await this.#dismissKeeper();
     this.#nodes!.remove();
+    await this.#dismissWatcher();
     await this.#reservation?.release();
     const stopped = Promise.resolve(this.#backEnd.stop(force)).catch((error) => {
       this.#options.log(`${this.name}: ${(error as Error).message}`, "warning");
@@ -373,7 +386,33 @@ export class AttachedDisk {
 
   async #gone(): Promise<void> {
     this.#nodes?.remove();
+    await this.#dismissWatcher();
     await this.#control.close();
+  }
+
+  /** Starts a watcher of the nodes, and another one should it be killed. */
+  #watch(): void {
+    const { deviceFd } = this.#backEnd;
+    const held = [this.#options.lock, ...(deviceFd === undefined ? [] : [deviceFd])];
+    const watcher = NodeWatcher.start(this.name, this.#kernelName, held);
+    this.#watcher = watcher;
+    watcher.ended.then(() => {
+      if (this.#watcher !== watcher || this.#leaving !== undefined) return;
+      this.#watcher = undefined;
+      closeFile(watcher.pipe);
+      setTimeout(() => {
+        if (this.#watcher !== undefined || this.#leaving !== undefined) return;
+        this.#watch();
+        // Who goes on after this one must hold the new one's pipe.
+        if (this.#keeper !== undefined) this.#keepAgain();
+      }, KEEPER_AGAIN_MS);
+    });
+  }
+
+  async #dismissWatcher(): Promise<void> {
+    const watcher = this.#watcher;
+    this.#watcher = undefined;
+    await watcher?.dismiss();
   }
 
   /** Starts a keeper, and another one should it be killed. */
@@ -383,9 +422,15 @@ export class AttachedDisk {
       this.#whyNoKeeper = state;
       return;
     }
-    const keeper = Keeper.start(this.#options.args, state.fds, (fds): ResumeState => ({
+    const own = this.#watcher === undefined
+      ? [this.#options.lock]
+      : [this.#options.lock, this.#watcher.pipe];
+    const held = [...own, ...state.fds];
+    const keeper = Keeper.start(this.#options.args, held, (fds): ResumeState => ({
       backEnd: this.#backEnd.name,
-      state: { ...state, fds },
+      state: { ...state, fds: fds.slice(own.length) },
+      lock: fds[0]!,
+      watcherPipe: this.#watcher === undefined ? -1 : fds[1]!,
       kernelName: this.#kernelName,
       disk: { ...this.#disk!, incarnation: this.#incarnation },
       interfaces: this.#interfaces,

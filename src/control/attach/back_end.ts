@@ -30,6 +30,8 @@ export interface BackEnd {
   message(message: InitiatorMessage): void;
   /** The disk has another size; says why that cannot be shown. */
   resize(bytes: number): string | undefined;
+  /** Of the device, once it is there, where its number is given to others when nobody has it open. */
+  readonly deviceFd: number | undefined;
   /** For the keeper; or why a killed daemon cannot be replaced. */
   readonly state: BackEndState | string;
   /**

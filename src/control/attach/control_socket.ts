@@ -1,7 +1,7 @@
 // How other commands reach the daemon of an attached disk: a Unix socket for each in /run/aoe, of
 // root alone. One line of JSON asks, one answers.
 
-import { closeFile, lockFile, openFile } from "../../../ffi/files.ts";
+import { closeFile, keepFromChildren, lockFile, openFile } from "../../../ffi/files.ts";
 import { ownFolder } from "../own_files.ts";
 
 const FOLDER = "/run/aoe";
@@ -12,24 +12,68 @@ const LINE_BYTES_MAX = 65_536;
 /** Who has connected and asks nothing does not keep a daemon alive. */
 const FAREWELL_MS_MAX = 2_000;
 
+/** What a killed daemon leaves is taken away within this. */
+const CLEARED_MS_MAX = 3_000;
+const CLEARED_LOOK_MS = 20;
+
 /** What a daemon is asked. */
 export type ControlRequest =
   | { readonly ask: "status" }
   | { readonly ask: "detach"; readonly force: boolean };
 
 /**
- * Takes a disk's name on this machine until the process ends, however it ends; false when another
- * process has it.
+ * Takes a disk's name on this machine, for as long as the descriptor or one that was inherited from
+ * it is open anywhere; undefined when another process has it.
  */
-export function takeDiskName(name: string): boolean {
+export function takeDiskName(name: string): number | undefined {
   ownFolder(FOLDER);
-  const path = `${FOLDER}/${name}.lock`;
+  const path = lockPath(name);
   // It stays: removing a locked file would let two processes lock two files of one name.
   Deno.openSync(path, { create: true, write: true, mode: 0o600 }).close();
   const fd = openFile(path, { readOnly: false });
-  if (lockFile(fd, false)) return true;
+  if (lockFile(fd, false)) return fd;
   closeFile(fd);
-  return false;
+  return undefined;
+}
+
+/**
+ * The same, and waits for those who only take away what a killed daemon has left. A daemon that
+ * lives is not waited for.
+ *
+ * @param inherited A descriptor of the name, which a killed daemon's keeper has held.
+ */
+export async function awaitDiskName(
+  name: string,
+  inherited: number | undefined,
+): Promise<number | undefined> {
+  if (inherited !== undefined) {
+    keepFromChildren(inherited);
+    return inherited;
+  }
+  const untilMs = performance.now() + CLEARED_MS_MAX;
+  for (;;) {
+    const fd = takeDiskName(name);
+    if (fd !== undefined || performance.now() > untilMs || await hasDaemon(name)) return fd;
+    await new Promise((resolve) => setTimeout(resolve, CLEARED_LOOK_MS));
+  }
+}
+
+/** Whether a disk of this name was attached here since the machine was started. */
+export function wasAttachedHere(name: string): boolean {
+  try {
+    return Deno.lstatSync(lockPath(name)).isFile;
+  } catch {
+    return false;
+  }
+}
+
+async function hasDaemon(name: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path: socketPath(name) })).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The socket of a daemon. */
@@ -156,8 +200,13 @@ async function writeLine(connection: Deno.UnixConn, text: string): Promise<void>
   for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
 }
 
-function socketPath(name: string): string {
+/** Path of a daemon's socket. */
+export function socketPath(name: string): string {
   return `${FOLDER}/${name}.socket`;
+}
+
+function lockPath(name: string): string {
+  return `${FOLDER}/${name}.lock`;
 }
 
 function removeFile(path: string): void {

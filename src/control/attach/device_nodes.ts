@@ -1,9 +1,15 @@
 // The names under /dev/etherd, as the kernel's driver has them: e1.1 for the disk and e1.1p1 … for
-// its partitions. They are nodes of their own and no links, so that /proc/mounts shows them.
+// its partitions. The disk's is a node of its own, so that /proc/mounts shows it, and nobody else
+// gets its number while it is there (node_watcher.ts). A partition may go at any moment, and the
+// kernel gives its number to the next one of any disk: its name is a link to the kernel's own node,
+// which goes with it.
 
 import { makeBlockNode } from "../../../ffi/device_node.ts";
+import { announceChange, announceDisk, forgetDisk } from "./udev.ts";
 
 const FOLDER = "/dev/etherd";
+/** Of the kernel's own driver, which makes nodes of the same names. */
+const AOE_MAJOR = 152;
 
 /** The nodes of one disk. */
 export class DeviceNodes {
@@ -30,9 +36,10 @@ export class DeviceNodes {
   make(): void {
     Deno.mkdirSync(FOLDER, { recursive: true });
     this.#removeOthers();
-    this.#update();
-    // devtmpfs makes and removes the kernel's own nodes, and can be watched as sysfs cannot.
+    // Before the first look: what comes or goes from now on is looked at again.
     this.#watcher = Deno.watchFs("/dev", { recursive: false });
+    announceDisk(this.#name, this.#kernelName);
+    this.#update();
     this.#follow(this.#watcher);
   }
 
@@ -41,14 +48,14 @@ export class DeviceNodes {
     this.#watcher?.close();
     this.#watcher = undefined;
     removeNodes(this.#name);
+    forgetDisk(this.#kernelName);
   }
 
   #removeOthers(): void {
     const numbers = deviceNumbers(`/sys/block/${this.#kernelName}`);
     if (numbers === undefined) return;
     for (const other of namesIn(FOLDER)) {
-      const { isBlockDevice, rdev } = Deno.lstatSync(nodePath(other));
-      if (isBlockDevice && rdev === deviceOf(numbers)) removeNodes(other);
+      if (isNodeOf(nodePath(other), numbers)) removeNodes(other);
     }
   }
 
@@ -61,23 +68,47 @@ export class DeviceNodes {
     }
   }
 
-  /** Makes the nodes of what sysfs tells of, and removes those of partitions that are gone. */
+  /** Makes the names of what there is, and removes those of partitions that are gone. */
   #update(): void {
     const block = `/sys/block/${this.#kernelName}`;
     const disk = deviceNumbers(block);
     // The device itself goes: so will its nodes.
     if (disk === undefined) return;
-    const wanted = new Map([[this.#name, disk]]);
-    for (const folder of namesIn(block)) {
-      const partition = new RegExp(`^${this.#kernelName}(p\\d+)$`).exec(folder)?.[1];
+    if (!isNodeOf(this.path, disk)) {
+      makeBlockNode(this.path, disk.major, disk.minor, diskGroup());
+    }
+    const present = new Set([this.#name]);
+    const links = kernelMakesNodes();
+    // devtmpfs removes a partition's node before sysfs forgets it, and is what is watched: where it
+    // is there, it alone tells which there are. A look at sysfs could come too early, and be the last.
+    for (const entry of namesIn(links ? "/dev" : block)) {
+      const partition = this.#partition(entry);
       if (partition === undefined) continue;
-      const numbers = deviceNumbers(`${block}/${folder}`);
-      if (numbers !== undefined) wanted.set(this.#name + partition, numbers);
+      const name = this.#name + partition;
+      if (links) this.#link(name, entry);
+      else {
+        const numbers = deviceNumbers(`${block}/${entry}`);
+        if (numbers === undefined) continue;
+        makeBlockNode(nodePath(name), numbers.major, numbers.minor, diskGroup());
+      }
+      present.add(name);
     }
-    for (const name of nodesOf(this.#name)) {
-      if (!wanted.has(name)) Deno.removeSync(nodePath(name));
-    }
-    for (const [name, { major, minor }] of wanted) makeBlockNode(nodePath(name), major, minor);
+    for (const name of nodesOf(this.#name)) if (!present.has(name)) removeNode(name);
+  }
+
+  /** `p1` of `loop7p1`. */
+  #partition(entry: string): string | undefined {
+    const rest = entry.startsWith(this.#kernelName) ? entry.slice(this.#kernelName.length) : "";
+    return /^p\d+$/.test(rest) ? rest : undefined;
+  }
+
+  #link(name: string, partition: string): void {
+    const path = nodePath(name);
+    const target = `../${partition}`;
+    if (linkTarget(path) === target) return;
+    removeNode(name);
+    Deno.symlinkSync(target, path);
+    announceChange(`/sys/block/${this.#kernelName}/${partition}`);
   }
 }
 
@@ -89,13 +120,31 @@ export function nodePath(name: string): string {
 /** Removes a disk's nodes, those of a daemon that was killed, too; whether there were any. */
 export function removeNodes(name: string): boolean {
   const nodes = nodesOf(name);
-  for (const node of nodes) Deno.removeSync(nodePath(node));
+  nodes.forEach(removeNode);
   return nodes.length > 0;
+}
+
+/** Names of the disks that have a node here, but for those of the kernel's own driver. */
+export function namesWithNodes(): string[] {
+  const names = new Set<string>();
+  for (const entry of namesIn(FOLDER)) {
+    const name = /^(e\d+\.\d+)(p\d+)?$/.exec(entry)?.[1];
+    if (name !== undefined && !isKernelDrivers(nodePath(entry))) names.add(name);
+  }
+  return [...names];
 }
 
 function nodesOf(name: string): string[] {
   const pattern = new RegExp(`^${name.replace(".", "\\.")}(p\\d+)?$`);
   return namesIn(FOLDER).filter((entry) => pattern.test(entry));
+}
+
+function removeNode(name: string): void {
+  try {
+    Deno.removeSync(nodePath(name));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 function namesIn(folder: string): string[] {
@@ -106,13 +155,59 @@ function namesIn(folder: string): string[] {
   }
 }
 
-/** As stat(2) has them in one number. */
-function deviceOf({ major, minor }: { major: number; minor: number }): number {
-  return ((minor >>> 8) * 2 ** 20) + ((major & 0xfff) << 8 | (minor & 0xff));
+function linkTarget(path: string): string | undefined {
+  try {
+    return Deno.readLinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the kernel makes and removes nodes in /dev: it does not in most containers. */
+function kernelMakesNodes(): boolean {
+  return Deno.readTextFileSync("/proc/mounts").split("\n").some((line) => {
+    const [, folder, type] = line.split(" ");
+    return folder === "/dev" && type === "devtmpfs";
+  });
+}
+
+/** The group that may use disks, as the nodes of all others say; root's where there is none. */
+function diskGroup(): number {
+  try {
+    return Number(/^disk:[^:]*:(\d+):/m.exec(Deno.readTextFileSync("/etc/group"))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+function isNodeOf(path: string, { major, minor }: DeviceNumbers): boolean {
+  try {
+    const { isBlockDevice, rdev } = Deno.lstatSync(path);
+    // As stat(2) has them in one number.
+    const wanted = ((minor >>> 8) * 2 ** 20) + ((major & 0xfff) << 8 | (minor & 0xff));
+    return isBlockDevice === true && rdev === wanted;
+  } catch {
+    return false;
+  }
+}
+
+function isKernelDrivers(path: string): boolean {
+  try {
+    const { isBlockDevice, rdev } = Deno.lstatSync(path);
+    return isBlockDevice === true && ((rdev! >>> 8) & 0xfff) === AOE_MAJOR;
+  } catch {
+    return false;
+  }
+}
+
+/** Major and minor number. */
+interface DeviceNumbers {
+  readonly major: number;
+  readonly minor: number;
 }
 
 /** Numbers of a device that sysfs tells of in a folder; undefined when it is gone, or just goes. */
-function deviceNumbers(folder: string): { major: number; minor: number } | undefined {
+function deviceNumbers(folder: string): DeviceNumbers | undefined {
   try {
     const [major, minor] = Deno.readTextFileSync(`${folder}/dev`).trim().split(":").map(Number);
     return major === undefined || minor === undefined ? undefined : { major, minor };

@@ -93,6 +93,10 @@ export class LoopBackEnd implements BackEnd {
     }
   }
 
+  get deviceFd(): number | undefined {
+    return this.#number < 0 ? undefined : LOOP_FD;
+  }
+
   get state(): BackEndState | string {
     if (!this.#resends) return "requests cannot be sent again before Linux 6.9";
     return { fds: [LOOP_FD, this.#file, this.use.fd], number: this.#number };

@@ -1,6 +1,7 @@
 // The back end of the kernel's nbd driver: /dev/nbdN, whose requests come through one end of a pair
 // of sockets to the initiator's thread, which serves them as it serves other NBD clients.
 
+import { claimDevice, releaseDevice } from "../../../ffi/device_node.ts";
 import { SystemError } from "../../../ffi/errno.ts";
 import {
   connectNbdDevice,
@@ -15,6 +16,7 @@ import type { BackEnd, BackEndState, StartedDevice } from "./back_end.ts";
 import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
 import type { NbdConfig } from "../../loops/nbd_server/driver.ts";
 
+const EBUSY = 16;
 /** How long what is under way waits for a new daemon when this one is killed. */
 const DEAD_AFTER_SECONDS = 60;
 /**
@@ -26,6 +28,8 @@ const KERNEL_RETRY_MS = 10_000;
 /** An nbd device and the thread's end of its connection. */
 export class NbdBackEnd implements BackEnd {
   readonly name = "nbd";
+  // Its number is taken until it is disconnected.
+  readonly deviceFd = undefined;
   readonly use: NbdConfig;
   /** The kernel's end, until it has it. */
   #socket: number;
@@ -112,5 +116,37 @@ export class NbdBackEnd implements BackEnd {
     else if (this.#number >= 0) disconnectNbd(this.#number);
     this.#socket = -1;
     this.#number = -1;
+  }
+}
+
+/**
+ * Takes the device of a remote disk away that was left by a daemon and its keeper, when both were
+ * killed. What waits in it fails.
+ *
+ * @param name `e1.1`.
+ * @param force Also when it is mounted.
+ * @returns Whether there was one.
+ */
+export function removeLeftNbdDevice(name: string, force: boolean): boolean {
+  for (const { name: kernelName } of Deno.readDirSync("/sys/block")) {
+    const number = /^nbd(\d+)$/.exec(kernelName)?.[1];
+    if (number === undefined || identifierOf(kernelName) !== `aoe ${name}`) continue;
+    const claim = claimDevice(`/dev/${kernelName}`);
+    if (claim !== undefined) releaseDevice(claim);
+    else if (!force) {
+      throw new SystemError(`Remove /dev/${kernelName}, which no daemon serves`, EBUSY);
+    }
+    disconnectNbd(Number(number));
+    return true;
+  }
+  return false;
+}
+
+/** What the device was connected with; older kernels do not tell. */
+function identifierOf(kernelName: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(`/sys/block/${kernelName}/backend`).trim();
+  } catch {
+    return undefined;
   }
 }

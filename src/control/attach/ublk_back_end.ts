@@ -74,6 +74,8 @@ const DEATH_NOTICED_MS = 15_000;
 /** One device. */
 export class UblkBackEnd implements BackEnd {
   readonly name = "ublk";
+  // Its number is taken until it is deleted.
+  readonly deviceFd = undefined;
   readonly use: UblkConfig;
   readonly #shared: Int32Array;
   readonly #control = new UblkControl();

@@ -151,10 +151,7 @@ export class AttachBench implements AsyncDisposable {
   /** Kills the daemon and its keeper, so that nobody goes on. */
   async killWithKeeper(): Promise<void> {
     const pid = await this.daemonPid();
-    const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
-    const keepers = children.trim().split(" ").map(Number).filter((child) =>
-      child > 0 && Deno.readTextFileSync(`/proc/${child}/cmdline`).includes("aoe-keeper")
-    );
+    const keepers = await childrenOf(pid, "aoe-keeper");
     assertEquals(keepers.length, 1);
     Deno.kill(keepers[0]!, "SIGKILL");
     Deno.kill(pid, "SIGKILL");
@@ -167,6 +164,18 @@ export class AttachBench implements AsyncDisposable {
     // A test that failed may have left a node behind; the name is this test's own.
     for (const suffix of ["", "p1", "p2"]) await run(["rm", "-f", this.node + suffix]);
   }
+}
+
+/** The children of a process in whose command lines a word stands. */
+export async function childrenOf(pid: number, word: string): Promise<number[]> {
+  const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+  const found = [];
+  for (const child of children.trim().split(" ").map(Number)) {
+    // One that has just ended has none.
+    const line = child > 0 ? await Deno.readTextFile(`/proc/${child}/cmdline`).catch(() => "") : "";
+    if (line.includes(word)) found.push(child);
+  }
+  return found;
 }
 
 /** Words of a fio that writes to a device or file what it can recognise, and verifies it. */
