@@ -4,9 +4,10 @@
 import { type Message, message, text as plainText } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import type { NonEmptyString } from "@optique/core/nonempty";
-import { option } from "@optique/core/primitives";
+import { argument, option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
-import { float, type ValueParser } from "@optique/core/valueparser";
+import { choice, float, type ValueParser } from "@optique/core/valueparser";
+import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
@@ -228,6 +229,31 @@ export function sessionOptions() {
         hidden: true,
       }),
     ),
+  };
+}
+
+/** What to attach and how: for the command, and for a unit that runs it. */
+export function attachOptions() {
+  return {
+    address: optional(argument(address(), { description: message`Which disk.` })),
+    all: option("--all", { description: message`Every disk that answers.` }),
+    config: optional(
+      option("--config", path("FILE"), {
+        description:
+          message`The disks of a file: on each line what would stand behind ${"aoe attach"}; # begins a remark.`,
+      }),
+    ),
+    backEnd: withDefault(
+      option("--backend", choice(["auto", ...BACK_END_NAMES, "kernel"]), {
+        description:
+          message`What makes the block device (default auto: the first that this kernel has). kernel is the aoe module.`,
+      }),
+      "auto" as const,
+    ),
+    readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
+    reserve: option("--reserve", {
+      description: message`Take the disk's reservation, so that no other host reads or writes it.`,
+    }),
   };
 }
 

@@ -7,6 +7,7 @@ import { formatMessage } from "@optique/core/message";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
+import { askDaemon } from "../control/attach/control_socket.ts";
 import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { nodePath } from "../control/attach/device_nodes.ts";
 import {
@@ -72,9 +73,36 @@ async function attach({ address, options }: Wish): Promise<boolean> {
     await attachKernel(address, options);
     return true;
   }
+  if (await isAttached(address, options)) return true;
   const status = await startDaemon(foregroundArguments(address, options));
   if (status === undefined) return false;
   report(status, options);
+  return true;
+}
+
+/**
+ * Whether the disk is attached already, in the way that was asked for: then that is said, and no
+ * more is to be done. In another way it must not pass for done.
+ */
+async function isAttached(address: Address, options: AttachCommandOptions): Promise<boolean> {
+  const name = formatAddress(address.shelf, address.slot);
+  const status = await askDaemon(name, { ask: "status" }) as AttachedStatus | undefined;
+  if (status === undefined) return false;
+  const { asked, backEnd } = status;
+  const other = asked.readOnly !== options.readOnly
+    ? asked.readOnly ? "read-only" : "writable"
+    : asked.reserve !== options.reserve
+    ? asked.reserve ? "with its reservation" : "without its reservation"
+    : options.backEnd !== "auto" && options.backEnd !== backEnd
+    ? `by ${backEnd}`
+    : undefined;
+  if (other !== undefined) {
+    throw new Failure(
+      `${name} is attached already, ${other}: detach it first (aoe detach ${name})`,
+    );
+  }
+  if (options.json) printJson(status);
+  else printLine(`${name} is attached already, as ${status.node}`);
   return true;
 }
 
@@ -91,7 +119,7 @@ function isKernels(address: Address, options: AttachCommandOptions): boolean {
 }
 
 async function attachKernel(address: Address, options: AttachCommandOptions): Promise<void> {
-  const problem = await prepareKernelDriver();
+  const problem = prepareKernelDriver();
   if (problem !== undefined) throw new Failure(`Cannot attach by kernel: ${problem}`);
   const name = formatAddress(address.shelf, address.slot);
   const device = await attachByKernel(address, options.interfaces, options.timeoutMs);

@@ -2,13 +2,12 @@
 
 import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
-import { map, optional, withDefault } from "@optique/core/modifiers";
-import { argument, command, option } from "@optique/core/primitives";
-import { choice } from "@optique/core/valueparser";
+import { map } from "@optique/core/modifiers";
+import { command, option } from "@optique/core/primitives";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { address, jsonFlag, path, sessionOptions, shortUsage } from "./arguments.ts";
-import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
+import { attachOptions, jsonFlag, sessionOptions, shortUsage } from "./arguments.ts";
+import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 
 /** What `aoe attach` was asked to do. */
 export interface AttachCommandOptions {
@@ -31,26 +30,7 @@ export const attachParser = command(
   "attach",
   map(
     object({
-      address: optional(argument(address(), { description: message`Which disk.` })),
-      all: option("--all", { description: message`Every disk that answers.` }),
-      config: optional(
-        option("--config", path("FILE"), {
-          description:
-            message`The disks of a file: on each line what would stand behind ${"aoe attach"}; # begins a remark.`,
-        }),
-      ),
-      backEnd: withDefault(
-        option("--backend", choice(["auto", ...BACK_END_NAMES, "kernel"]), {
-          description:
-            message`What makes the block device (default auto: the first that this kernel has). kernel is the aoe module.`,
-        }),
-        "auto" as const,
-      ),
-      readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
-      reserve: option("--reserve", {
-        description:
-          message`Take the disk's reservation, so that no other host reads or writes it.`,
-      }),
+      ...attachOptions(),
       foreground: option("--foreground", {
         description: message`Stay in the foreground, and write the log to standard error.`,
       }),

@@ -186,6 +186,7 @@ export class AttachedDisk {
       pid: Deno.pid,
       bytes: disk.bytes,
       readOnly: disk.readOnly,
+      asked: { readOnly: this.#options.readOnly, reserve: this.#options.reserve },
       state: this.#up ? "up" : "down",
       paths: this.#paths,
       keeper: this.#keeper !== undefined ? true : this.#whyNoKeeper,

@@ -6,6 +6,7 @@ import { abandonFile, closeFile, fileStatus, moveDescriptor } from "../../../ffi
 import { mountFuseFile, openFuse } from "../../../ffi/fuse_mount.ts";
 import { clearLoop, configureLoop, resizeLoop } from "../../../ffi/loop_device.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./back_end.ts";
+import { loadModule } from "./kernel_module.ts";
 import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
 import type { FuseConfig, FuseMessage } from "../../loops/attach/fuse_driver.ts";
 
@@ -34,17 +35,7 @@ export class LoopBackEnd implements BackEnd {
 
   /** Why it cannot be used here; undefined when it can. */
   static probe(): string | undefined {
-    for (const [path, what] of [["/dev/fuse", "FUSE"], ["/dev/loop-control", "loop devices"]]) {
-      try {
-        Deno.openSync(path!, { read: true, write: true }).close();
-      } catch (error) {
-        const name = what === "FUSE" ? "fuse" : "loop";
-        return error instanceof Deno.errors.NotFound
-          ? `this kernel has no ${what} (no "${path}"): modprobe ${name}`
-          : `"${path}" cannot be opened: ${(error as Error).message}`;
-      }
-    }
-    return undefined;
+    return whyNot("/dev/fuse", "fuse") ?? whyNot("/dev/loop-control", "loop");
   }
 
   /** Opens a new connection. */
@@ -113,5 +104,23 @@ export class LoopBackEnd implements BackEnd {
     if (this.#file >= 0) closeFile(this.#file);
     this.#number = -1;
     this.#file = -1;
+  }
+}
+
+/** Why a device that a module makes cannot be opened; the module is loaded at need. */
+function whyNot(path: string, module: string): string | undefined {
+  const open = () => Deno.openSync(path, { read: true, write: true }).close();
+  try {
+    open();
+    return undefined;
+  } catch (error) {
+    const problem = error instanceof Deno.errors.NotFound ? loadModule(module) : undefined;
+    if (problem !== undefined) return problem;
+  }
+  try {
+    open();
+    return undefined;
+  } catch (error) {
+    return `"${path}" cannot be opened: ${(error as Error).message}`;
   }
 }

@@ -6,6 +6,7 @@ import { kernelDevices, kernelDriverLoaded, requestKernelDiscovery } from "../ke
 import type { KernelDevice } from "../kernel_aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
+import { loadModule } from "./kernel_module.ts";
 import { nodePath } from "./device_nodes.ts";
 
 const INTERFACES_FILE = "/sys/module/aoe/parameters/aoe_iflist";
@@ -20,20 +21,8 @@ export function kernelDevice({ shelf, slot }: Address): KernelDevice | undefined
 }
 
 /** Loads the driver if need be; why that cannot be done, or undefined. */
-export async function prepareKernelDriver(): Promise<string | undefined> {
-  if (kernelDriverLoaded()) return undefined;
-  try {
-    const { success } = await new Deno.Command("modprobe", {
-      args: ["aoe"],
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    if (success && kernelDriverLoaded()) return undefined;
-  } catch {
-    // There is no modprobe either.
-  }
-  return "this kernel has no aoe module (modprobe aoe)";
+export function prepareKernelDriver(): string | undefined {
+  return kernelDriverLoaded() ? undefined : loadModule("aoe");
 }
 
 /**

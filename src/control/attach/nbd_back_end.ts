@@ -13,6 +13,7 @@ import { closeStream, streamPair } from "../../../ffi/stream_socket.ts";
 import { nbdExport } from "../../core/nbd_server/export.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./back_end.ts";
+import { loadModule } from "./kernel_module.ts";
 import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
 import type { NbdConfig } from "../../loops/nbd_server/driver.ts";
 
@@ -48,12 +49,11 @@ export class NbdBackEnd implements BackEnd {
   /** Why it cannot be used here; undefined when it can. */
   static probe(): string | undefined {
     if (hasNbdDriver()) return undefined;
-    try {
-      Deno.statSync("/sys/module/nbd");
-      return "the nbd driver answers in the initial network namespace only";
-    } catch {
-      return "this kernel has no nbd driver: modprobe nbd";
-    }
+    const problem = loadModule("nbd");
+    if (problem !== undefined) return problem;
+    return hasNbdDriver()
+      ? undefined
+      : "the nbd driver answers in the initial network namespace only";
   }
 
   /** Makes a new connection. */

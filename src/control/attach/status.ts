@@ -15,6 +15,8 @@ export interface AttachedStatus {
   readonly pid: number;
   readonly bytes: number;
   readonly readOnly: boolean;
+  /** With which options it was attached. */
+  readonly asked: { readonly readOnly: boolean; readonly reserve: boolean };
   readonly state: "up" | "down";
   readonly paths: readonly BlockPath[];
   /** Whether another process goes on when this one is killed; or why not. */

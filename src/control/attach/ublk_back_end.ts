@@ -41,6 +41,7 @@ import {
   writeUblkParameters,
 } from "../../wire/ublk.ts";
 import type { BackEnd, BackEndState, StartedDevice } from "./back_end.ts";
+import { loadModule } from "./kernel_module.ts";
 import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
 import { sleep, UblkControl } from "./ublk_control.ts";
 import {
@@ -93,23 +94,13 @@ export class UblkBackEnd implements BackEnd {
 
   /** Why it cannot be used here; undefined when it can. */
   static probe(): string | undefined {
-    try {
-      UblkControl.featuresNow();
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      switch (error.code) {
-        case ENOENT:
-          return "no ublk_drv module (modprobe ublk_drv, Linux 6.5 or newer)";
-        case EOPNOTSUPP:
-        case EINVAL:
-          return "this kernel's ublk is too old (Linux 6.5 or newer is needed)";
-        case EPERM:
-          return "io_uring or ublk is forbidden here (kernel.io_uring_disabled, or a container)";
-        default:
-          return error.message;
-      }
-    }
+    const code = featuresErrno();
+    if (code === undefined) return undefined;
+    if (code !== ENOENT) return explainErrno(code);
+    const problem = loadModule("ublk_drv");
+    if (problem !== undefined) return `${problem} (Linux 6.5 or newer can have one)`;
+    const after = featuresErrno();
+    return after === undefined ? undefined : explainErrno(after);
   }
 
   /** Will make a device. */
@@ -311,5 +302,28 @@ function deviceNumbers(): number[] {
   } catch {
     // No ublk, no devices.
     return [];
+  }
+}
+
+/** The error with which the driver is asked what it can; undefined when it answers. */
+function featuresErrno(): number | undefined {
+  try {
+    UblkControl.featuresNow();
+    return undefined;
+  } catch (error) {
+    if (error instanceof SystemError) return error.code;
+    throw error;
+  }
+}
+
+function explainErrno(code: number): string {
+  switch (code) {
+    case EOPNOTSUPP:
+    case EINVAL:
+      return "this kernel's ublk is too old (Linux 6.5 or newer is needed)";
+    case EPERM:
+      return "io_uring or ublk is forbidden here (kernel.io_uring_disabled, or a container)";
+    default:
+      return new SystemError("Ask ublk what it can", code).message;
   }
 }

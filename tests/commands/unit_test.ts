@@ -1,0 +1,108 @@
+// What `aoe unit attach` writes: every word of the command line comes out of systemd as it went in,
+// nothing that was given adds a line, and all that `aoe attach` can be told can stand in a unit.
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { run } from "../harness/process.ts";
+
+async function unit(...args: string[]) {
+  const words = ["run", "-A", "main.ts", "unit", "attach", ...args];
+  return await run([Deno.execPath(), ...words], { env: { NO_COLOR: "1" } });
+}
+
+/** The value of a unit's directive, which stands there once. */
+function valueOf(text: string, directive: string): string {
+  const lines = text.split("\n").filter((line) => line.startsWith(`${directive}=`));
+  assertEquals(lines.length, 1, text);
+  return lines[0]!.slice(directive.length + 1);
+}
+
+/** A command line as systemd.service(5) reads it: quotes, escapes, specifiers, then variables. */
+function commandLine(value: string): string[] {
+  const words = value.match(/"(?:[^"\\]|\\.)*"|[^\s"\\]+/g) ?? [];
+  assertEquals(words.join(" "), value);
+  return words.map((word, index) => {
+    const plain = word.startsWith('"') ? word.slice(1, -1).replace(/\\(.)/g, "$1") : word;
+    const text = plain.replaceAll("%%", "\0");
+    assertEquals(text.includes("%"), false, word);
+    const literal = text.replaceAll("\0", "%");
+    if (index === 0) return literal;
+    assertEquals(literal.replaceAll("$$", "").includes("$"), false, word);
+    return literal.replaceAll("$$", "$");
+  });
+}
+
+Deno.test("unit: words come out of systemd as they went in", async () => {
+  for (
+    const [program, link] of [
+      ["/usr/local/bin/aoe", "eth0"],
+      ['/opt/an "aoe" of\\mine/100%/$HOME/aoe', "et$h%0"],
+      ["/opt/aoe;", ";"],
+      ["/opt/'aoe'", '"eth\\0"'],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await unit("e1.1", "--program", program, "-i", link);
+    assertEquals([code, stderr], [0, ""]);
+    assertEquals(commandLine(valueOf(stdout, "ExecStart")), [
+      ...[program, "attach", "e1.1", "--timeout", "60", "-i", link],
+    ]);
+    assertEquals(commandLine(valueOf(stdout, "ExecStop")), [program, "detach", "e1.1"]);
+  }
+});
+
+Deno.test("unit: what would add a line is refused", async () => {
+  for (
+    const args of [
+      ["e1.1", "--program", "/bin/aoe\nExecStartPre=/bin/sh"],
+      ["e1.1", "-i", "eth0\u0085x"],
+      ["e1.1", "-i", "eth0\u0001"],
+      ["--config", "/etc/aoe.conf\nUser=nobody"],
+    ]
+  ) {
+    const { code, stdout, stderr } = await unit(...args);
+    assertEquals([code, stdout], [2, ""], stderr);
+    assertMatch(stderr, /^aoe: [^\n]+\n$/);
+  }
+});
+
+Deno.test("unit: everything that attach can be told", async () => {
+  const all = ["-r", "--reserve", "--backend", "nbd", "--dead-after", "forever", "-i", "eth0"];
+  const one = await unit("e1.1", ...all);
+  assertEquals(commandLine(valueOf(one.stdout, "ExecStart")).slice(1), [
+    ...["attach", "e1.1", "--timeout", "60", "--dead-after", "forever", "--backend", "nbd"],
+    ...["--read-only", "--reserve", "-i", "eth0"],
+  ]);
+  const every = await unit("--all", "--dead-after", "20", "-i", "a", "-i", "b-c");
+  assertEquals(commandLine(valueOf(every.stdout, "ExecStart")).slice(1), [
+    ...["attach", "--all", "--dead-after", "20", "-i", "a", "-i", "b-c"],
+  ]);
+  assertMatch(every.stdout, /^After=.*-devices-a\.device .*-devices-b\\x2dc\.device$/m);
+  const config = await unit("--config", "/etc/my aoe.conf");
+  assertEquals(commandLine(valueOf(config.stdout, "ExecStart")).slice(1), [
+    ...["attach", "--config", "/etc/my aoe.conf"],
+  ]);
+});
+
+Deno.test("unit: contradictions are refused in one sentence", async () => {
+  for (
+    const [args, sentence] of [
+      [[], /Name a disk/],
+      [["e1.1", "--all"], /Name a disk/],
+      [["--config", "aoe.conf"], /whole path/],
+      [["--config", "/etc/aoe.conf", "-r"], /stand on its line in "\/etc\/aoe\.conf"/],
+      [["--config", "/etc/aoe.conf", "-i", "eth0"], /stand on its line/],
+      [["e1.1", "--program", "aoe"], /whole path/],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await unit(...args);
+    assertEquals([code, stdout], [2, ""], stderr);
+    assertMatch(stderr, sentence);
+    assertMatch(stderr, /^aoe: [^\n]+[^.\n]\n$/);
+  }
+});
+
+Deno.test("unit: the runtime is kept where nobody sweeps, and nothing is killed that is in use", async () => {
+  const { stdout } = await unit("e1.1");
+  assertEquals(valueOf(stdout, "CacheDirectory"), "aoe");
+  assertEquals(valueOf(stdout, "Environment"), "XDG_CACHE_HOME=%C");
+  assertEquals(valueOf(stdout, "SendSIGKILL"), "no");
+});
