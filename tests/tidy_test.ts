@@ -56,7 +56,7 @@ const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
   "src/loops/bench": ["initiator"],
   "src/loops/attach": ["block"],
   "src/loops/nbd_server": ["block"],
-  "src/control/target": ["nbd_client"],
+  "src/control/target": ["ask", "nbd_client"],
   "src/control/attach": ["ask", "nbd_server"],
 };
 

@@ -13,7 +13,7 @@ import { findInterfaces } from "../control/network_interfaces.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
-import type { TargetMessage } from "../loops/target/thread.ts";
+import type { TargetGroupMessage } from "../control/target/threads.ts";
 import {
   Failure,
   formatBytes,
@@ -179,7 +179,7 @@ class Reporter {
     else if (!this.#quiet) this.#servingText(files, interfaces);
   }
 
-  message(message: TargetMessage): void {
+  message(message: TargetGroupMessage): void {
     switch (message.kind) {
       case "serving":
         this.#sayWithoutUring(message.withoutUring);
@@ -203,6 +203,18 @@ class Reporter {
         if (this.#json) printJson({ event: "write-cache", address, on, mac, interface: name });
         else if (on) this.#say(`${who} switched the write cache on`);
         else printError(`aoe: ${who} switched the write cache off: all writes are stable now`);
+        break;
+      }
+      case "held-up": {
+        const { held, ms } = message;
+        for (const { shelf, slot, path } of message.exports) {
+          const address = formatAddress(shelf, slot);
+          const seconds = Math.round(ms / 1000);
+          if (this.#json) printJson({ event: "held-up", address, path, held, seconds });
+          else if (held) {
+            printError(`aoe: ${address}: "${path}" does not answer (for ${seconds} s)`);
+          } else this.#say(`${address}: "${path}" answers again, after ${seconds} s`);
+        }
         break;
       }
       case "resized": {

@@ -34,6 +34,7 @@ const packages = {
   partx: "util-linux",
   "qemu-img": "qemu-utils",
   "qemu-io": "qemu-utils",
+  "qemu-storage-daemon": "qemu-system-common",
   "qemu-nbd": "qemu-utils",
   "qemu-system-x86_64": "qemu-system-x86",
   setpriv: "util-linux",

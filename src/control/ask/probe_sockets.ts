@@ -29,13 +29,16 @@ export class ProbeSockets {
   /** The last error of sending, by interface. */
   readonly #sendErrors = new Map<number, number>();
 
-  /** @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence. */
-  constructor(interfaces: readonly NetworkInterface[]) {
+  /**
+   * @param filter BPF program that passes what is wanted.
+   * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
+   */
+  constructor(interfaces: readonly NetworkInterface[], filter = initiatorFilter()) {
     this.interfaces = interfaces;
     this.#poll = new PollSet(new Arena(PollSet.bytes(interfaces.length)), interfaces.length);
     const options = {
       etherType: ETHERTYPE_AOE,
-      filter: initiatorFilter(),
+      filter,
       bufferBytes: SOCKET_BUFFER_BYTES,
     };
     try {

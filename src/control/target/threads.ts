@@ -7,9 +7,15 @@ import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
+import { CONTROL_STOP, CONTROL_WORDS } from "../../loops/target/loop.ts";
+import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
+import type { HeldUpMessage } from "./stand_in.ts";
 import { TargetCounters } from "../../loops/target/counters.ts";
 import type { TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
+
+/** What a group tells of. */
+export type TargetGroupMessage = TargetMessage | HeldUpMessage;
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
@@ -17,8 +23,8 @@ export type TargetGroupOptions =
   & {
     /** Number of threads; no more than exports are started. */
     readonly workers: number;
-    /** Told of everything a thread posts, but its end. */
-    readonly onMessage: (message: TargetMessage) => void;
+    /** Told of everything a thread posts, but its end, and of threads that are held up. */
+    readonly onMessage: (message: TargetGroupMessage) => void;
   };
 
 interface Member {
@@ -26,6 +32,7 @@ interface Member {
   readonly control: Int32Array;
   readonly counters: TargetCounters;
   readonly exports: readonly ExportConfig[];
+  readonly standIn: StandIn;
   readonly worker: RunningWorker;
 }
 
@@ -43,6 +50,9 @@ export function takeAddress(interfaceName: string, { shelf, slot }: Address): bo
 export class TargetGroup {
   readonly #members: Member[] = [];
   #abandoned = 0;
+  readonly #watch = setInterval(() => {
+    for (const { standIn } of this.#members) standIn.look();
+  }, LOOK_EVERY_MS);
 
   /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
@@ -75,10 +85,12 @@ export class TargetGroup {
    */
   async stop(): Promise<number> {
     for (const member of this.#members) {
-      Atomics.store(member.control, 0, 1);
+      Atomics.store(member.control, CONTROL_STOP, 1);
       signalEvent(member.controlEvent);
     }
     await Promise.allSettled(this.#members.map((member) => member.worker.done));
+    clearInterval(this.#watch);
+    for (const { standIn } of this.#members) standIn.close();
     return this.#abandoned;
   }
 
@@ -98,11 +110,16 @@ export class TargetGroup {
 
   async #startMember(
     config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters">,
-    onMessage: (message: TargetMessage) => void,
+    onMessage: TargetGroupOptions["onMessage"],
   ): Promise<void> {
-    const control = new SharedArrayBuffer(4);
+    const control = new SharedArrayBuffer(4 * CONTROL_WORDS);
     const counters = TargetCounters.allocate(config.exports.length);
     const controlEvent = openEvent();
+    const standIn = new StandIn({
+      ...config,
+      control: new Int32Array(control),
+      tell: onMessage,
+    });
     const serving = Promise.withResolvers<void>();
     // All threads serve on the same interfaces: the first tells of them.
     const tellsOfLinks = this.#members.length === 0;
@@ -111,6 +128,10 @@ export class TargetGroup {
       { ...config, control, counters, controlEvent },
       (message) => {
         if (message.kind === "serving") serving.resolve();
+        if (message.kind === "state") {
+          standIn.learn(message.shelf, message.slot, message.state);
+          return;
+        }
         if (message.kind === "stopped") this.#abandoned += message.abandoned;
         else if (tellsOfLinks || message.kind !== "link" && message.kind !== "renamed") {
           onMessage(message);
@@ -122,6 +143,7 @@ export class TargetGroup {
       control: new Int32Array(control),
       counters: new TargetCounters(counters),
       exports: config.exports,
+      standIn,
       worker,
     });
     await Promise.race([serving.promise, worker.done]);

@@ -295,21 +295,22 @@ export class Drive {
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
       case FEATURE_WRITE_CACHE_ON:
         if (!cacheable) return refuse(view, at, ATA_ERROR_ABRT);
-        this.#switchCache(true);
+        this.switchCache(true);
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
       case FEATURE_WRITE_CACHE_OFF:
         if (this.#settings.cacheFixed === true && this.#writeCacheOn) {
           return refuse(view, at, ATA_ERROR_ABRT);
         }
         // What was answered while the cache was on must be stable before this is (ATA8-ACS 7.48.5).
-        this.#switchCache(false);
+        this.switchCache(false);
         return this.#work(DRIVE_FLUSH, 0, 0);
       default:
         return refuse(view, at, ATA_ERROR_ABRT);
     }
   }
 
-  #switchCache(on: boolean): void {
+  /** Switches the write cache. */
+  switchCache(on: boolean): void {
     this.cacheSwitched = this.#writeCacheOn !== on;
     this.#writeCacheOn = on;
   }

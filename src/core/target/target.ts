@@ -123,6 +123,16 @@ export interface Link {
 /** Told who has switched the write cache, by which link, and whether it is on now. */
 export type CacheSwitchListener = (mac: Uint8Array, link: Link, on: boolean) => void;
 
+/** What may have changed of a target since it was made. */
+export interface TargetState {
+  readonly configString: Uint8Array;
+  /** MACs of the mask list, six bytes each. */
+  readonly mask: Uint8Array;
+  readonly sectors: number;
+  readonly incarnation: number | undefined;
+  readonly cacheOn: boolean;
+}
+
 /** One exported shelf.slot. */
 export class Target {
   readonly shelf: number;
@@ -132,6 +142,7 @@ export class Target {
   /** Given on the command line; unlike the mask list, frames cannot change it. */
   readonly #allowed: MacList;
   readonly #onCacheSwitch: CacheSwitchListener | undefined;
+  readonly #onChange: (() => void) | undefined;
   #mask = new MacList(MASK_ENTRIES_MAX);
   readonly #reservation = new MacList(RESERVE_ENTRIES_MAX);
   #config: Uint8Array = new Uint8Array(0);
@@ -139,7 +150,7 @@ export class Target {
   /**
    * @param options `buffers`: requests accepted without an answer; `allowed`: MACs of six bytes
    * that may speak to this target, empty for all; `onCacheSwitch` is told when an initiator has
-   * switched the write cache.
+   * switched the write cache, `onChange` when a frame has changed anything of `state`.
    */
   constructor(
     options: {
@@ -149,12 +160,14 @@ export class Target {
       buffers: number;
       allowed: readonly Uint8Array[];
       onCacheSwitch?: CacheSwitchListener | undefined;
+      onChange?: (() => void) | undefined;
     },
   ) {
     this.shelf = options.shelf;
     this.slot = options.slot;
     this.drive = options.drive;
     this.#buffers = options.buffers;
+    this.#onChange = options.onChange;
     this.#onCacheSwitch = options.onCacheSwitch;
     this.#allowed = new MacList(options.allowed.length);
     for (const mac of options.allowed) this.#allowed.add(mac, 0);
@@ -200,6 +213,40 @@ export class Target {
       default:
         return broadcast ? DROP_BROADCAST : this.#error(view, at, link, ERROR_UNRECOGNIZED_COMMAND);
     }
+  }
+
+  /** What another target for the same disk must know to answer as this one does. */
+  get state(): TargetState {
+    return {
+      configString: this.#config.slice(),
+      mask: this.#mask.bytes().slice(),
+      sectors: this.drive.sectors,
+      incarnation: this.drive.incarnation,
+      cacheOn: !this.drive.stableWrites,
+    };
+  }
+
+  /** Takes over the state of another target for the same disk. */
+  restore(state: TargetState): void {
+    this.#config = state.configString;
+    this.#mask = new MacList(MASK_ENTRIES_MAX);
+    for (let at = 0; at < state.mask.length; at += MAC_BYTES) this.#mask.add(state.mask, at);
+    this.drive.sectors = state.sectors;
+    this.drive.incarnation = state.incarnation;
+    this.drive.switchCache(state.cacheOn);
+  }
+
+  /**
+   * Takes one frame as `receive` does, in place of a target whose disk hangs: only what asks whether
+   * the target is there and what it is, and changes nothing, is answered.
+   */
+  receiveQuestion(view: Uint8Array, at: number, length: number, link: Link): number {
+    if (length < ATA_HEADER_BYTES) return DROP_SHORT;
+    const command = view[at + AOE_COMMAND];
+    const asks = command === COMMAND_CONFIG
+      ? configCommand(view, at) <= CONFIG_TEST_PREFIX
+      : command === COMMAND_ATA && view[at + ATA_COMMAND_STATUS] === ATA_IDENTIFY_DEVICE;
+    return asks ? this.receive(view, at, length, link) : DROP_BUSY;
   }
 
   /**
@@ -261,6 +308,7 @@ export class Target {
     if (this.drive.cacheSwitched) {
       const mac = view.slice(at + ETHERNET_SOURCE, at + ETHERNET_SOURCE + MAC_BYTES);
       this.#onCacheSwitch?.(mac, link, !this.drive.stableWrites);
+      this.#onChange?.();
     }
     if (answered === 0) return DISK_WORK;
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
@@ -292,6 +340,7 @@ export class Target {
         // Nothing is changed that cannot be confirmed.
         if (CONFIG_STRING + stringBytes > frameBytesMax(link)) return DROP_OVER_MTU;
         this.#config = string.slice();
+        this.#onChange?.();
       }
     }
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
@@ -323,7 +372,9 @@ export class Target {
       }
     }
     if (list.size > room) return DROP_OVER_MTU;
+    const changed = list !== this.#mask;
     this.#mask = list;
+    if (changed) this.#onChange?.();
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
     const end = writeMaskSection(view, at, command, DIRECTIVE_NONE, list.bytes());
     return this.#finish(view, at, end, link);

@@ -76,6 +76,8 @@ export class DiskWork {
    */
   readonly #inPlaceMax: number;
   readonly #onDiskError: DiskErrorListener;
+  /** The disk has hung of late: nothing is written in place. */
+  wary = false;
   // The operation being put together: frames in line from `#mergeFirst`, in file order.
   #mergeExport: TargetExport | undefined;
   #mergeOperation = 0;
@@ -202,7 +204,7 @@ export class DiskWork {
       return;
     }
     const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
-    const inPlace = operation === DRIVE_WRITE && pool.batch <= this.#inPlaceMax &&
+    const inPlace = operation === DRIVE_WRITE && pool.batch <= this.#inPlaceMax && !this.wary &&
       fd === ex.config.fd && ex.config.directFd < 0;
     if (inPlace && count === 1 && !stable && pool.progress[first] === 0) {
       this.#writeInPlace(ex, first);

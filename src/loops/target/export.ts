@@ -4,7 +4,7 @@
 import { MappedSegments } from "../../../ffi/mapping.ts";
 import { closeFile, fileStatus, openFile } from "../../../ffi/files.ts";
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
-import { Drive } from "../../core/target/drive.ts";
+import type { Drive } from "../../core/target/drive.ts";
 import { OverlapOrder } from "../../core/target/overlap.ts";
 import {
   CHUNK_RESIDENT,
@@ -16,9 +16,8 @@ import {
 } from "../../core/target/residency.ts";
 import type { FramePool } from "./frames.ts";
 import type { NbdSource } from "./nbd_source.ts";
-import { FIRMWARE_VERSION, Target } from "../../core/target/target.ts";
-import type { CacheSwitchListener } from "../../core/target/target.ts";
-import { exportedSectors } from "./export_config.ts";
+import type { CacheSwitchListener, Target } from "../../core/target/target.ts";
+import { exportedSectors, makeTarget } from "./export_config.ts";
 import type { ExportConfig } from "./export_config.ts";
 
 /** Told of errors of a disk, with errno, before they are narrowed to ATA's few bits. */
@@ -86,33 +85,16 @@ export class TargetExport {
       macs: readonly Uint8Array[];
       source?: NbdSource | undefined;
       onCacheSwitch?: CacheSwitchListener;
+      onChange?: () => void;
     },
   ) {
     this.index = index;
     this.config = config;
     this.source = options.source;
     this.#fileBytes = this.source?.bytes ?? fileStatus(config.fd).bytes;
-    this.drive = new Drive({
-      sectors: exportedSectors(this.#fileBytes, config.offsetBytes, config.lengthBytes),
-      readOnly: config.readOnly,
-      sync: config.sync,
-      cacheFixed: config.cacheFixed,
-      trim: config.trim,
-      physicalSectorBytes: config.physicalSectorBytes,
-      rotational: config.rotational,
-      serial: config.serial,
-      incarnation: config.incarnation,
-      firmware: FIRMWARE_VERSION.toString(16).padStart(4, "0"),
-      model: "aoe target",
-    });
-    this.target = new Target({
-      shelf: config.shelf,
-      slot: config.slot,
-      drive: this.drive,
-      buffers: options.buffers,
-      allowed: options.macs,
-      onCacheSwitch: options.onCacheSwitch,
-    });
+    const sectors = exportedSectors(this.#fileBytes, config.offsetBytes, config.lengthBytes);
+    this.target = makeTarget(config, sectors, options);
+    this.drive = this.target.drive;
     this.heldMax = options.heldMax;
     this.order = new OverlapOrder(options.frames);
     this.waitingForSync = new CommandQueue(options.frames);

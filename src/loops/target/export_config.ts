@@ -1,6 +1,9 @@
 // What a target thread is told of an export, and what both sides of that work out the same way.
 
 import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { Drive } from "../../core/target/drive.ts";
+import { FIRMWARE_VERSION, Target } from "../../core/target/target.ts";
+import type { CacheSwitchListener } from "../../core/target/target.ts";
 import type { NbdOrigin } from "../nbd_client/connection.ts";
 
 /** What a worker is told of an export. The descriptors are the main thread's, and stay open. */
@@ -33,6 +36,34 @@ export interface ExportConfig {
   readonly serial: string;
   /** See wire/incarnation.ts. */
   readonly incarnation: number | undefined;
+}
+
+/** The target of an export, as it is before any frame has come. */
+export function makeTarget(
+  config: ExportConfig,
+  sectors: number,
+  options: {
+    readonly buffers: number;
+    readonly macs: readonly Uint8Array[];
+    readonly onCacheSwitch?: CacheSwitchListener | undefined;
+    readonly onChange?: (() => void) | undefined;
+  },
+): Target {
+  const drive = new Drive({
+    sectors,
+    readOnly: config.readOnly,
+    sync: config.sync,
+    cacheFixed: config.cacheFixed,
+    trim: config.trim,
+    physicalSectorBytes: config.physicalSectorBytes,
+    rotational: config.rotational,
+    serial: config.serial,
+    incarnation: config.incarnation,
+    firmware: FIRMWARE_VERSION.toString(16).padStart(4, "0"),
+    model: "aoe target",
+  });
+  const { shelf, slot } = config;
+  return new Target({ ...options, shelf, slot, drive, allowed: options.macs });
 }
 
 /** Bytes of a file that an export shows, in whole sectors. */

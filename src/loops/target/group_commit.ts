@@ -27,6 +27,8 @@ export class GroupCommit {
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
   readonly #onDiskError: DiskErrorListener;
+  /** The disk has hung of late: no fdatasync is waited for in place. */
+  wary = false;
 
   constructor(
     parts: {
@@ -62,7 +64,7 @@ export class GroupCommit {
         this.finish(ex, -EIO);
       } else if (
         // Nobody else's command waits meanwhile.
-        waiting.size <= SYNC_INLINE_MAX && this.#exports.length === 1 &&
+        waiting.size <= SYNC_INLINE_MAX && !this.wary && this.#exports.length === 1 &&
         this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX && ex.source === undefined
       ) {
         this.finish(ex, syncFile(ex.config.fd));

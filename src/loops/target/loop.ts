@@ -50,6 +50,14 @@ import type { VectorTable } from "../../../ffi/iovec_table.ts";
 const FRUITLESS_MAX = 8;
 const FRUITLESS_STEP = 16;
 
+/** Words of a thread's control block: whether it is to end, set by the main thread; */
+export const CONTROL_STOP = 0;
+/** how often a turn has begun or ended, odd within one, set by the thread; */
+export const CONTROL_PULSE = 1;
+/** whether the disk is too slow for anything to be done in place, set by the main thread. */
+export const CONTROL_WARY = 2;
+export const CONTROL_WORDS = 3;
+
 /** What the loop works with; all of it made before it starts. */
 export interface TargetLoopParts {
   readonly arena: Arena;
@@ -60,6 +68,8 @@ export interface TargetLoopParts {
   readonly exports: readonly TargetExport[];
   readonly counters: TargetCounters;
   readonly clock: Clock;
+  /** See `CONTROL_WORDS`. */
+  readonly control: Int32Array;
   /** Frames of a turn up to which writes go to the page cache in place, not through the ring. */
   readonly inPlaceMax: number;
   readonly onDiskError: DiskErrorListener;
@@ -74,6 +84,7 @@ export class TargetLoop {
   readonly #exports: readonly TargetExport[];
   readonly #counters: TargetCounters;
   readonly #clock: Clock;
+  readonly #control: Int32Array;
   readonly #disk: DiskWork;
   readonly #commit: GroupCommit;
   /** The ring has said that something has completed. */
@@ -92,6 +103,7 @@ export class TargetLoop {
     this.#exports = parts.exports;
     this.#counters = parts.counters;
     this.#clock = parts.clock;
+    this.#control = parts.control;
     const answers = new TargetAnswers(parts.pool, parts.links, parts.counters);
     this.#commit = new GroupCommit({ ...parts, answers });
     this.#disk = new DiskWork({ ...parts, answers, commit: this.#commit });
@@ -113,6 +125,11 @@ export class TargetLoop {
    */
   turn(receive: boolean): number {
     const disk = this.#disk;
+    const control = this.#control;
+    control[CONTROL_PULSE] = (control[CONTROL_PULSE]! + 1) | 0;
+    const wary = control[CONTROL_WARY] !== 0;
+    disk.wary = wary;
+    this.#commit.wary = wary;
     this.#pool.nowMs = this.#clock.nowMs();
     this.#received = 0;
     this.#pool.batch = 0;
@@ -144,6 +161,7 @@ export class TargetLoop {
     for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.endTurn();
     if (this.#received > 0) this.#counters.add(TARGET_COUNT_RECEIVED, this.#received);
     if (this.#sent > 0) this.#counters.add(TARGET_COUNT_SENT, this.#sent);
+    control[CONTROL_PULSE] = (control[CONTROL_PULSE]! + 1) | 0;
     return done + this.#received + this.#sent;
   }
 

@@ -23,9 +23,9 @@ import { TARGET_COUNT_KERNEL_DROPS, TARGET_COUNT_WAITS, TargetCounters } from ".
 import { NbdSource } from "./nbd_source.ts";
 import { ErrorReporter } from "./errors.ts";
 import { segmentsWithin, TargetExport } from "./export.ts";
-import type { Link } from "../../core/target/target.ts";
+import type { Link, TargetState } from "../../core/target/target.ts";
 import { RECEIVE_BATCH, TargetLink } from "./link.ts";
-import { TargetLoop } from "./loop.ts";
+import { CONTROL_STOP, TargetLoop } from "./loop.ts";
 import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
 import { explainSocketError } from "../socket_refusal.ts";
 import { freshIncarnation } from "./export_config.ts";
@@ -63,8 +63,9 @@ export interface TargetJobConfig {
   readonly pollUs: number;
   /** Bytes of the files that may stay mapped. */
   readonly mapBytes: number;
-  /** An eventfd; when it is signalled and `control[0]` is 1, the job ends. */
+  /** An eventfd; when it is signalled and `control[CONTROL_STOP]` is 1, the job ends. */
   readonly controlEvent: number;
+  /** `CONTROL_WORDS` of 32 bits. */
   readonly control: SharedArrayBuffer;
   /** From `TargetCounters.allocate`. */
   readonly counters: SharedArrayBuffer;
@@ -103,6 +104,13 @@ export type TargetMessage =
     readonly on: boolean;
     readonly mac: string;
     readonly interface: string;
+  }
+  /** What another needs to answer questions for an export while its disk hangs. */
+  | {
+    readonly kind: "state";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly state: TargetState;
   }
   /** The end: commands that a disk never finished. */
   | { readonly kind: "stopped"; readonly abandoned: number };
@@ -167,8 +175,8 @@ export class TargetWorker {
     );
     this.#queue.allowBlocked(frames);
     this.#errors = new ErrorReporter(config.exports, (text) => post({ kind: "error", text }));
-    // A source that is away leaves frames for questions that need no disk.
-    const heldByEach = config.exports.length === 1 && sources === 0 ? frames : Math.floor(
+    // A disk that hangs leaves frames for questions that need none.
+    const heldByEach = Math.floor(
       (frames - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
     );
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
@@ -182,6 +190,7 @@ export class TargetWorker {
           ...{ frames, heldMax: heldByEach, segments, source },
           buffers: config.buffers,
           macs: config.macs,
+          onChange: () => this.#postState(ex.shelf, ex.slot),
           onCacheSwitch: (mac, link, on) => {
             const { shelf, slot } = ex;
             const by = { mac: formatMac(mac), interface: this.#nameOf(link) };
@@ -216,12 +225,20 @@ export class TargetWorker {
       exports: this.#exports,
       counters: this.#counters,
       clock: this.#clock,
+      control: this.#control,
       // Without the ring each write is a system call in any case.
       inPlaceMax: this.#withoutUring === undefined ? inPlaceMax(config.crossingNs) : Infinity,
       onDiskError: (ex, operation, sector, code) => {
         this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
       },
     });
+  }
+
+  #postState(shelf: number, slot: number): void {
+    for (const { target } of this.#exports) {
+      if (target.shelf !== shelf || target.slot !== slot) continue;
+      this.#post({ kind: "state", shelf, slot, state: target.state });
+    }
   }
 
   #nameOf(link: Link): string {
@@ -236,7 +253,10 @@ export class TargetWorker {
       pollPlace: this.#poll.add(-1, POLLIN),
       listener: (state, text, lost) => {
         // Initiators that know the incarnation learn so that writes they had not flushed are gone.
-        if (lost) this.#exports[index]!.drive.incarnation = freshIncarnation();
+        if (lost) {
+          this.#exports[index]!.drive.incarnation = freshIncarnation();
+          this.#postState(shelf, slot);
+        }
         const loss = lost
           ? `; what it answered and had not flushed may be lost, as the next flush says`
           : "";
@@ -249,11 +269,12 @@ export class TargetWorker {
 
   run(): void {
     for (const link of this.#links) this.#loop.announce(link);
+    for (const { config: { shelf, slot } } of this.#exports) this.#postState(shelf, slot);
     this.#post({ kind: "serving", withoutUring: this.#withoutUring });
     let nowMs = this.#clock.nowMs();
     let housekeepingMs = nowMs + HOUSEKEEPING_MS;
     let lookMs = nowMs + LOOK_MS;
-    while (Atomics.load(this.#control, 0) === 0) {
+    while (Atomics.load(this.#control, CONTROL_STOP) === 0) {
       const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#awaitFrame();
       nowMs = this.#clock.nowMs();
       if (idle || nowMs >= lookMs) {
@@ -411,6 +432,7 @@ export class TargetWorker {
       if (!ex.refreshSize()) continue;
       const { shelf, slot } = ex.config;
       this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
+      this.#postState(shelf, slot);
       for (const link of this.#links) if (link.running) this.#loop.announceExport(ex, link);
     }
     this.#errors.flush(nowMs);

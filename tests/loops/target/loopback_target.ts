@@ -12,6 +12,7 @@ import { ATA_DATA, ATA_FLAG_LBA48, SECTOR_BYTES, writeAtaRequest } from "../../.
 import { ETHERTYPE_AOE } from "../../../src/wire/ethernet.ts";
 import { initiatorFilter } from "../../../src/wire/filter.ts";
 import { TargetCounters } from "../../../src/loops/target/counters.ts";
+import { CONTROL_WORDS } from "../../../src/loops/target/loop.ts";
 import { TargetWorker } from "../../../src/loops/target/thread.ts";
 import type { TargetMessage } from "../../../src/loops/target/thread.ts";
 import type { ExportConfig } from "../../../src/loops/target/export_config.ts";
@@ -85,7 +86,7 @@ export class LoopbackTarget {
       pollUs: 0,
       mapBytes: options.mapBytes ?? 64 * 2 ** 20,
       controlEvent: openEvent(),
-      control: new SharedArrayBuffer(4),
+      control: new SharedArrayBuffer(4 * CONTROL_WORDS),
       counters,
     }, (message) => this.messages.push(message));
     const [target, initiator] = [served, used].map((name) =>

@@ -1,0 +1,168 @@
+// Answers for the disks of a thread that is held up. A write to the page cache, an fdatasync or a page
+// that is fetched holds the thread for as long as the disk hangs, and no way of asking the kernel
+// first costs nothing: so the main thread watches the thread's pulse, and while that stands still it
+// answers who asks whether the target is there and what it is. An initiator can then tell a slow
+// disk from a dead host; its reads and writes wait in the thread's own socket.
+//
+// 1. `look`, ten times a second, compares the pulse with the last one.
+// 2. When it has stood still within a turn for three looks, sockets are opened, and the thread is
+//    made wary: it gives everything to the ring from then on, until all has been well for a while.
+// 3. Until the pulse moves again, questions are answered every 20 ms.
+
+import { listInterfaces } from "../../../ffi/netlink.ts";
+import type { NetworkInterface } from "../../../ffi/netlink.ts";
+import { sectorsPerFrame } from "../../wire/ata.ts";
+import { targetFilter } from "../../wire/filter.ts";
+import type { Link, Target, TargetState } from "../../core/target/target.ts";
+import { CONTROL_PULSE, CONTROL_WARY } from "../../loops/target/loop.ts";
+import { makeTarget } from "../../loops/target/export_config.ts";
+import type { ExportConfig } from "../../loops/target/export_config.ts";
+import { ProbeSockets } from "../ask/probe_sockets.ts";
+
+/** How often `look` wants to be called. */
+export const LOOK_EVERY_MS = 100;
+/** Looks at a pulse that stands still before the thread counts as held up. */
+const STILL_LOOKS = 3;
+const ANSWER_EVERY_MS = 20;
+/** How long a disk must not have hung before anything is done in place again. */
+const WARY_MS = 10_000;
+/** A disk that hangs for less is not spoken of. */
+const TOLD_AFTER_MS = 2_000;
+/** The longest question: a config string to compare with, and the header. */
+const QUESTION_BYTES_MAX = 2_048;
+
+/** The disks of a thread hang, or do so no longer. */
+export interface HeldUpMessage {
+  readonly kind: "held-up";
+  readonly exports: readonly ExportConfig[];
+  /** False when it is over. */
+  readonly held: boolean;
+  /** For how long. */
+  readonly ms: number;
+}
+
+/** What a stand-in must know of its thread. */
+export interface StandInOptions {
+  /** See `CONTROL_WORDS` of the loop. */
+  readonly control: Int32Array;
+  readonly exports: readonly ExportConfig[];
+  /** Names, as at the start. */
+  readonly interfaces: readonly string[];
+  readonly buffers: number;
+  readonly macs: readonly Uint8Array[];
+  readonly tell: (message: HeldUpMessage) => void;
+}
+
+/** The stand-in of one target thread. */
+export class StandIn {
+  readonly #options: StandInOptions;
+  /** The served interfaces by number: names may change. */
+  readonly #indexes: ReadonlySet<number>;
+  readonly #states = new Map<ExportConfig, TargetState>();
+  #pulse = 0;
+  #stillLooks = 0;
+  #heldSinceMs = 0;
+  #calmSinceMs = -Infinity;
+  #told = false;
+  #active: {
+    sockets: ProbeSockets;
+    targets: Target[];
+    links: Link[];
+    timer: ReturnType<typeof setInterval>;
+  } | undefined;
+  readonly #scratch = new Uint8Array(QUESTION_BYTES_MAX + 1024);
+
+  constructor(options: StandInOptions) {
+    this.#options = options;
+    this.#indexes = new Set(
+      listInterfaces().filter(({ name }) => options.interfaces.includes(name))
+        .map(({ index }) => index),
+    );
+  }
+
+  /** Takes what the thread has told of an export. */
+  learn(shelf: number, slot: number, state: TargetState): void {
+    const ex = this.#options.exports.find((ex) => ex.shelf === shelf && ex.slot === slot);
+    if (ex !== undefined) this.#states.set(ex, state);
+  }
+
+  /** Looks how the thread fares. */
+  look(): void {
+    const { control } = this.#options;
+    const nowMs = performance.now();
+    const pulse = Atomics.load(control, CONTROL_PULSE);
+    // Even: it waits for frames.
+    if (pulse !== this.#pulse || (pulse & 1) === 0) {
+      this.#pulse = pulse;
+      this.#stillLooks = 0;
+      if (this.#active !== undefined) this.#end(nowMs);
+      if (nowMs - this.#calmSinceMs >= WARY_MS) Atomics.store(control, CONTROL_WARY, 0);
+      return;
+    }
+    if (++this.#stillLooks === STILL_LOOKS) this.#begin(nowMs);
+    const ms = nowMs - this.#heldSinceMs;
+    if (this.#active === undefined || this.#told || ms < TOLD_AFTER_MS) return;
+    this.#told = true;
+    this.#tell(true, ms);
+  }
+
+  close(): void {
+    if (this.#active === undefined) return;
+    clearInterval(this.#active.timer);
+    this.#active.sockets.close();
+    this.#active = undefined;
+  }
+
+  #begin(nowMs: number): void {
+    const { control, exports, buffers, macs } = this.#options;
+    Atomics.store(control, CONTROL_WARY, 1);
+    this.#heldSinceMs = nowMs - STILL_LOOKS * LOOK_EVERY_MS;
+    this.#told = false;
+    const served = (link: NetworkInterface) =>
+      this.#indexes.has(link.index) || this.#options.interfaces.includes(link.name);
+    const interfaces = listInterfaces().filter((link) => link.up && served(link));
+    const targets = exports.flatMap((ex) => {
+      const state = this.#states.get(ex);
+      if (state === undefined) return [];
+      const target = makeTarget(ex, state.sectors, { buffers, macs });
+      target.restore(state);
+      return [target];
+    });
+    const links = interfaces.map(({ mac, mtu }) => ({ mac, mtu, sectors: sectorsPerFrame(mtu) }));
+    try {
+      const sockets = new ProbeSockets(interfaces, targetFilter(exports));
+      const timer = setInterval(() => this.#answer(), ANSWER_EVERY_MS);
+      this.#active = { sockets, targets, links, timer };
+    } catch {
+      // An interface that goes at this very moment: nobody answers, as without a stand-in.
+    }
+  }
+
+  #end(nowMs: number): void {
+    this.close();
+    this.#calmSinceMs = nowMs;
+    if (this.#told) this.#tell(false, nowMs - this.#heldSinceMs);
+  }
+
+  #tell(held: boolean, ms: number): void {
+    this.#options.tell({ kind: "held-up", exports: this.#options.exports, held, ms });
+  }
+
+  #answer(): void {
+    const { sockets, targets, links } = this.#active!;
+    sockets.receive((view, at, length, link) => {
+      if (length > QUESTION_BYTES_MAX) return;
+      for (const target of targets) {
+        // A question to all is answered by each, and each answers in the question's own bytes.
+        this.#scratch.fill(0);
+        this.#scratch.set(view.subarray(at, at + length));
+        const answer = target.receiveQuestion(this.#scratch, 0, length, links[link]!);
+        if (answer <= 0) continue;
+        sockets.send(link, (frame, to) => {
+          frame.set(this.#scratch.subarray(0, answer), to);
+          return answer;
+        });
+      }
+    });
+  }
+}
