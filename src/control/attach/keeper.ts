@@ -3,19 +3,32 @@
 // means that all is well and nothing is left to do; the end of the pipe without it means that the
 // daemon was killed, and the shell becomes the new one.
 
-import { closeFile, duplicateForChild } from "../../../ffi/files.ts";
+import { closeFile, duplicateForChild, openFile } from "../../../ffi/files.ts";
 
 /**
  * Signals for the daemon's process group, or its service, are none of the keeper's business. The new
- * daemon takes those over that it listens to; SIGUSR1 it must not meet before its first line.
+ * daemon takes those over that it listens to; SIGUSR1 it must not meet before its first line. The
+ * directory of Deno's caches may have been swept, and made again by somebody else.
  */
 const SCRIPT = `trap '' HUP INT QUIT ABRT USR1 USR2 ALRM TERM STKFLT XCPU XFSZ VTALRM PROF IO PWR
 read -r word
 [ "$word" = bye ] && exit 0
 trap - HUP INT QUIT ABRT USR2 ALRM TERM STKFLT XCPU XFSZ VTALRM PROF IO PWR
+cache=\${DENO_DIR:-}
+cache=\${cache%/state}
+[ -z "$cache" ] || { [ -O "$cache" ] && [ ! -L "$cache" ]; } || export DENO_DIR=/run/aoe/state
 exec "$@"`;
+/** This program's executable, whether or not its file has still a name. */
+const OWN_EXECUTABLE = "/proc/self/exe";
 /** In the environment of what the keeper becomes: where to go on. */
 const STATE_VARIABLE = "AOE_KEEPER_STATE";
+
+/** What stands there. */
+interface KeptState {
+  /** A descriptor of the executable. */
+  readonly runtime: number;
+  readonly state: unknown;
+}
 
 /** The keeper of one daemon. */
 export class Keeper {
@@ -37,12 +50,17 @@ export class Keeper {
     fds: readonly number[],
     state: (fds: readonly number[]) => unknown,
   ): Keeper {
+    const runtime = openFile(OWN_EXECUTABLE, { readOnly: true });
     // Duplicates are not closed when the shell starts.
-    const held = duplicateForChild(fds);
+    const held = duplicateForChild([...fds, runtime]);
+    closeFile(runtime);
     try {
+      // The program itself is a descriptor that every process of ours inherits (see extract.sh).
+      const kept: KeptState = { runtime: held.at(-1)!, state: state(held.slice(0, -1)) };
+      const words = [`/proc/self/fd/${kept.runtime}`, ...ownCommand().slice(1), ...args];
       const process = new Deno.Command("sh", {
-        args: ["-c", SCRIPT, "aoe-keeper", ...ownCommand(), ...args],
-        env: { [STATE_VARIABLE]: JSON.stringify(state(held)) },
+        args: ["-c", SCRIPT, "aoe-keeper", ...words],
+        env: { [STATE_VARIABLE]: JSON.stringify(kept) },
         cwd: "/",
         stdin: "piped",
         stdout: "null",
@@ -78,11 +96,19 @@ export class Keeper {
 export function takeKeeperState(): unknown {
   const text = Deno.env.get(STATE_VARIABLE);
   Deno.env.delete(STATE_VARIABLE);
-  return text === undefined ? undefined : JSON.parse(text);
+  if (text === undefined) return undefined;
+  const { runtime, state } = JSON.parse(text) as KeptState;
+  closeFile(runtime);
+  // Its name would be the number of that descriptor.
+  Deno.writeTextFileSync("/proc/self/comm", "aoe");
+  return state;
 }
 
-/** The words that start this program, before its own arguments: in every kind of executable. */
+/**
+ * The words that start this program, before its own arguments: in every kind of executable, also
+ * when its files have been removed.
+ */
 export function ownCommand(): string[] {
   const words = Deno.readTextFileSync("/proc/self/cmdline").split("\0").slice(0, -1);
-  return [Deno.execPath(), ...words.slice(1, words.length - Deno.args.length)];
+  return [OWN_EXECUTABLE, ...words.slice(1, words.length - Deno.args.length)];
 }

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AttachBench, loopDevices } from "./attached.ts";
 import { eventually, run, runChecked } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
-import { onRebootedHost, startTarget } from "../../harness/target.ts";
+import { aoeExecutable, onRebootedHost, startTarget } from "../../harness/target.ts";
 
 const MIB = 2 ** 20;
 
@@ -95,6 +95,41 @@ interopTest(
     assert(lost.code !== 0, "the writes before the reboot were not told of");
     assertStringIncludes(lost.stderr, "Input/output error");
     await runChecked(sync);
+    await bench.detach();
+  },
+);
+
+interopTest(
+  "attach: killed when its cache was swept, and made again by somebody else, it goes on",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    const cache = bench.testbed.path("cache");
+    await Deno.mkdir(cache);
+    const words = [await aoeExecutable(), "attach", bench.address, "-i", "net0"];
+    await bench.client.runChecked(words, { env: { XDG_CACHE_HOME: cache }, timeoutMs: 60_000 });
+    const written = bench.testbed.path("written");
+    await runChecked(["dd", "if=/dev/urandom", `of=${written}`, "bs=4k", "count=8"]);
+    await Deno.remove(`${cache}/aoe`, { recursive: true });
+    await Deno.mkdir(`${cache}/aoe/state`, { recursive: true });
+    await Deno.chown(`${cache}/aoe`, 65534, 65534);
+    for (let life = 1; life <= 2; life++) {
+      await killDaemon(bench);
+      await runChecked(dd(bench, [`if=${written}`, "of=NODE", "oflag=direct"]));
+      const { stdout } = await run(["cmp", "-n", "32768", written, bench.node]);
+      assertEquals(stdout, "");
+      const folder = `/proc/${await bench.daemonPid()}`;
+      // It trusts nothing there, it can be found by its name, and it keeps what its keeper held once.
+      const environment = (await Deno.readTextFile(`${folder}/environ`)).split("\0");
+      assert(environment.includes("DENO_DIR=/run/aoe/state"), `${environment}`);
+      assertEquals(await Deno.readTextFile(`${folder}/comm`), "aoe\n");
+      const open = [...Deno.readDirSync(`${folder}/fd`)].map(({ name }) =>
+        Deno.readLinkSync(`${folder}/fd/${name}`)
+      );
+      assertEquals(open.filter((path) => path.includes("/deno-")), []);
+      assertEquals(open.filter((path) => path.includes("/aoe-")).length, 1, open.join(" "));
+    }
+    assertEquals([...Deno.readDirSync(`${cache}/aoe/state`)], []);
     await bench.detach();
   },
 );
