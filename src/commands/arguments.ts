@@ -8,6 +8,8 @@ import { argument, option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
 import { choice, float, type ValueParser } from "@optique/core/valueparser";
 import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
+import { knownDisks } from "../control/attach/known_disks.ts";
+import { interfaceNames } from "../control/network_interfaces.ts";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
@@ -30,11 +32,18 @@ export function parseDisk(text: string): Address | undefined {
   return parseAddress(text.startsWith(NODE_FOLDER) ? text.slice(NODE_FOLDER.length) : text);
 }
 
-/** A disk's address, as {@linkcode parseDisk} takes it. */
-export function address(): ValueParser<"sync", Address> {
+/**
+ * A disk's address, as {@linkcode parseDisk} takes it.
+ *
+ * @param names Those that a shell completes, as in `e1.1`.
+ */
+export function address(
+  names: () => readonly string[] = knownDisks,
+): ValueParser<"sync", Address> {
   return valueParser("SHELF.SLOT", { shelf: 0, slot: 0 }, {
     parse: (text) => parseDisk(text) ?? refuseAddress(text),
     format: ({ shelf, slot }) => formatAddress(shelf, slot),
+    suggest: (prefix) => diskNames(prefix, names),
   });
 }
 
@@ -48,6 +57,7 @@ export function addressOrInterface(): ValueParser<"sync", Address | string> {
       return text;
     },
     format: (value) => typeof value === "string" ? value : formatAddress(value.shelf, value.slot),
+    suggest: (prefix) => [...diskNames(prefix, knownDisks), ...interfaceNames()],
   });
 }
 
@@ -105,12 +115,15 @@ export function interfaceList(): ValueParser<"sync", readonly string[]> {
 
 /** A number of bytes, with K, M, G, T or P (powers of 1024) behind it if wanted. */
 export function byteSize(
-  options: { readonly min?: number } = {},
+  options: { readonly min?: number; readonly multiple?: number } = {},
 ): ValueParser<"sync", number> {
-  const min = options.min ?? 1;
+  const { min = 1, multiple = 1 } = options;
   return valueParser("SIZE", min, {
     parse: (text) => {
       const bytes = parseBytes(text);
+      if (bytes !== undefined && bytes % multiple !== 0) {
+        return refuse`Expected a multiple of ${multiple} bytes, but got ${text}`;
+      }
       return bytes !== undefined && bytes >= min
         ? bytes
         : refuse`Expected a number of bytes (at least ${min}), with K, M, G or T behind it if wanted, but got ${text}`;
@@ -178,6 +191,19 @@ export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", stri
       format: (text) => text,
     }),
     *suggest(prefix) {
+      yield { kind: "file", type: "any", pattern: prefix };
+    },
+  };
+}
+
+/** A disk's address or a path; what it is, is for the caller to tell. */
+export function diskOrPath(metavar: NonEmptyString): ValueParser<"sync", string> {
+  return {
+    ...path(metavar),
+    *suggest(prefix) {
+      for (const name of diskNames(prefix, knownDisks)) {
+        if (name.startsWith(prefix)) yield { kind: "literal", text: name };
+      }
       yield { kind: "file", type: "any", pattern: prefix };
     },
   };
@@ -336,13 +362,13 @@ function refuseInterface(text: string): Refusal {
   return refuse`Expected the name of a network interface, as in ${"eth0"}, but got ${text}`;
 }
 
-/** For shell completion: the interfaces this machine has. */
-function interfaceNames(): Iterable<string> {
-  try {
-    return [...Deno.readDirSync("/sys/class/net")].map((entry) => entry.name).sort();
-  } catch {
-    return [];
+/** For shell completion: the names of disks as whoever types has begun to write them. */
+function diskNames(prefix: string, names: () => readonly string[]): string[] {
+  if (prefix !== "" && NODE_FOLDER.startsWith(prefix) || prefix.startsWith(NODE_FOLDER)) {
+    return names().map((name) => NODE_FOLDER + name);
   }
+  if (/^[\d.]+$/.test(prefix)) return names().map((name) => name.slice(1));
+  return /^e?[\d.]*$/.test(prefix) ? [...names()] : [];
 }
 
 /** Why a text is not accepted. */
@@ -363,7 +389,7 @@ function valueParser<T>(
   functions: {
     readonly parse: (text: string) => T | Refusal;
     readonly format: (value: T) => string;
-    readonly suggest?: () => Iterable<string>;
+    readonly suggest?: (prefix: string) => Iterable<string>;
   },
 ): ValueParser<"sync", T> {
   const { parse, format, suggest } = functions;
@@ -382,7 +408,7 @@ function valueParser<T>(
       *suggest(prefix: string) {
         // A list is completed at its last part.
         const kept = prefix.slice(0, prefix.lastIndexOf(",") + 1);
-        for (const name of suggest()) {
+        for (const name of suggest(prefix)) {
           if ((kept + name).startsWith(prefix)) yield { kind: "literal", text: kept + name };
         }
       },

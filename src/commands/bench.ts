@@ -73,7 +73,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
       runtimeMs: options.runtimeMs,
       verify,
       offsetBytes: options.offsetSectors * 512,
-      sizeBytes: options.sizeSectors === undefined ? undefined : options.sizeSectors * 512,
+      sizeBytes: options.sizeBytes,
       connectMs: options.timeoutMs,
     },
   }, (message) => {

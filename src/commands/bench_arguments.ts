@@ -6,6 +6,7 @@ import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
+import { SECTOR_BYTES } from "../wire/ata.ts";
 import {
   address,
   byteSize,
@@ -36,7 +37,7 @@ export interface BenchOptions {
   readonly runtimeMs: number;
   readonly verify: boolean;
   readonly offsetSectors: number;
-  readonly sizeSectors: number | undefined;
+  readonly sizeBytes: number | undefined;
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
@@ -96,9 +97,10 @@ export const benchParser = command(
         }),
         0,
       ),
-      sizeSectors: optional(
-        option("--size", sectorsOrBytes({ min: 1 }), {
-          description: message`How large it is, in the same units (default: to the end).`,
+      sizeBytes: optional(
+        option("--size", byteSize({ min: SECTOR_BYTES, multiple: SECTOR_BYTES }), {
+          description:
+            message`How large it is: bytes, with K, M, G or T if wanted (default: to the end).`,
         }),
       ),
       ...sessionOptions(),

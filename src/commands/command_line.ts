@@ -9,6 +9,7 @@ import configuration from "../../deno.json" with { type: "json" };
 import { runAttach } from "./attach.ts";
 import { attachParser } from "./attach_arguments.ts";
 import { checkParser, runCheck } from "./check.ts";
+import { asksItsCaller, completionsParser } from "./completions.ts";
 import { configParser, runConfig } from "./config.ts";
 import { runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
@@ -30,6 +31,14 @@ import {
   printError,
   printLine,
 } from "./output.ts";
+import {
+  hintFor,
+  type OptionNames,
+  optionNames,
+  quoteWords,
+  serveInOrder,
+  splitShortOptions,
+} from "./habits.ts";
 import { pingParser, runPing } from "./ping.ts";
 import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
@@ -60,7 +69,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   nbd: bind(nbdParser, runNbd),
   unit: bind(unitParser, runUnit),
   bench: bind(benchParser, runBench),
-  man: bind(manParser, (options) => runMan(COMMANDS, options)),
+  man: bind(
+    manParser,
+    (options) => runMan({ ...COMMANDS, completions: completionsParser }, options),
+  ),
 };
 
 /** Reads the arguments, runs the command they name, and returns what the process exits with. */
@@ -110,10 +122,12 @@ function readArguments(args: readonly string[]): () => Promise<number> {
   const name = args[0] ?? "";
   // A command that is named is read alone: its own errors say more than those of a choice do.
   const parser = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const options = optionNames(parser?.usage ?? []);
+  const words = splitShortOptions(args, options);
   return runParserSync(
     parser ?? or(...Object.values(COMMANDS)),
     "aoe",
-    args.length === 0 ? ["--help"] : args,
+    args.length === 0 ? ["--help"] : words,
     {
       brief: message`ATA over Ethernet: serve disks, find them, use them.`,
       usageLine: [{ type: "literal", value: "COMMAND" }, { type: "ellipsis" }],
@@ -127,14 +141,29 @@ function readArguments(args: readonly string[]): () => Promise<number> {
       },
       completion: { command: { names: ["completions"] }, onShow: exitWith },
       // Help ends with an empty line of its own.
-      stdout: (text) => printLine(text.replace(/\n$/, "")),
+      stdout: (text) => {
+        const script = args[0] === "completions" && args.length === 2;
+        printLine((script ? asksItsCaller(text) : text).replace(/\n$/, ""));
+      },
       stderr: () => {},
       aboveError: "none",
       onError: (_, error) => {
         const text = formatMessage(error, { colors: hasColors(Deno.stderr) });
-        printError(`aoe: ${oneSentence(text)}`);
+        printError(`aoe: ${habitText(words, options) ?? oneSentence(text)}`);
         return exitWith(EXIT_USAGE);
       },
     },
   );
+}
+
+/** The sentence for words that are wrong here, but right elsewhere. */
+function habitText(words: readonly string[], options: OptionNames): string | undefined {
+  const name = words[0] ?? "";
+  if (name === "serve") {
+    const ordered = serveInOrder(words, options);
+    if (ordered === undefined) return undefined;
+    return `The interface comes first: aoe ${quoteWords(ordered)}`;
+  }
+  const hint = Object.hasOwn(COMMANDS, name) ? undefined : hintFor(name);
+  return hint === undefined ? undefined : `There is no command "${name}": ${hint}`;
 }

@@ -7,9 +7,9 @@ import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import {
+  diskOrPath,
   jsonFlag,
   parseDisk,
-  path,
   seconds,
   sectorsOrBytes,
   sessionOptions,
@@ -52,10 +52,10 @@ export const copyParser = command(
   "copy",
   map(
     object({
-      source: argument(path("SRC"), {
+      source: argument(diskOrPath("SRC"), {
         description: message`What to copy: SHELF.SLOT, a path, or - for standard input.`,
       }),
-      destination: argument(path("DST"), {
+      destination: argument(diskOrPath("DST"), {
         description: message`Where to: SHELF.SLOT, a path, or - for standard output.`,
       }),
       offsetSectors: withDefault(

@@ -33,12 +33,17 @@ import type { NetworkInterface } from "../../ffi/netlink.ts";
 const SHELF_REJECTED_BY_LINUX = 4095;
 /** Two sectors and the headers: below it even the smallest customary frame does not fit. */
 const MTU_CUSTOMARY_MIN = 1060;
+/** The Linux driver never comes up with fewer. */
+const BUFFERS_SAFE_MIN = 2;
+/** What vblade announces, and every target at least. */
+const BUFFERS_CUSTOMARY_MIN = 16;
 /** How long to listen for somebody who has the address already. */
 const HOLDER_TIMEOUT_MS = 250;
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
   writeWithoutWaiting("counted");
-  const report = new Reporter(options);
+  const buffers = announcedBuffers(options.buffers);
+  const report = new Reporter({ ...options, buffers });
   const interfaces = findInterfaces(options.interfaces, { downToo: true });
   const files = openExports(options);
   warnAboutAddresses(options);
@@ -51,7 +56,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const group = await TargetGroup.start({
     interfaces: interfaces.map((link) => link.name),
     exports: files.map((file) => file.config),
-    buffers: options.buffers,
+    buffers,
     macs: options.macs.map((mac) => parseMac(mac)!),
     uring: options.uring,
     pollUs: options.pollUs,
@@ -115,6 +120,20 @@ function openExports(options: ServeOptions): ExportFile[] {
   if (last === undefined) return files;
   for (const refusal of refusals) printError(`aoe: ${refusal}`);
   throw new Failure(last);
+}
+
+/** How many buffers are announced where so many were asked for. */
+function announcedBuffers(asked: number): number {
+  const announced = Math.max(BUFFERS_SAFE_MIN, asked);
+  if (announced > asked) {
+    warn(`${announced} buffers are announced: the Linux driver never comes up with ${asked}`);
+  } else if (asked < BUFFERS_CUSTOMARY_MIN) {
+    warn(
+      `With ${asked} buffers initiators send little at a time: ${BUFFERS_CUSTOMARY_MIN} are ` +
+        `customary`,
+    );
+  }
+  return announced;
 }
 
 function warnAboutAddresses(options: ServeOptions): void {

@@ -18,8 +18,8 @@ import {
   shortUsage,
 } from "./arguments.ts";
 
-/** The Linux driver never comes up with fewer than 2 buffers; PROTOCOL asks for 16. */
-const BUFFERS_MIN = 16;
+/** vblade takes as few; what is announced is for serve.ts to decide. */
+const BUFFERS_MIN = 1;
 /** The advert's field has 16 bits. */
 const BUFFERS_MAX = 65_535;
 /** What the Linux driver uses at most. */
@@ -75,7 +75,9 @@ export const serveParser = command(
       }),
       exports: multiple(
         tuple([
-          argument(address(), { description: message`Where the disk appears, as in e1.1.` }),
+          argument(address(() => []), {
+            description: message`Where the disk appears, as in e1.1.`,
+          }),
           argument(path(), {
             description: message`Image file, block device or NBD URI to export.`,
             errors: { endOfInput: message`Missing the path behind the last SHELF.SLOT.` },

@@ -46,6 +46,16 @@ export function findInterfaces(
   return [...new Set(chosen)];
 }
 
+/** The Ethernet interfaces there are, by all their names, in order; none where that is not known. */
+export function interfaceNames(): string[] {
+  try {
+    return listInterfaces().filter((link) => link.ethernet)
+      .flatMap((link) => [link.name, ...link.altNames]).sort();
+  } catch {
+    return [];
+  }
+}
+
 /** Those of these names that there still are, up or not. */
 export function survivingInterfaces(names: readonly string[]): NetworkInterface[] {
   return listInterfaces().filter((link) => link.ethernet && names.includes(link.name));

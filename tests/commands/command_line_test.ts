@@ -61,8 +61,8 @@ const wrong: readonly (readonly [string, RegExp])[] = [
   ["serve eth0 1.1 a 1.2", /Missing the path/],
   ["serve eth0 1.1 a --ofset 1", /--ofset.*Did you mean.*--offset/],
   ["serve eth0 1.1 a -b", /-b.*requires/],
-  ["serve eth0 1.1 a -b 15", /--buffers.*from 16 to 65535.*"15"/],
-  ["serve eth0 1.1 a -b 65536", /--buffers.*from 16 to 65535/],
+  ["serve eth0 1.1 a -b 0", /--buffers.*from 1 to 65535.*"0"/],
+  ["serve eth0 1.1 a -b65536", /--buffers.*from 1 to 65535/],
   ["serve eth0 1.1 a -b -3", /-3/],
   ["serve eth0 1.1 a -b 20 -b 30", /multiple times/],
   ["serve eth0 1.1 a -m 00:11:22:33:44", /--mac.*12 hex digits.*"00:11:22:33:44"/],
@@ -115,7 +115,7 @@ Deno.test("command line: manual pages", async () => {
   const all = await aoe("man");
   assertEquals([all.code, all.stderr], [0, ""]);
   assertMatch(all.stdout, /^\.TH AOE 8 /);
-  for (const name of await commandNames()) {
+  for (const name of [...await commandNames(), "completions"]) {
     assertStringIncludes(all.stdout, `.B ${name}\n`);
     const page = await aoe("man", name);
     assertEquals([page.code, page.stderr], [0, ""]);
