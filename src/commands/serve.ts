@@ -14,6 +14,7 @@ import { findHolders } from "../control/ask/scan.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
 import { takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetGroupMessage } from "../control/target/threads.ts";
+import { EXIT_FAILED } from "./exit_codes.ts";
 import {
   Failure,
   formatBytes,
@@ -73,7 +74,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const abandoned = await group.stop();
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
-  return abandoned === 0 ? 0 : 1;
+  return abandoned === 0 && group.atRisk.length === 0 ? 0 : EXIT_FAILED;
 }
 
 /** Opens all of them, or names all that cannot be: who has twenty mends them at one go. */

@@ -58,10 +58,29 @@ export function printSummary(
       `aoe: ${ending.abandoned} commands were given up: their disk did not answer for 10 seconds`,
     );
   }
+  const atRisk = group.atRisk.map(({ shelf, slot, forMs }) => ({
+    address: formatAddress(shelf, slot),
+    since: forMs === undefined ? undefined : new Date(Date.now() - forMs),
+  }));
   if (ending.json) {
     const { seconds, abandoned } = ending;
-    printJson({ event: "stopped", seconds, abandoned, ...countersJson(group, files) });
+    const about = { seconds, abandoned, ...countersJson(group, files) };
+    printJson({
+      event: "stopped",
+      ...about,
+      atRisk: atRisk.map(({ address, since }) => ({
+        address,
+        since: since?.toISOString() ?? null,
+      })),
+    });
     return;
+  }
+  // Not only for those who want a summary.
+  for (const { address, since } of atRisk) {
+    const from = since === undefined
+      ? "since its last flush"
+      : `since ${since.toLocaleTimeString("en-GB")}`;
+    printError(`aoe: ${address} is not flushed: what was written ${from} may be lost`);
   }
   if (ending.verbosity < 0) return;
   printLine(`Stopped after ${ending.seconds.toFixed(1)} s.`);

@@ -7,13 +7,14 @@ import { closeFile, duplicateForChild, openFile } from "../../../ffi/files.ts";
 
 /**
  * Signals for the daemon's process group, or its service, are none of the keeper's business. The new
- * daemon takes those over that it listens to; SIGUSR1 it must not meet before its first line. The
- * directory of Deno's caches may have been swept, and made again by somebody else.
+ * daemon takes those over that it listens to; SIGUSR1 (10) it must not meet before its first line.
+ * By number: not every shell knows the names of all. The directory of Deno's caches may have been
+ * swept, and made again by somebody else.
  */
-const SCRIPT = `trap '' HUP INT QUIT ABRT USR1 USR2 ALRM TERM STKFLT XCPU XFSZ VTALRM PROF IO PWR
+const SCRIPT = `trap '' 1 2 3 6 10 12 14 15 16 24 25 26 27 29 30
 read -r word
 [ "$word" = bye ] && exit 0
-trap - HUP INT QUIT ABRT USR2 ALRM TERM STKFLT XCPU XFSZ VTALRM PROF IO PWR
+trap - 1 2 3 6 12 14 15 16 24 25 26 27 29 30
 cache=\${DENO_DIR:-}
 cache=\${cache%/state}
 [ -z "$cache" ] || { [ -O "$cache" ] && [ ! -L "$cache" ]; } || export DENO_DIR=/run/aoe/state

@@ -11,7 +11,7 @@ import { CONTROL_STOP, CONTROL_WORDS } from "../../loops/target/loop.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
 import type { HeldUpMessage } from "./stand_in.ts";
 import { TargetCounters } from "../../loops/target/counters.ts";
-import type { TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
+import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 
 /** What a group tells of. */
@@ -53,6 +53,7 @@ export class TargetGroup {
   readonly #watch = setInterval(() => {
     for (const { standIn } of this.#members) standIn.look();
   }, LOOK_EVERY_MS);
+  readonly #atRisk: RiskyExport[] = [];
 
   /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
@@ -94,6 +95,11 @@ export class TargetGroup {
     return this.#abandoned;
   }
 
+  /** After the end: exports whose last flush failed, so that written data may be lost. */
+  get atRisk(): readonly RiskyExport[] {
+    return this.#atRisk;
+  }
+
   /** Sum of a worker counter over all threads. */
   count(counter: number): number {
     return this.#members.reduce((sum, member) => sum + member.counters.value(counter), 0);
@@ -132,8 +138,10 @@ export class TargetGroup {
           standIn.learn(message.shelf, message.slot, message.state);
           return;
         }
-        if (message.kind === "stopped") this.#abandoned += message.abandoned;
-        else if (tellsOfLinks || message.kind !== "link" && message.kind !== "renamed") {
+        if (message.kind === "stopped") {
+          this.#abandoned += message.abandoned;
+          this.#atRisk.push(...message.atRisk);
+        } else if (tellsOfLinks || message.kind !== "link" && message.kind !== "renamed") {
           onMessage(message);
         }
       },

@@ -48,6 +48,9 @@ export class TargetExport {
   syncFailed = false;
   /** Bytes written, or discarded, since the last fdatasync began. */
   unsyncedBytes = 0;
+  /** When the last fdatasync began that went well, and the one under way; monotonic milliseconds. */
+  stableMs = 0;
+  syncBeganMs = 0;
   /** A command has finished for which others may be waiting. */
   promotable = false;
   /** Gathered answers in line: segments that they point into must stay mapped. */

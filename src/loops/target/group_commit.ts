@@ -59,6 +59,7 @@ export class GroupCommit {
       ex.syncUnderWay = true;
       const bytes = ex.unsyncedBytes;
       ex.unsyncedBytes = 0;
+      ex.syncBeganMs = this.#pool.nowMs;
       this.#counters.addTo(ex.index, TARGET_COUNT_SYNCS, 1);
       if (ex.syncFailed) {
         this.finish(ex, -EIO);
@@ -84,6 +85,7 @@ export class GroupCommit {
     const told = ex.source !== undefined && result === -EREMOTEIO;
     if (result < 0 && !told) this.distrust(ex, -result);
     ex.syncUnderWay = false;
+    if (result === 0) ex.stableMs = ex.syncBeganMs;
     // A write that was to be stable may have taken the error of this one: it is told once.
     const failed = result < 0 || ex.syncFailed;
     const outcome = failed ? OUTCOME_FAILED : OUTCOME_DONE;
@@ -116,14 +118,20 @@ export class GroupCommit {
   /**
    * Puts what has been written onto stable storage, at the end; not where a disk still hangs. A
    * source does it as it is closed.
+   *
+   * @param onRisk Told of each export that may have lost what was written since its `stableMs`.
    */
-  finishAll(): void {
+  finishAll(onRisk: (ex: TargetExport) => void): void {
     for (const ex of this.#exports) {
-      if (ex.syncUnderWay || ex.order.running > ex.gathersUnsent) continue;
-      if (ex.unsyncedBytes === 0 || ex.config.readOnly || ex.source !== undefined) continue;
-      const result = syncFile(ex.config.fd);
-      if (result < 0) this.#onDiskError(ex.index, DRIVE_FLUSH, 0, -result);
+      if (ex.config.readOnly || ex.source !== undefined) continue;
+      if (ex.syncUnderWay || ex.order.running > ex.gathersUnsent) {
+        if (ex.syncUnderWay || ex.unsyncedBytes > 0 || ex.syncFailed) onRisk(ex);
+        continue;
+      }
+      const result = ex.unsyncedBytes === 0 ? 0 : syncFile(ex.config.fd);
       ex.unsyncedBytes = 0;
+      if (result < 0) this.distrust(ex, -result);
+      if (ex.syncFailed) onRisk(ex);
     }
   }
 }

@@ -181,9 +181,9 @@ export class TargetLoop {
     else this.#pool.release(frame);
   }
 
-  /** Puts what has been written onto stable storage, at the end. */
-  syncAll(): void {
-    this.#commit.finishAll();
+  /** Puts what has been written onto stable storage, at the end; see `GroupCommit.finishAll`. */
+  syncAll(onRisk: (ex: TargetExport) => void): void {
+    this.#commit.finishAll(onRisk);
   }
 
   /** A frame has left: it is free, and if it was gathered, its look at the file is over. */

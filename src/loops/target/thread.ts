@@ -112,8 +112,20 @@ export type TargetMessage =
     readonly slot: number;
     readonly state: TargetState;
   }
-  /** The end: commands that a disk never finished. */
-  | { readonly kind: "stopped"; readonly abandoned: number };
+  /** The end: commands that a disk never finished, and exports that may have lost writes. */
+  | {
+    readonly kind: "stopped";
+    readonly abandoned: number;
+    readonly atRisk: readonly RiskyExport[];
+  };
+
+/** An export whose last flush failed. */
+export interface RiskyExport {
+  readonly shelf: number;
+  readonly slot: number;
+  /** What was written in the last so many milliseconds may be lost; undefined when that is unknown. */
+  readonly forMs: number | undefined;
+}
 
 /** Runs a target thread; see `startWorker`. */
 export function runTarget(config: TargetJobConfig, post: (message: TargetMessage) => void): void {
@@ -143,6 +155,7 @@ export class TargetWorker {
   readonly #errors: ErrorReporter;
   /** The last wait was ended by a frame. */
   #lively = false;
+  #startMs = 0;
 
   constructor(config: TargetJobConfig, post: (message: TargetMessage) => void) {
     this.#config = config;
@@ -272,6 +285,7 @@ export class TargetWorker {
     for (const { config: { shelf, slot } } of this.#exports) this.#postState(shelf, slot);
     this.#post({ kind: "serving", withoutUring: this.#withoutUring });
     let nowMs = this.#clock.nowMs();
+    this.#startMs = nowMs;
     let housekeepingMs = nowMs + HOUSEKEEPING_MS;
     let lookMs = nowMs + LOOK_MS;
     while (Atomics.load(this.#control, CONTROL_STOP) === 0) {
@@ -413,13 +427,14 @@ export class TargetWorker {
   }
 
   /** Flushes what the servers of sources have in their caches. */
-  #finishSources(untilMs: number): void {
+  #finishSources(untilMs: number, atRisk: RiskyExport[]): void {
     for (const source of this.#sources) source.finish();
     while (this.#sources.some((source) => source.finishing) && this.#clock.nowMs() < untilMs) {
       this.look(100);
     }
     this.#exports.forEach(({ source, config }) => {
       if (source?.atRisk !== true) return;
+      atRisk.push({ shelf: config.shelf, slot: config.slot, forMs: undefined });
       const name = formatAddress(config.shelf, config.slot);
       const text = `${name}: "${config.path}" could not be flushed at the end`;
       this.#post({ kind: "error", text });
@@ -447,13 +462,17 @@ export class TargetWorker {
       if (this.#loop.turn(false) === 0) this.look(100);
     }
     const abandoned = this.#queue.inFlight;
-    this.#loop.syncAll();
-    this.#finishSources(startMs + STOP_MS_MAX);
+    const atRisk: RiskyExport[] = [];
+    this.#loop.syncAll(({ config: { shelf, slot }, stableMs }) => {
+      const sinceMs = stableMs === 0 ? this.#startMs : stableMs;
+      atRisk.push({ shelf, slot, forMs: this.#clock.nowMs() - sinceMs });
+    });
+    this.#finishSources(startMs + STOP_MS_MAX, atRisk);
     this.#keepHouse(Infinity);
     for (const link of this.#links) link.close();
     this.#monitor.close();
     this.#queue.close();
-    this.#post({ kind: "stopped", abandoned });
+    this.#post({ kind: "stopped", abandoned, atRisk });
   }
 }
 

@@ -198,6 +198,10 @@ interopTest(
     Deno.removeSync(path);
     const texts = messages.flatMap((message) => message.kind === "error" ? [message.text] : []);
     assert(texts.some((text) => text.includes("Flushing")), texts.join());
+    const stopped = messages.find((message) => message.kind === "stopped");
+    const [risk] = stopped?.atRisk ?? [];
+    assertEquals(stopped?.atRisk.length, 1);
+    assert(risk?.forMs !== undefined && risk.forMs >= 0 && risk.forMs < 600_000, `${risk?.forMs}`);
   },
 );
 
@@ -206,8 +210,10 @@ Deno.test("faults: at the end a disk that hangs is left alone, and only that one
     ex.unsyncedBytes = 512;
     other.unsyncedBytes = 512;
     ex.order.admit(0, true, 0, 1);
-    commit.finishAll();
+    const atRisk: number[] = [];
+    commit.finishAll(({ index }) => atRisk.push(index));
     assertEquals([ex.unsyncedBytes, other.unsyncedBytes], [512, 0]);
+    assertEquals(atRisk, [ex.index]);
   });
 });
 
