@@ -120,16 +120,22 @@ export class CopyReport {
     }
     if (this.#options.quiet) return;
     const rate = seconds > 0 ? `, ${formatBytes(Math.round((bytes - before) / seconds))}/s` : "";
-    const zeros = zeroBytes > 0 ? `, ${formatBytes(zeroBytes)} of it left out as zeros` : "";
     const equal = !verified
       ? ""
       : result.sourceReadAgain
       ? "; read back, and equal"
-      : "; read back, and equal to what came";
+      : "; equal to what came";
     this.#say(
       `${paint("Copied", "bold")} ${bytes} bytes (${formatBytes(bytes)}) in ` +
-        `${seconds.toFixed(1)} s${rate}${zeros}; ${retransmitted} retransmissions` + equal,
+        `${seconds.toFixed(1)} s${rate}${equal}`,
     );
+    const besides = [
+      ...zeroBytes > 0 ? [`${formatBytes(zeroBytes)} of it left out as zeros`] : [],
+      ...retransmitted > 0
+        ? [`${retransmitted} ${retransmitted === 1 ? "retransmission" : "retransmissions"}`]
+        : [],
+    ];
+    if (besides.length > 0) this.#say(besides.join(", "));
     if (checksum !== "") this.#say(`${this.#options.checksum}  ${checksum}`);
   }
 

@@ -2,7 +2,13 @@
 // stands beside a destination that is a file; for everything else in a folder of this user's. It
 // claims only what is on stable storage, and is itself there before the next claim.
 
-import { ownFolder, putOwnFile, readOwnFile, rewriteOwnFile } from "../control/own_files.ts";
+import {
+  ownFolder,
+  putOwnFile,
+  readOwnFile,
+  rewriteOwnFile,
+  sweepUnfinished,
+} from "../control/own_files.ts";
 import type { CopiedBefore } from "../loops/copy/config.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { CopyEndName } from "./copy_arguments.ts";
@@ -148,7 +154,7 @@ export class CopyStateKeeper {
   readonly #complain: (sentence: string) => void;
   #file: Deno.FsFile | undefined;
   #next: CopyState | undefined;
-  #writing: Promise<void> | undefined;
+  #writing: Promise<void> = Promise.resolve();
   #complained = false;
   #began = false;
 
@@ -164,9 +170,10 @@ export class CopyStateKeeper {
 
   /** So much is on stable storage: the state will say so, unless more is there before. */
   keep(base: CopyStateBase, done: number, crc32: number): void {
+    if (!this.#began) this.#writing = sweepUnfinished(this.#path);
     this.#began = true;
     this.#next = { version: VERSION, ...base, done, crc32 };
-    this.#writing ??= this.#writeAll().finally(() => this.#writing = undefined);
+    this.#writing = this.#writing.then(() => this.#writeNext());
   }
 
   /** Resolves when what was to be kept is, or cannot be. */
@@ -187,18 +194,19 @@ export class CopyStateKeeper {
     if (this.#began || this.kept > 0) await Deno.remove(this.#path).catch(() => {});
   }
 
-  async #writeAll(): Promise<void> {
-    for (let state = this.#next; state !== undefined; state = this.#next) {
-      this.#next = undefined;
-      try {
-        await this.#write(state);
-        this.kept = state.done;
-      } catch (error) {
-        if (this.#complained) continue;
-        this.#complained = true;
-        const { message } = error as Error;
-        this.#complain(`How far the copy came cannot be kept in "${this.#path}": ${message}`);
-      }
+  async #writeNext(): Promise<void> {
+    const state = this.#next;
+    // A later one has been written in its place.
+    if (state === undefined) return;
+    this.#next = undefined;
+    try {
+      await this.#write(state);
+      this.kept = state.done;
+    } catch (error) {
+      if (this.#complained) return;
+      this.#complained = true;
+      const { message } = error as Error;
+      this.#complain(`How far the copy came cannot be kept in "${this.#path}": ${message}`);
     }
   }
 

@@ -5,6 +5,8 @@
 
 /** Nobody else may write to what is ours. */
 const OTHERS_WRITE = 0o022;
+/** What is put behind a name while a file is written. */
+const UNFINISHED = /^\.[0-9a-f]{8}-[0-9a-f]{4}$/;
 
 /**
  * Makes a folder for this user alone, or takes the one that is there.
@@ -70,6 +72,22 @@ export async function putOwnFile(path: string, text: string): Promise<Deno.FsFil
     file.close();
     await Deno.remove(unfinished).catch(() => {});
     throw error;
+  }
+}
+
+/** Removes what a killed process has left of \`putOwnFile\` for a path. */
+export async function sweepUnfinished(path: string): Promise<void> {
+  const slash = path.lastIndexOf("/");
+  const [folder, name] = [path.slice(0, slash) || "/", path.slice(slash + 1)];
+  try {
+    for await (const entry of Deno.readDir(folder)) {
+      if (!entry.isFile || !entry.name.startsWith(`${name}.`)) continue;
+      if (UNFINISHED.test(entry.name.slice(name.length))) {
+        await Deno.remove(`${folder}/${entry.name}`);
+      }
+    }
+  } catch {
+    // It is not ours to remove, or has gone by itself.
   }
 }
 

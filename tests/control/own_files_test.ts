@@ -2,7 +2,12 @@
 // no link is followed.
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { ownFolder, putOwnFile, readOwnFile } from "../../src/control/own_files.ts";
+import {
+  ownFolder,
+  putOwnFile,
+  readOwnFile,
+  sweepUnfinished,
+} from "../../src/control/own_files.ts";
 
 const NOBODY = 65534;
 
@@ -40,6 +45,13 @@ Deno.test("own_files: a file is put in the place of a link, and never through it
     assertEquals(Deno.readTextFileSync(`${top}/victim`), "theirs");
     assertEquals([readOwnFile(`${top}/state`), modeOf(`${top}/state`)], ["ours", 0o600]);
     assertEquals([...Deno.readDirSync(top)].length, 2, "nothing unfinished is left");
+    // A killed process leaves one; a file of another name is none of it.
+    for (const name of ["state.0123abcd-4567", "state.bak", "state.0123abcd-4567.x"]) {
+      Deno.writeTextFileSync(`${top}/${name}`, "");
+    }
+    await sweepUnfinished(`${top}/state`);
+    const left = [...Deno.readDirSync(top)].map(({ name }) => name).sort();
+    assertEquals(left, ["state", "state.0123abcd-4567.x", "state.bak", "victim"]);
     Deno.chmodSync(`${top}/state`, 0o666);
     assertThrowsMatching(() => readOwnFile(`${top}/state`), /others may write to it/);
     assertEquals(readOwnFile(`${top}/none`), undefined);
