@@ -199,6 +199,9 @@ start() {
 
 main() {
 	trap - EXIT
+	# Deno ends in a panic where it cannot open what it needs; up to the hard limit it helps itself.
+	ulimit -Sn 64 2>/dev/null ||
+		fail "Only $(ulimit -Hn) files may be open here, and 64 are needed: raise the hard limit (ulimit -Hn, or LimitNOFILE= of a unit)"
 	[ -e "$interpreter" ] || fail "\"$interpreter\" is missing: $needs, musl will not do"
 	boot=
 	read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id

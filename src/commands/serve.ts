@@ -10,9 +10,10 @@ import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
-import { takeAddress, TargetGroup } from "../control/target/threads.ts";
+import { filesOfGroup, takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetGroupMessage } from "../control/target/threads.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import {
@@ -46,6 +47,10 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const buffers = announcedBuffers(options.buffers);
   const report = new Reporter({ ...options, buffers });
   const interfaces = findInterfaces(options.interfaces, { downToo: true });
+  const workers = options.workers ?? Math.max(1, navigator.hardwareConcurrency);
+  const wanted = filesOfGroup(workers, options.exports.length, interfaces.length);
+  const obstacle = openFilesObstacle(wanted);
+  if (obstacle !== undefined) throw new Failure(obstacle);
   const files = openExports(options);
   warnAboutAddresses(options);
   for (const link of interfaces) warnAboutInterface(link);
@@ -62,7 +67,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     uring: options.uring,
     pollUs: options.pollUs,
     mapBytes: options.mapBytes,
-    workers: options.workers ?? Math.max(1, navigator.hardwareConcurrency),
+    workers,
     onMessage: (message) => report.message(message),
   });
   const startedMs = Date.now();

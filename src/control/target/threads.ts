@@ -46,6 +46,17 @@ export function takeAddress(interfaceName: string, { shelf, slot }: Address): bo
   return takeName(`aoe-serve/${interfaceName}/${formatAddress(shelf, slot)}`);
 }
 
+/** Descriptors that a thread opens for itself: its loop's, Deno's, and some for as long as it starts. */
+const FILES_OF_THREAD = 20;
+/** … and for each export: page cache, O_DIRECT, and one that is looked at for a moment. */
+const FILES_OF_EXPORT = 3;
+
+/** Files that a group opens, a little more rather than less. */
+export function filesOfGroup(workers: number, exports: number, interfaces: number): number {
+  const threads = Math.min(workers, exports);
+  return threads * (FILES_OF_THREAD + 2 * interfaces) + exports * FILES_OF_EXPORT;
+}
+
 /** Running target threads. */
 export class TargetGroup {
   readonly #members: Member[] = [];
