@@ -81,12 +81,16 @@ function runningProgram(pid: number): RunningProgram | undefined {
   return { pid, words, ownCommand, name: ownCommand === undefined ? called : `aoe ${ownCommand}` };
 }
 
-/** The word behind this program's own: an executable, a bundle in a cache, or main.ts under deno. */
+/**
+ * The word behind this program's own: an executable, a bundle in a cache or as a descriptor (see
+ * extract.sh), or main.ts under deno.
+ */
 function ownCommandIn(words: readonly string[]): string | undefined {
   const keeper = words.indexOf("aoe-keeper");
   const from = keeper < 0 ? 0 : keeper + 1;
   const at = words.findIndex((word, i) =>
-    i >= from && /(^|\/)(aoe|aoe-[0-9a-f]+\.js|aoe\.js|main\.ts)$/.test(word)
+    i >= from && (/(^|\/)(aoe|aoe-[0-9a-f]+\.js|aoe\.js|main\.ts)$/.test(word) ||
+      (/^\/proc\/self\/fd\/\d$/.test(word) && words[i - 1] === "--ext=js"))
   );
   const command = at < 0 ? undefined : words[at + 1];
   return command !== undefined && /^[a-z]+$/.test(command) ? command : undefined;
