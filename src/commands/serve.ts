@@ -14,7 +14,7 @@ import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
 import { filesOfGroup, takeAddress, TargetGroup } from "../control/target/threads.ts";
-import type { TargetGroupMessage } from "../control/target/threads.ts";
+import type { TargetMessage } from "../loops/target/thread.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import {
   Failure,
@@ -204,7 +204,7 @@ class Reporter {
     else if (!this.#quiet) this.#servingText(files, interfaces);
   }
 
-  message(message: TargetGroupMessage): void {
+  message(message: TargetMessage): void {
     switch (message.kind) {
       case "serving":
         this.#sayWithoutUring(message.withoutUring);
@@ -230,16 +230,14 @@ class Reporter {
         else printError(`aoe: ${who} switched the write cache off: all writes are stable now`);
         break;
       }
-      case "held-up": {
-        const { held, ms } = message;
-        for (const { shelf, slot, path } of message.exports) {
-          const address = formatAddress(shelf, slot);
-          const seconds = Math.round(ms / 1000);
-          if (this.#json) printJson({ event: "held-up", address, path, held, seconds });
-          else if (held) {
-            printError(`aoe: ${address}: "${path}" does not answer (for ${seconds} s)`);
-          } else this.#say(`${address}: "${path}" answers again, after ${seconds} s`);
-        }
+      case "silence": {
+        const { shelf, slot, path, silent, ms } = message;
+        const address = formatAddress(shelf, slot);
+        const seconds = Math.round(ms / 1000);
+        if (this.#json) printJson({ event: "silence", address, path, silent, seconds });
+        else if (silent) {
+          printError(`aoe: ${address}: "${path}" does not answer (for ${seconds} s)`);
+        } else this.#say(`${address}: "${path}" answers again, after ${seconds} s`);
         break;
       }
       case "resized": {

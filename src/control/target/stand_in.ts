@@ -14,6 +14,8 @@ import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { sectorsPerFrame } from "../../wire/ata.ts";
 import { targetFilter } from "../../wire/filter.ts";
 import type { Link, Target, TargetState } from "../../core/target/target.ts";
+import { DiskSilence } from "../../core/target/silence.ts";
+import type { TargetMessage } from "../../loops/target/thread.ts";
 import { CONTROL_PULSE, CONTROL_WARY } from "../../loops/target/loop.ts";
 import { makeTarget } from "../../loops/target/export_config.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
@@ -26,20 +28,8 @@ const STILL_LOOKS = 3;
 const ANSWER_EVERY_MS = 20;
 /** How long a disk must not have hung before anything is done in place again. */
 const WARY_MS = 10_000;
-/** A disk that hangs for less is not spoken of. */
-const TOLD_AFTER_MS = 2_000;
 /** The longest question: a config string to compare with, and the header. */
 const QUESTION_BYTES_MAX = 2_048;
-
-/** The disks of a thread hang, or do so no longer. */
-export interface HeldUpMessage {
-  readonly kind: "held-up";
-  readonly exports: readonly ExportConfig[];
-  /** False when it is over. */
-  readonly held: boolean;
-  /** For how long. */
-  readonly ms: number;
-}
 
 /** What a stand-in must know of its thread. */
 export interface StandInOptions {
@@ -50,7 +40,7 @@ export interface StandInOptions {
   readonly interfaces: readonly string[];
   readonly buffers: number;
   readonly macs: readonly Uint8Array[];
-  readonly tell: (message: HeldUpMessage) => void;
+  readonly tell: (message: TargetMessage) => void;
 }
 
 /** The stand-in of one target thread. */
@@ -61,9 +51,8 @@ export class StandIn {
   readonly #states = new Map<ExportConfig, TargetState>();
   #pulse = 0;
   #stillLooks = 0;
-  #heldSinceMs = 0;
+  readonly #silence = new DiskSilence();
   #calmSinceMs = -Infinity;
-  #told = false;
   #active: {
     sockets: ProbeSockets;
     targets: Target[];
@@ -95,15 +84,16 @@ export class StandIn {
     if (pulse !== this.#pulse || (pulse & 1) === 0) {
       this.#pulse = pulse;
       this.#stillLooks = 0;
-      if (this.#active !== undefined) this.#end(nowMs);
+      if (this.#active !== undefined) {
+        this.close();
+        this.#calmSinceMs = nowMs;
+      }
+      this.#listen(nowMs, false);
       if (nowMs - this.#calmSinceMs >= WARY_MS) Atomics.store(control, CONTROL_WARY, 0);
       return;
     }
-    if (++this.#stillLooks === STILL_LOOKS) this.#begin(nowMs);
-    const ms = nowMs - this.#heldSinceMs;
-    if (this.#active === undefined || this.#told || ms < TOLD_AFTER_MS) return;
-    this.#told = true;
-    this.#tell(true, ms);
+    if (++this.#stillLooks === STILL_LOOKS) this.#begin();
+    this.#listen(nowMs, true);
   }
 
   close(): void {
@@ -113,11 +103,9 @@ export class StandIn {
     this.#active = undefined;
   }
 
-  #begin(nowMs: number): void {
+  #begin(): void {
     const { control, exports, buffers, macs } = this.#options;
     Atomics.store(control, CONTROL_WARY, 1);
-    this.#heldSinceMs = nowMs - STILL_LOOKS * LOOK_EVERY_MS;
-    this.#told = false;
     const served = (link: NetworkInterface) =>
       this.#indexes.has(link.index) || this.#options.interfaces.includes(link.name);
     const interfaces = listInterfaces().filter((link) => link.up && served(link));
@@ -138,14 +126,12 @@ export class StandIn {
     }
   }
 
-  #end(nowMs: number): void {
-    this.close();
-    this.#calmSinceMs = nowMs;
-    if (this.#told) this.#tell(false, nowMs - this.#heldSinceMs);
-  }
-
-  #tell(held: boolean, ms: number): void {
-    this.#options.tell({ kind: "held-up", exports: this.#options.exports, held, ms });
+  #listen(nowMs: number, silent: boolean): void {
+    const news = this.#silence.look(nowMs, silent);
+    if (news === undefined) return;
+    for (const { shelf, slot, path } of this.#options.exports) {
+      this.#options.tell({ kind: "silence", shelf, slot, path, ...news });
+    }
   }
 
   #answer(): void {

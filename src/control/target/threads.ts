@@ -9,13 +9,9 @@ import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
 import { CONTROL_STOP, CONTROL_WORDS } from "../../loops/target/loop.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
-import type { HeldUpMessage } from "./stand_in.ts";
 import { TargetCounters } from "../../loops/target/counters.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
-
-/** What a group tells of. */
-export type TargetGroupMessage = TargetMessage | HeldUpMessage;
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
@@ -24,7 +20,7 @@ export type TargetGroupOptions =
     /** Number of threads; no more than exports are started. */
     readonly workers: number;
     /** Told of everything a thread posts, but its end, and of threads that are held up. */
-    readonly onMessage: (message: TargetGroupMessage) => void;
+    readonly onMessage: (message: TargetMessage) => void;
   };
 
 interface Member {

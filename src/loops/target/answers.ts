@@ -37,6 +37,7 @@ export class TargetAnswers {
     );
     pool.flags[frame] = 0;
     ex.held--;
+    ex.answers++;
     link.enqueue(frame, length);
   }
 
@@ -54,6 +55,7 @@ export class TargetAnswers {
     );
     pool.flags[frame] = FRAME_GATHERED;
     ex.held--;
+    ex.answers++;
     ex.gathersUnsent++;
     link.enqueueGathered(frame, ATA_DATA, bytes);
     this.#counters.addTo(ex.index, TARGET_COUNT_READS, 1);

@@ -5,6 +5,7 @@ import { MappedSegments } from "../../../ffi/mapping.ts";
 import { closeFile, fileStatus, openFile } from "../../../ffi/files.ts";
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import type { Drive } from "../../core/target/drive.ts";
+import { DiskSilence } from "../../core/target/silence.ts";
 import { OverlapOrder } from "../../core/target/overlap.ts";
 import {
   CHUNK_RESIDENT,
@@ -57,6 +58,12 @@ export class TargetExport {
   gathersUnsent = 0;
   /** Commands whose answer is not in line yet. */
   held = 0;
+  /** Answers of the disk, and how many there were when its silence was looked at. */
+  answers = 0;
+  answersBefore = 0;
+  readonly silence = new DiskSilence();
+  /** The server behind it is away, which is told of by itself. */
+  sourceAway = false;
   /**
    * Most of them once fewer than half of the frames are free. A disk that hangs collects
    * retransmissions: without a bound it would take every frame of the worker, and its neighbours

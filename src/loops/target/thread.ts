@@ -112,6 +112,16 @@ export type TargetMessage =
     readonly slot: number;
     readonly state: TargetState;
   }
+  /** A disk does not answer, or does so again. */
+  | {
+    readonly kind: "silence";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly path: string;
+    readonly silent: boolean;
+    /** For how long it has been, or had been. */
+    readonly ms: number;
+  }
   /** The end: commands that a disk never finished, and exports that may have lost writes. */
   | {
     readonly kind: "stopped";
@@ -265,6 +275,7 @@ export class TargetWorker {
       ...{ pool: this.#pool, clock: this.#clock, origin },
       pollPlace: this.#poll.add(-1, POLLIN),
       listener: (state, text, lost) => {
+        this.#exports[index]!.sourceAway = state === "away";
         // Initiators that know the incarnation learn so that writes they had not flushed are gone.
         if (lost) {
           this.#exports[index]!.drive.incarnation = freshIncarnation();
@@ -451,6 +462,18 @@ export class TargetWorker {
       for (const link of this.#links) if (link.running) this.#loop.announceExport(ex, link);
     }
     this.#errors.flush(nowMs);
+    if (nowMs < Infinity) { for (const ex of this.#exports) this.#listen(ex, nowMs); }
+  }
+
+  /** Tells of a disk for which commands wait, and which has finished none. */
+  #listen(ex: TargetExport, nowMs: number): void {
+    const news = ex.silence.look(
+      nowMs,
+      ex.held > 0 && ex.answers === ex.answersBefore && !ex.sourceAway,
+    );
+    ex.answersBefore = ex.answers;
+    const { shelf, slot, path } = ex.config;
+    if (news !== undefined) this.#post({ kind: "silence", shelf, slot, path, ...news });
   }
 
   /** Answers what has arrived, waits for the disks, syncs, closes. */

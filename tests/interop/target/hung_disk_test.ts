@@ -42,7 +42,7 @@ async function answered(namespace: Namespace): Promise<number> {
   return stdout.split("\n").filter((line) => /"ms":\d/.test(line)).length;
 }
 
-for (const flags of [[], ["-s"], ["--no-uring"]]) {
+for (const flags of [[], ["-s"], ["--no-uring"], ["-d"]]) {
   interopTest(
     `serve ${flags.join(" ")}: while its only disk hangs it says that it is there, and what hangs`,
     [SERVER],

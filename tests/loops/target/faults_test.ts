@@ -5,6 +5,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { closeFile, openFile } from "../../../ffi/files.ts";
 import {
   ATA_FLUSH_CACHE_EXT,
+  ATA_IDENTIFY_DEVICE,
   ATA_READ_SECTORS_EXT,
   ATA_WRITE_DMA_FUA_EXT,
   ATA_WRITE_SECTORS_EXT,
@@ -233,6 +234,27 @@ interopTest("faults: a stable write that fails takes the word of FLUSH with it",
   });
   closeFile(fd);
   Deno.removeSync(path);
+});
+
+interopTest("faults: a disk that hangs alone leaves frames to questions that need none", [], () => {
+  const folder = Deno.makeTempDirSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
+  run("mkfifo", `${folder}/pipe`);
+  const writer = openFile(`${folder}/pipe`, { readOnly: false });
+  const directFd = openFile(`${folder}/pipe`, { readOnly: true });
+  withTarget(4 * 2 ** 20, { uring: true, export: { directFd } }, (target) => {
+    const hanging = Array.from({ length: 64 }, (_, i) => read(i * 16, 8));
+    for (let round = 0; round < 16; round++) {
+      hanging.forEach((request, i) => target.prepare(i, 1000 + i, request));
+      target.send(64);
+      for (let i = 0; i < 4; i++) target.turn();
+    }
+    const identify = { command: ATA_IDENTIFY_DEVICE, sector: 0, sectors: 1 };
+    assertEquals(target.exchange([identify]).get(0)!.status, OK);
+    closeFile(writer);
+    target.exchange(hanging);
+  });
+  closeFile(directFd);
+  Deno.removeSync(folder, { recursive: true });
 });
 
 interopTest("faults: a disk that hangs leaves frames to its neighbour", [], () => {
