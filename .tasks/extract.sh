@@ -192,6 +192,10 @@ start() {
 		[ ! -e /proc/self/fd/$fd ] || module=/proc/self/fd/$fd
 		break
 	done
+	# Deno catches SIGHUP also where nohup(1) has it ignored: the program is told of it.
+	while read -r field mask _; do
+		case $field$mask in SigIgn:*[13579bdf]) export AOE_NOHUP=1 ;; esac
+	done </proc/self/status
 	# Deno opens an inspector at this signal; until the program sees to it, nothing happens.
 	trap '' USR1
 	DENO_DIR=$dir/state DENO_NO_UPDATE_CHECK=1 exec "$dir/$runtime" run @RUN_FLAGS@ "$module" "$@"

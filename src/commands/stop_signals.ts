@@ -9,7 +9,8 @@ import { EXIT_INTERRUPTED } from "./exit_codes.ts";
 /** A signal sent to a process and to its group arrives twice: that is no second wish. */
 const INSIST_AFTER_MS = 300;
 
-const SIGHUP = 1;
+/** In the environment, where SIGHUP was ignored from the start; the launcher of ./aoe sets it. */
+const NOHUP_VARIABLE = "AOE_NOHUP";
 
 /** What asks for the end. */
 const STOP_SIGNALS = [
@@ -58,22 +59,13 @@ export function listenToSignals(actions: SignalActions): () => void {
     // A file that may not grow so far: the write fails, which is all that anybody needs to know.
     ["SIGXFSZ", () => {}],
   ];
-  // What nohup(1) has started does not end with its terminal.
-  if (reload !== undefined || !isIgnored(SIGHUP)) {
-    listeners.push(["SIGHUP", reload ?? (() => end("SIGHUP"))]);
-  }
+  // What nohup(1) has started does not end with its terminal; Deno would end it without a listener.
+  const leave = Deno.env.has(NOHUP_VARIABLE) ? () => {} : () => end("SIGHUP");
+  listeners.push(["SIGHUP", reload ?? leave]);
   for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
   const forget = onUserSignal(count);
   return () => {
     forget();
     for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
   };
-}
-
-/** Whether whoever started this process had it ignore a signal, and nobody has listened to it since. */
-function isIgnored(signal: number): boolean {
-  const [, mask = "0"] =
-    /^SigIgn:\s*([0-9a-f]+)/m.exec(Deno.readTextFileSync("/proc/self/status")) ??
-      [];
-  return (BigInt(`0x${mask}`) >> BigInt(signal - 1) & 1n) === 1n;
 }
