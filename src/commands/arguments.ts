@@ -261,7 +261,7 @@ export function sessionOptions() {
 /** What to attach and how: for the command, and for a unit that runs it. */
 export function attachOptions() {
   return {
-    address: optional(argument(address(), { description: message`Which disk.` })),
+    addresses: multiple(argument(address(), { description: message`Which disks.` })),
     all: option("--all", { description: message`Every disk that answers.` }),
     config: optional(
       option("--config", path("FILE"), {

@@ -41,19 +41,25 @@ interface Wish {
 
 /** Attaches what was asked for; 1 when something of it could not be. */
 export async function runAttach(options: AttachCommandOptions): Promise<number> {
-  const ways = [options.address !== undefined, options.all, options.config !== undefined];
+  const ways = [options.addresses.length > 0, options.all, options.config !== undefined];
   if (ways.filter((way) => way).length !== 1) {
     throw new Failure("Name a disk, as in e1.1, or --all, or --config FILE, and one of these", 2);
   }
   if (Deno.uid() !== 0) throw new Failure("Making block devices needs root: run as root");
   removeLeftNodes();
-  const { address } = options;
-  if (address !== undefined && options.foreground && options.backEnd !== "kernel") {
-    return await serveDisk(address, options);
+  const [address, ...others] = options.addresses;
+  if (address !== undefined && others.length === 0) {
+    if (options.foreground && options.backEnd !== "kernel") {
+      return await serveDisk(address, options);
+    }
+    return (await attach({ address, options })) ? 0 : 1;
   }
-  if (address !== undefined) return (await attach({ address, options })) ? 0 : 1;
   if (options.foreground) throw new Failure("--foreground attaches one disk only", EXIT_USAGE);
-  const wishes = options.all ? await everyDisk(options) : readWishes(options);
+  const wishes = address !== undefined
+    ? options.addresses.map((address) => ({ address, options }))
+    : options.all
+    ? await everyDisk(options)
+    : readWishes(options);
   writeWithoutWaiting("failure");
   let failed = 0;
   for (const wish of wishes) {
@@ -185,8 +191,8 @@ function readWishes(options: AttachCommandOptions): Wish[] {
     if (!parsed.success) {
       throw new Failure(`${where}: ${oneSentence(formatMessage(parsed.error))}`, EXIT_USAGE);
     }
-    const { address, all, config, foreground } = parsed.value;
-    if (address === undefined || all || config !== undefined || foreground) {
+    const { addresses: [address, ...others], all, config, foreground } = parsed.value;
+    if (address === undefined || others.length > 0 || all || config !== undefined || foreground) {
       throw new Failure(`${where}: Expected a disk, as in e1.1, and options of its own`, 2);
     }
     const name = formatAddress(address.shelf, address.slot);

@@ -11,7 +11,7 @@ import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 
 /** What `aoe attach` was asked to do. */
 export interface AttachCommandOptions {
-  readonly address: Address | undefined;
+  readonly addresses: readonly Address[];
   readonly all: boolean;
   readonly config: string | undefined;
   readonly interfaces: readonly string[];

@@ -21,7 +21,9 @@ const TIMEOUT_MS_DEFAULT = 3_000;
 /** What `aoe unit` was asked for. */
 export interface UnitOptions {
   readonly what: "attach";
+  /** The first of those named. */
   readonly address: Address | undefined;
+  readonly addresses: readonly Address[];
   readonly all: boolean;
   readonly config: string | undefined;
   readonly interfaces: readonly string[];
@@ -49,7 +51,7 @@ export const unitParser = command(
         }),
       ),
     }),
-    (options): UnitOptions => options,
+    ({ addresses, ...options }): UnitOptions => ({ ...options, address: addresses[0], addresses }),
   ),
   {
     brief: message`Write a systemd unit.`,
@@ -126,6 +128,9 @@ function refuseContradictions(options: UnitOptions): void {
       "Name a disk, as in e1.1, or --all, or --config FILE, and one of these",
       EXIT_USAGE,
     );
+  }
+  if (options.addresses.length > 1) {
+    throw new Failure("A unit attaches one disk, or those of --config FILE", EXIT_USAGE);
   }
   if (config === undefined) return;
   if (!config.startsWith("/")) {

@@ -4,7 +4,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { eventually, runChecked } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
-import { startTarget } from "../../harness/target.ts";
+import { aoeExecutable, startTarget } from "../../harness/target.ts";
 import { AttachBench, loopDevices } from "./attached.ts";
 
 const MIB = 2 ** 20;
@@ -106,5 +106,38 @@ interopTest(
     assertEquals((await bench.status()).attached.reserved, true);
     await bench.aoe(["detach", `/dev/etherd/${bench.address}`]);
     assertEquals((await bench.aoe(["detach", bench.address])).code, 1);
+  },
+);
+
+interopTest(
+  "attach: several disks at once, and --all of them detached",
+  [loopDevices],
+  async () => {
+    await using bench = await AttachBench.create(16 * MIB);
+    const other = await bench.testbed.image("other.img", 16 * MIB);
+    const second = bench.address.replace(/\.7$/, ".8");
+    await using _other = await startTarget(bench.server, {
+      interfaces: "net0",
+      exports: [[second, other]],
+    });
+    // Others' attached disks are none of its business: it has a /run/aoe of its own.
+    const script = `
+    mkdir -p /run/aoe && mount -t tmpfs -o mode=0700 tmpfs /run/aoe || exit 9
+    "$1" detach --all || exit 8
+    "$1" attach "$2" "/dev/etherd/$3" -i net0 || exit 7
+    test -b "/dev/etherd/$2" -a -b "/dev/etherd/$3" || exit 6
+    "$1" detach --all`;
+    const { code, stdout, stderr } = await bench.client.run([
+      ...["unshare", "-m", "sh", "-c", script, "sh"],
+      ...[await aoeExecutable(), bench.address, second],
+    ], { timeoutMs: 60_000 });
+    assertEquals(code, 0, stdout + stderr);
+    const lines = stdout.trimEnd().split("\n");
+    assertEquals(lines[0], "No disk is attached");
+    for (const name of [bench.address, second]) {
+      assertEquals(lines.filter((line) => line === `${name} is detached`).length, 1, stdout);
+    }
+    const both = await bench.aoe(["attach", bench.address, second, "--foreground"]);
+    assertEquals([both.code, both.stderr], [2, "aoe: --foreground attaches one disk only\n"]);
   },
 );
