@@ -240,6 +240,13 @@ export function sessionOptions() {
     interfaces: interfaceOptions(
       message`Interfaces to find the disk on; all of them share the work. Without one: all Ethernet interfaces that are up.`,
     ),
+    targets: withDefault(
+      option("--target", macList(), {
+        description:
+          message`Use the disk of this target only, where several answer for one address.`,
+      }),
+      [],
+    ),
     timeoutMs: timeoutOption(message`How long to look for a disk (default 3).`, 3000),
     deadAfterMs: withDefault(
       option("--dead-after", secondsOrForever(), {
@@ -281,6 +288,13 @@ export function attachOptions() {
       description: message`Take the disk's reservation, so that no other host reads or writes it.`,
     }),
   };
+}
+
+/** The option `--force` of what writes to a disk. */
+export function forceOption() {
+  return option("--force", {
+    description: message`Write also to what this host uses itself: mounted, or open elsewhere.`,
+  });
 }
 
 /** The option `--json`, which every command has. */

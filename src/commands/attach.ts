@@ -15,6 +15,7 @@ import {
   kernelDevice,
   prepareKernelDriver,
 } from "../control/attach/kernel_driver.ts";
+import { admitDisk } from "../control/admission.ts";
 import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { scan } from "../control/ask/scan.ts";
@@ -127,6 +128,12 @@ function isKernels(address: Address, options: AttachCommandOptions): boolean {
 async function attachKernel(address: Address, options: AttachCommandOptions): Promise<void> {
   const problem = prepareKernelDriver();
   if (problem !== undefined) throw new Failure(`Cannot attach by kernel: ${problem}`);
+  if (options.targets.length > 0) {
+    throw new Failure("The kernel's driver takes every path: --target needs another --backend", 2);
+  }
+  if (kernelDevice(address) === undefined) {
+    await admitDisk({ ...options, address, writes: true, pastDevice: false }, warn);
+  }
   const name = formatAddress(address.shelf, address.slot);
   const device = await attachByKernel(address, options.interfaces, options.timeoutMs);
   const bytes = device.sectors * SECTOR_BYTES;

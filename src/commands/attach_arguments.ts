@@ -19,6 +19,7 @@ export interface AttachCommandOptions {
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly foreground: boolean;
+  readonly targets: readonly string[];
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   readonly retransmitMs: number | undefined;
@@ -56,6 +57,7 @@ export function foregroundArguments(disk: Address, options: AttachCommandOptions
     ...["attach", formatAddress(disk.shelf, disk.slot), "--foreground"],
     ...["--backend", options.backEnd, "--timeout", String(options.timeoutMs / 1000)],
     ...["--dead-after", deadAfterMs === Infinity ? "forever" : String(deadAfterMs / 1000)],
+    ...(options.targets.length === 0 ? [] : ["--target", options.targets.join(",")]),
     ...(options.readOnly ? ["--read-only"] : []),
     ...(options.reserve ? ["--reserve"] : []),
     ...(retransmitMs === undefined ? [] : ["--retransmit-ms", String(retransmitMs)]),

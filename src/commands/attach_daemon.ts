@@ -7,12 +7,14 @@ import type { BackEndName } from "../control/attach/back_end.ts";
 import { awaitDiskName } from "../control/attach/control_socket.ts";
 import { ownCommand, takeKeeperState } from "../control/attach/keeper.ts";
 import { foreignHolders } from "../control/attach/reservation.ts";
+import type { DiskChoice } from "../loops/initiator/loop.ts";
 import { AttachedDisk } from "../control/attach/attached_disk.ts";
 import type { ResumeState } from "../control/attach/attached_disk.ts";
 import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
+import { admitDisk } from "../control/admission.ts";
 import { chooseBackEnd } from "../control/attach/back_ends.ts";
 import { writeSystemLog } from "../../ffi/syslog.ts";
 import { EXIT_INTERRUPTED } from "./exit_codes.ts";
@@ -116,6 +118,12 @@ export async function serveDisk(
     const gone = interfaces.filter((other) => !left.includes(other));
     if (gone.length > 0) log(`${name}: interface ${gone.join(", ")} is gone`, "warning");
   }
+  const disk = resume === undefined
+    ? await admitDisk(
+      { ...options, address, writes: !options.readOnly, pastDevice: false },
+      (text) => log(text, "warning"),
+    )
+    : chosenBefore(address, options);
   const asking = { address, interfaces, timeoutMs: options.timeoutMs };
   if (resume === undefined && !options.reserve) {
     const holders = await foreignHolders(asking);
@@ -126,7 +134,7 @@ export async function serveDisk(
   }
   const { deadAfterMs, retransmitMs } = options;
   const start = AttachedDisk.start({
-    address,
+    address: disk,
     interfaces,
     backEnd,
     skipped,
@@ -143,9 +151,9 @@ export async function serveDisk(
     log,
   });
   if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
-  const disk = await start;
+  const attached = await start;
   ready = true;
-  const { status } = disk;
+  const { status } = attached;
   const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
   if (resume !== undefined) log(`${how}; its daemon was killed, and this one goes on`, "warning");
   else if (daemon) {
@@ -155,10 +163,16 @@ export async function serveDisk(
   else printLine(how);
   for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
   const stopped = Promise.withResolvers<number>();
-  onStopSignals(disk, log, stopped.resolve);
-  const code = await Promise.race([disk.ended.then(() => 0), stopped.promise]);
+  onStopSignals(attached, log, stopped.resolve);
+  const code = await Promise.race([attached.ended.then(() => 0), stopped.promise]);
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;
+}
+
+/** What was chosen when the daemon was started that was killed. */
+function chosenBefore(address: Address, { targets }: AttachCommandOptions): DiskChoice {
+  if (targets.length === 0) return address;
+  return { ...address, targets: targets.map((target) => Uint8Array.fromHex(target)) };
 }
 
 function chosen(

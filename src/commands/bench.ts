@@ -2,6 +2,7 @@
 // whether it keeps what it is told. bench_report.ts shows the results.
 
 import type { BenchResult } from "../loops/bench/driver.ts";
+import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
@@ -55,11 +56,13 @@ export async function runBench(options: BenchOptions): Promise<number> {
   if (verify && readPercent === 100) {
     throw new Failure("--verify compares what was written: it needs a --rw that writes", 2);
   }
+  const writes = readPercent < 100;
+  const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
   const line = new ProgressLine(!json);
   let result: BenchResult | undefined;
   const thread = await InitiatorThread.start({
     interfaces: findInterfaces(options.interfaces).map((link) => link.name),
-    disks: [options.address],
+    disks: [disk],
     settings: {
       deadAfterMs: options.deadAfterMs,
       ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),

@@ -10,6 +10,7 @@ import { SECTOR_BYTES } from "../wire/ata.ts";
 import {
   address,
   byteSize,
+  forceOption,
   integerBetween,
   jsonFlag,
   seconds,
@@ -38,6 +39,8 @@ export interface BenchOptions {
   readonly verify: boolean;
   readonly offsetSectors: number;
   readonly sizeBytes: number | undefined;
+  readonly targets: readonly string[];
+  readonly force: boolean;
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
@@ -103,6 +106,7 @@ export const benchParser = command(
             message`How large it is: bytes, with K, M, G or T if wanted (default: to the end).`,
         }),
       ),
+      force: forceOption(),
       ...sessionOptions(),
       json: jsonFlag(),
     }),

@@ -16,7 +16,8 @@ import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
 import { detachParser, runDetach } from "./detach.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
-import { EXIT_FAILED, EXIT_INTERNAL, EXIT_USAGE } from "./exit_codes.ts";
+import { DiskRefusal } from "../control/admission.ts";
+import { EXIT_FAILED, EXIT_INTERNAL, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
 import { manParser, runMan } from "./man.ts";
 import { maskParser, runMask } from "./mask.ts";
@@ -94,11 +95,13 @@ export function endWith(error: unknown): Promise<number> {
  * stack is shown with AOE_DEBUG=1 only.
  */
 function explainError(error: unknown): number {
-  const expected = error instanceof Failure || isSystemError(error);
+  const expected = error instanceof Failure || error instanceof DiskRefusal ||
+    isSystemError(error);
   const text = error instanceof Error ? error.message : String(error);
   printError(`aoe: ${expected ? "" : "Internal error: "}${oneLine(text)}`);
   if (Deno.env.get("AOE_DEBUG") === "1" && error instanceof Error) printError(error.stack ?? "");
   if (error instanceof Failure) return error.exitCode;
+  if (error instanceof DiskRefusal && error.silent) return EXIT_SILENT;
   return expected ? EXIT_FAILED : EXIT_INTERNAL;
 }
 

@@ -1,13 +1,15 @@
 // `aoe copy SRC DST`: opens both ends, starts the thread that copies (loops/copy/driver.ts), keeps
 // what it tells for a later run to go on, and says in the end what became of it.
 
+import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
 import { openCopySource, openDestination, standardEnd } from "../control/copy_ends.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { syncFolderOf } from "../control/own_files.ts";
 import type { CopyConfig, CopyEndConfig, CopyResult } from "../loops/copy/config.ts";
-import { type Address, formatAddress } from "../wire/aoe.ts";
+import type { DiskChoice } from "../loops/initiator/loop.ts";
+import { formatAddress } from "../wire/aoe.ts";
 import type { CopyEndName, CopyOptions } from "./copy_arguments.ts";
 import { CopyReport } from "./copy_report.ts";
 import {
@@ -52,9 +54,12 @@ export async function runCopy(options: CopyOptions): Promise<number> {
   const path = pathOfState(options, report);
   const before = path !== undefined && options.resume ? readState(path, identity) : undefined;
   const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
-  const disks = [source, destination].flatMap((end) => end.kind === "address" ? [end.address] : []);
-  const sourceEnd = openEnd(source, disks, "in");
-  const destinationEnd = openEnd(destination, disks, before === undefined ? "out" : "again");
+  const disks = await admitEnds(options, report);
+  const sourceEnd = openSourceEnd(source);
+  const destinationEnd = openDestinationEnd(destination, disks.length - 1, {
+    make: before === undefined,
+    force: options.force,
+  });
   const config = configOf(options, identity, { sourceEnd, destinationEnd, before });
   const keeper = path === undefined || config.tellEveryMs === Infinity
     ? undefined
@@ -123,20 +128,50 @@ function pathOfState({ destination, resume }: CopyOptions, report: CopyReport): 
   }
 }
 
-/** @param direction `again`: to write, but it has to be there. */
-function openEnd(
+/** The disks among the ends, in their order; --target concerns what is written, if both are. */
+async function admitEnds(options: CopyOptions, report: CopyReport): Promise<DiskChoice[]> {
+  const { source, destination, force } = options;
+  const note = (text: string) => report.note(text);
+  const writes = destination.kind === "address";
+  const disks: DiskChoice[] = [];
+  if (source.kind === "address") {
+    const targets = writes ? [] : options.targets;
+    const { address } = source;
+    const wish = { ...options, address, targets, writes: false, pastDevice: false };
+    disks.push(await admitDisk(wish, note));
+  }
+  if (writes) {
+    const { address } = destination;
+    disks.push(await admitDisk({ ...options, address, writes, pastDevice: !force }, note));
+  }
+  return disks;
+}
+
+/** A disk is the first of the copy's. */
+function openSourceEnd(end: CopyEndName): CopyEndConfig {
+  switch (end.kind) {
+    case "address":
+      return { disk: 0 };
+    case "standard":
+      return standardEnd("in");
+    case "path":
+      return openCopySource(end.path);
+  }
+}
+
+/** @param disk Number of the disk, if it is one. */
+function openDestinationEnd(
   end: CopyEndName,
-  disks: readonly unknown[],
-  direction: "in" | "out" | "again",
+  disk: number,
+  options: { readonly make: boolean; readonly force: boolean },
 ): CopyEndConfig {
   switch (end.kind) {
     case "address":
-      return { disk: disks.indexOf(end.address) };
+      return { disk };
     case "standard":
-      return standardEnd(direction === "in" ? "in" : "out");
+      return standardEnd("out");
     case "path":
-      if (direction === "in") return openCopySource(end.path);
-      return openDestination(end.path, { make: direction === "out" });
+      return openDestination(end.path, options);
   }
 }
 
@@ -179,7 +214,7 @@ function configOf(
 async function runThread(
   { interfaces, disks, options, config, identity, keeper, report }: {
     readonly interfaces: readonly string[];
-    readonly disks: readonly Address[];
+    readonly disks: readonly DiskChoice[];
     readonly options: CopyOptions;
     readonly config: CopyConfig;
     readonly identity: CopyIdentity;

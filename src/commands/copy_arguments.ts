@@ -8,6 +8,7 @@ import { choice } from "@optique/core/valueparser";
 import type { Address } from "../wire/aoe.ts";
 import {
   diskOrPath,
+  forceOption,
   jsonFlag,
   parseDisk,
   seconds,
@@ -39,6 +40,8 @@ export interface CopyOptions {
   readonly sparse: boolean;
   readonly checksum: "crc32" | "sha256" | "none";
   readonly uring: boolean;
+  readonly targets: readonly string[];
+  readonly force: boolean;
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
@@ -105,6 +108,7 @@ export const copyParser = command(
         }),
         "crc32" as const,
       ),
+      force: forceOption(),
       ...sessionOptions(),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
       json: jsonFlag(),

@@ -9,6 +9,7 @@ import { string } from "@optique/core/valueparser";
 import { type Address, formatAddress } from "../wire/aoe.ts";
 import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
 import type { BlockDisk } from "../loops/block/disk.ts";
+import { admitDisk } from "../control/admission.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import {
@@ -23,6 +24,7 @@ import { listenNbd, type NbdPlace } from "../control/nbd_listener.ts";
 import {
   address,
   fileMode,
+  forceOption,
   type HostAndPort,
   hostAndPort,
   jsonFlag,
@@ -44,6 +46,8 @@ export interface NbdOptions {
   readonly listen: HostAndPort | undefined;
   readonly name: string | undefined;
   readonly readOnly: boolean;
+  readonly targets: readonly string[];
+  readonly force: boolean;
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   readonly retransmitMs: number | undefined;
@@ -81,6 +85,7 @@ export const nbdParser = command(
         }),
       ),
       readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
+      force: forceOption(),
       ...sessionOptions(),
       json: jsonFlag(),
     }),
@@ -115,6 +120,8 @@ export async function runNbd(options: NbdOptions): Promise<number> {
     throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
   }
   const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
+  const writes = !options.readOnly;
+  const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
   let thread: InitiatorThread | undefined;
   let stopped = false;
   // Before there is a socket: no signal may leave one behind.
@@ -136,7 +143,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
   try {
     thread = await InitiatorThread.start({
       interfaces,
-      disks: [options.address],
+      disks: [disk],
       settings: {
         deadAfterMs: options.deadAfterMs,
         ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),

@@ -3,7 +3,9 @@
 import { SystemError } from "../../ffi/errno.ts";
 import { fileStatus, openFile } from "../../ffi/files.ts";
 import type { CopyEndConfig } from "../loops/copy/config.ts";
-import { ENOENT } from "../../ffi/errno_numbers.ts";
+import { EBUSY, ENOENT } from "../../ffi/errno_numbers.ts";
+import { DiskRefusal } from "./admission.ts";
+import { describeUses, hostUses } from "./host_uses.ts";
 
 const STDIN = 0;
 const STDOUT = 1;
@@ -28,19 +30,40 @@ export function openCopySource(path: string): LocalEnd {
 }
 
 /**
- * Opens a file, block device or stream to write. A block device that is in use is refused.
+ * Opens a file, block device or stream to write.
  *
- * @param options `make`: a file that is missing is made.
+ * @param options `make`: a file that is missing is made; `force`: what this host uses is written to.
+ * @throws {DiskRefusal} This host uses it.
  * @throws {SystemError} With open(2)'s reason.
  */
-export function openDestination(path: string, options: { readonly make: boolean }): LocalEnd {
+export function openDestination(
+  path: string,
+  { make, force }: { readonly make: boolean; readonly force: boolean },
+): LocalEnd {
+  if (!force) refuseUsed(path);
   try {
     // Without O_CREAT the flag for exclusive use concerns block devices only.
-    return describe(openFile(path, { readOnly: false, exclusive: isBlockDevice(path) }), path);
+    const exclusive = !force && isBlockDevice(path);
+    return describe(openFile(path, { readOnly: false, exclusive }), path);
   } catch (error) {
-    if (!options.make || !(error instanceof SystemError) || error.code !== ENOENT) throw error;
+    if (error instanceof SystemError && error.code === EBUSY) refuse(path, "something has it");
+    if (!make || !(error instanceof SystemError) || error.code !== ENOENT) throw error;
     return { ...describe(openFile(path, { readOnly: false, create: true }), path), made: true };
   }
+}
+
+/** Pipes and terminals have another end: that is what they are for. */
+function refuseUsed(path: string): void {
+  const { isFile, isBlockDevice } = kindOf(path);
+  if (!isFile && !isBlockDevice) return;
+  const uses = hostUses(path).filter(({ writes, bearsChanges }) => writes || !bearsChanges);
+  if (uses.length > 0) refuse(path, describeUses(uses));
+}
+
+function refuse(path: string, why: string): never {
+  throw new DiskRefusal(
+    `"${path}" is in use on this host (${why}): end that first, or write to it with --force`,
+  );
 }
 
 function describe(fd: number, path: string): LocalEnd {
@@ -52,9 +75,14 @@ function describe(fd: number, path: string): LocalEnd {
 }
 
 function isBlockDevice(path: string): boolean {
+  return kindOf(path).isBlockDevice;
+}
+
+function kindOf(path: string): { isFile: boolean; isBlockDevice: boolean } {
   try {
-    return Deno.statSync(path).isBlockDevice === true;
+    const { isFile, isBlockDevice } = Deno.statSync(path);
+    return { isFile, isBlockDevice: isBlockDevice === true };
   } catch {
-    return false;
+    return { isFile: false, isBlockDevice: false };
   }
 }

@@ -76,22 +76,32 @@ function runningProgram(pid: number): RunningProgram | undefined {
   const words = kernelText(`/proc/${pid}/cmdline`).split("\0").slice(0, -1);
   // A thread of the kernel, or a process that has just ended.
   if (words.length === 0) return undefined;
-  const ownCommand = ownCommandIn(words);
+  const ownCommand = ownCommandIn(pid, words);
   const called = kernelText(`/proc/${pid}/comm`).trim() || words[0]!.split("/").at(-1)!;
   return { pid, words, ownCommand, name: ownCommand === undefined ? called : `aoe ${ownCommand}` };
 }
 
 /**
- * The word behind this program's own: an executable, a bundle in a cache or as a descriptor (see
- * extract.sh), or main.ts under deno.
+ * The word behind this program's own: an executable, a bundle (in a cache, or by a descriptor that
+ * outlives it), or main.ts under deno; or its shells, which have a name of their own.
  */
-function ownCommandIn(words: readonly string[]): string | undefined {
-  const keeper = words.indexOf("aoe-keeper");
-  const from = keeper < 0 ? 0 : keeper + 1;
-  const at = words.findIndex((word, i) =>
-    i >= from && (/(^|\/)(aoe|aoe-[0-9a-f]+\.js|aoe\.js|main\.ts)$/.test(word) ||
-      (/^\/proc\/self\/fd\/\d$/.test(word) && words[i - 1] === "--ext=js"))
+function ownCommandIn(pid: number, words: readonly string[]): string | undefined {
+  // sh -c SCRIPT NAME
+  if (/^aoe-(keeper|watcher)$/.test(words[3] ?? "")) return "attach";
+  const at = words.findIndex((word) =>
+    /(^|\/)(aoe|aoe-[0-9a-f]+\.js|aoe\.js|main\.ts)$/.test(word) || isOwnBundle(pid, word)
   );
   const command = at < 0 ? undefined : words[at + 1];
   return command !== undefined && /^[a-z]+$/.test(command) ? command : undefined;
+}
+
+function isOwnBundle(pid: number, word: string): boolean {
+  const fd = /^\/proc\/self\/fd\/(\d+)$/.exec(word)?.[1];
+  if (fd === undefined) return false;
+  try {
+    return /\/aoe-[0-9a-f]+\.js( \(deleted\))?$/.test(Deno.readLinkSync(`/proc/${pid}/fd/${fd}`));
+  } catch {
+    // Another user's: nobody else names a script like this.
+    return true;
+  }
 }

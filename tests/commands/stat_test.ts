@@ -27,7 +27,8 @@ interopTest("stat: columns, order, paths and the narrowest payload", ["vblade"],
   const path = await testbed.image("disk.img", 16 << 20);
   const other = await testbed.image("other.img", 3 * 10 ** 9 + 512);
   const [iface, shelf] = ["net1", 2];
-  await using _theirs = await startVblade(target, { iface, shelf, slot: 10, path });
+  const theirs = await testbed.image("theirs.img", 16 << 20);
+  await using _theirs = await startVblade(target, { iface, shelf, slot: 10, path: theirs });
   await using _serve = await startTarget(target, {
     interfaces: "net0,net1",
     exports: [["2.9", other], ["1.1", path]],

@@ -65,12 +65,18 @@ export class Inquirer {
    * Looks for targets and asks them to identify themselves.
    *
    * @param address All when undefined; then the whole time is waited.
-   * @param options `everywhere`: wait until every interface has answered, not only the first.
+   * @param options `everywhere`: wait until every interface has answered, not only the first;
+   * `listenMs`: ask on for so long once that is so, since others may answer for the address, too.
    */
   async find(
     address: Address | undefined,
-    options: { readonly timeoutMs: number; readonly everywhere: boolean },
+    options: {
+      readonly timeoutMs: number;
+      readonly everywhere: boolean;
+      readonly listenMs?: number;
+    },
   ): Promise<FoundTarget[]> {
+    const { listenMs } = options;
     const discovery = new Discovery(Math.random() * 2 ** 31);
     const links = this.interfaces.keys().toArray();
     const silentLinks = () => {
@@ -80,8 +86,9 @@ export class Inquirer {
     const isEnough = () =>
       address !== undefined &&
       (options.everywhere ? silentLinks().length === 0 : silentLinks().length < links.length);
-    await this.#repeat(options.timeoutMs, SETTLE_MS, discovery, isEnough, () => {
-      for (const link of address === undefined ? links : silentLinks()) {
+    const settling = { ms: listenMs ?? SETTLE_MS, asking: listenMs !== undefined };
+    await this.#repeat(options.timeoutMs, settling, discovery, isEnough, () => {
+      for (const link of address === undefined || settling.asking ? links : silentLinks()) {
         this.#sockets.send(
           link,
           (view, at, source) => discovery.writeQuery(view, at, source, address),
@@ -91,14 +98,20 @@ export class Inquirer {
     const found = discovery.paths();
     const isSilent = (path: typeof found[number]) =>
       path.identity === undefined && path.refusal === undefined;
-    await this.#repeat(options.timeoutMs, 0, discovery, () => !found.some(isSilent), () => {
-      for (const path of found.filter(isSilent)) {
-        this.#sockets.send(
-          path.link,
-          (view, at, source) => discovery.writeIdentify(view, at, source, path),
-        );
-      }
-    });
+    await this.#repeat(
+      options.timeoutMs,
+      { ms: 0, asking: false },
+      discovery,
+      () => !found.some(isSilent),
+      () => {
+        for (const path of found.filter(isSilent)) {
+          this.#sockets.send(
+            path.link,
+            (view, at, source) => discovery.writeIdentify(view, at, source, path),
+          );
+        }
+      },
+    );
     return groupByAddress(discovery.paths());
   }
 
@@ -161,7 +174,7 @@ export class Inquirer {
   /** Sends again and again until there is enough and nobody else wants to speak. */
   async #repeat(
     timeoutMs: number,
-    settleMs: number,
+    settle: { readonly ms: number; readonly asking: boolean },
     discovery: Discovery,
     isEnough: () => boolean,
     send: () => void,
@@ -172,14 +185,14 @@ export class Inquirer {
     for (let nextMs = start; performance.now() < endMs;) {
       if (!settling && isEnough()) {
         settling = true;
-        endMs = Math.min(endMs, performance.now() + settleMs);
+        endMs = Math.min(endMs, performance.now() + settle.ms);
       }
-      if (!settling && performance.now() >= nextMs) {
+      if ((!settling || settle.asking) && performance.now() >= nextMs) {
         nextMs = performance.now() + RETRY_MS;
         send();
       }
       await this.#turn(
-        settling ? endMs : Math.min(nextMs, endMs),
+        settling && !settle.asking ? endMs : Math.min(nextMs, endMs),
         (view, at, length, link) => discovery.receive(view, at, length, link),
       );
     }

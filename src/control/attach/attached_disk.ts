@@ -5,7 +5,7 @@ import { closeFile } from "../../../ffi/files.ts";
 import { claimDevice, releaseDevice } from "../../../ffi/device_node.ts";
 import { refuseOutOfMemoryKill } from "../../../ffi/memory_pressure.ts";
 import { INITIATOR_DEFAULTS, type InitiatorSettings } from "../../core/initiator/state.ts";
-import { type Address, formatAddress } from "../../wire/aoe.ts";
+import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import type { BackEnd, BackEndName, BackEndState } from "./back_end.ts";
 import { ControlSocket } from "./control_socket.ts";
@@ -25,6 +25,7 @@ import {
   INITIATOR_COUNT_WRITES,
   INITIATOR_COUNT_WRITTEN_BYTES,
 } from "../../loops/initiator/counters.ts";
+import type { DiskChoice } from "../../loops/initiator/loop.ts";
 import { InitiatorThread } from "../initiator_thread.ts";
 import type { InitiatorMessage } from "../../loops/drivers.ts";
 import { openBackEnd } from "./back_ends.ts";
@@ -67,7 +68,7 @@ export interface ResumeState {
 
 /** How to attach a disk. */
 export interface AttachOptions {
-  readonly address: Address;
+  readonly address: DiskChoice;
   /** Names of interfaces that exist. */
   readonly interfaces: readonly string[];
   readonly backEnd: BackEndName;

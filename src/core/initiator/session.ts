@@ -67,6 +67,8 @@ export interface SessionSettings {
   readonly probeMs: number;
   readonly queryMs: number;
   readonly times: PathTimes;
+  /** Others are no paths; undefined: whoever answers. */
+  readonly targets?: readonly Uint8Array[] | undefined;
 }
 
 /** Interfaces, paths and identity of one target. */
@@ -194,6 +196,8 @@ export class Session {
     if (path === undefined) {
       if (this.paths.length === this.#settings.pathsMax) return false;
       const mac = view.subarray(at + ETHERNET_SOURCE, at + ETHERNET_SOURCE + 6);
+      // Well said, but by somebody else.
+      if (!this.#isMeant(mac)) return true;
       path = new Path(this.paths.length, interfaceIndex, mac, this.#settings.times);
       path.probeAtMs = nowMs;
       this.paths.push(path);
@@ -209,6 +213,12 @@ export class Session {
     );
     path.configure(config.buffers, sectors, this.#settings.windowMax, nowMs);
     return true;
+  }
+
+  #isMeant(mac: Uint8Array): boolean {
+    const { targets } = this.#settings;
+    return targets === undefined ||
+      targets.some((target) => target.every((byte, i) => byte === mac[i]));
   }
 
   /**

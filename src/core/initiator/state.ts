@@ -62,6 +62,8 @@ export type InitiatorSettings = typeof INITIATOR_DEFAULTS;
 export interface InitiatorOptions extends Partial<InitiatorSettings> {
   readonly shelf: number;
   readonly slot: number;
+  /** MACs of the targets that are meant, six bytes each; undefined: of all that answer. */
+  readonly targets?: readonly Uint8Array[] | undefined;
   /** Everything that frames are gathered from and read data are copied to. */
   readonly memory: Uint8Array;
   /** Where the initiator's own `initiatorMemoryBytes` begin in `memory`. */
@@ -136,7 +138,7 @@ export class InitiatorState {
       throw new RangeError(`${settings.commandsMax} commands leave none beside the probes`);
     }
     const times: PathTimes = settings;
-    this.session = new Session({ ...settings, times });
+    this.session = new Session({ ...settings, targets: options.targets, times });
     this.commands = new CommandTable(
       settings.commandsMax,
       settings.pathsMax,

@@ -75,12 +75,18 @@ export interface InitiatorDriver {
   wakeAtMs(): number;
 }
 
+/** A remote disk, and who of those that answer for its address is meant. */
+export interface DiskChoice extends Address {
+  /** MACs, six bytes each; undefined: whoever answers first, and his disk from then on. */
+  readonly targets?: readonly Uint8Array[];
+}
+
 /** What a loop is made for. */
 export interface InitiatorLoopConfig {
   /** Names; links that are down or gone are waited for. */
   readonly interfaces: readonly string[];
   /** The remote disks, known to the driver by their index. */
-  readonly disks: readonly Address[];
+  readonly disks: readonly DiskChoice[];
   readonly settings: Partial<InitiatorSettings>;
   /** A flag, not 0 once the main thread wants the loop to end, and an eventfd that tells of it. */
   readonly control: SharedArrayBuffer;
@@ -135,11 +141,12 @@ export class InitiatorLoop {
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
     const session = takeSession();
-    this.initiators = config.disks.map(({ shelf, slot }, i) =>
+    this.initiators = config.disks.map(({ shelf, slot, targets }, i) =>
       new Initiator({
         ...settings,
         shelf,
         slot,
+        targets,
         memory: this.arena.bytes,
         memoryAt: this.arena.allocate(memoryBytes, 64),
         session: (session + i) % SESSIONS,
