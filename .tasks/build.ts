@@ -130,6 +130,7 @@ async function packSelfExtracting(): Promise<void> {
     RUNTIME_SUMS: await checksums(runtimeBytes),
     INTERPRETER: interpreter,
     GLIBC_VERSION: glibc,
+    ARCHITECTURE: Deno.build.arch,
     RUN_FLAGS: [...RUN_FLAGS, ...DENO_RUN_FLAGS].join(" "),
   };
   const script = Deno.readTextFileSync(EXTRACT_SCRIPT)

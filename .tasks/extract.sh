@@ -17,7 +17,7 @@ runtime=deno-@RUNTIME_ID@
 runtime_bytes=@RUNTIME_BYTES@
 runtime_sums=@RUNTIME_SUMS@
 interpreter=@INTERPRETER@
-needs="glibc @GLIBC_VERSION@ or later and libgcc_s.so.1 are needed"
+needs="glibc @GLIBC_VERSION@ or later for @ARCHITECTURE@ and libgcc_s.so.1 are needed"
 needed_mb=$(((program_bytes + runtime_bytes) / 1000000 + 1))
 new=
 ticker=
@@ -127,8 +127,9 @@ fill() {
 	[ -e "$try" ] || try=$dir/$runtime
 	if ! said=$("$try" --version 2>&1 >/dev/null); then
 		said=${said#"$try: "}
-		fail "The runtime does not start here (${said%%
-*}): $needs"
+		said=${said%%
+*}
+		fail "The runtime does not start here (${said:-it gives no reason}): $needs"
 	fi
 	put "$program" && put "$runtime" || { why="nothing can be renamed there" && return 1; }
 	{ sync "$dir" || sync; } 2>/dev/null
