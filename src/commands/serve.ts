@@ -12,6 +12,7 @@ import { openNbdExport } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
+import { watchNames } from "../control/target/lost_names.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
 import { filesOfGroup, takeAddress, TargetGroup } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/thread.ts";
@@ -73,9 +74,11 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const startedMs = Date.now();
   count = () => printCounters(group, files, options);
   report.serving(files, interfaces);
+  const blind = watchNames(files, (text) => report.message({ kind: "error", text }));
   const failed = group.ended().then(() => undefined, (error: Error) => error);
   // A stop in progress still yields to a second signal.
   const ended = await Promise.race([told.promise, failed]);
+  blind();
   const abandoned = await group.stop();
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
