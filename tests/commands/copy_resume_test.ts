@@ -335,6 +335,7 @@ interopTest("copy: a cause is said once, and who holds a reservation is named", 
   const aoe = await aoeExecutable();
   const { holder, other } = await threeHosts(testbed, target);
   const out = testbed.path("out");
+  await Deno.writeTextFile(out, "the copy of last night");
   for (const flags of [[], ["-q"]]) {
     const refused = await other.run([aoe, "copy", "e1.1", out, ...flags]);
     assertEquals(refused.code, 4, refused.stderr);
@@ -343,7 +344,7 @@ interopTest("copy: a cause is said once, and who holds a reservation is named", 
       refused.stderr,
       `aoe: e1.1 is reserved by ${await holder.mac("net0")}, and`,
     );
-    assertEquals(await exists(out), false, "an empty file");
+    assertEquals(await Deno.readTextFile(out), "the copy of last night");
   }
   const bench = await other.run([aoe, "bench", "e1.1"]);
   assertEquals([bench.code, lines(bench).length], [4, 1], bench.stderr);

@@ -368,7 +368,6 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     this.#startedMs = nowMs;
     this.#stable = resumeAt;
     this.#tellAtMs = nowMs + tellEveryMs;
-    this.#truncate(destinationOffset + resumeAt);
     this.#setPhase(PHASE_COPYING);
     this.#pump.start({
       source: this.#source!,
@@ -378,6 +377,8 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       bytes: this.#total - resumeAt,
       sparse,
       checksum: this.#checksum,
+      // A file that was there is cut only when the disk has shown that it gives something.
+      begins: () => this.#truncate(destinationOffset + resumeAt),
     });
   }
 

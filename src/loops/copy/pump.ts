@@ -44,6 +44,8 @@ export interface Transfer {
   /** Whether zeros may be left out or discarded. */
   readonly sparse: boolean;
   readonly checksum: Checksum;
+  /** Called once, before the destination is changed: something has come from the source. */
+  readonly begins?: () => void;
 }
 
 /** The ring. */
@@ -83,6 +85,7 @@ export class CopyPump implements CopyOutcome {
   #end = 0;
   #nextStart = 0;
   #stopped = false;
+  #begun = false;
   #inFlight = 0;
   #active = 0;
   // Numbers of chunks, modulo CHUNKS their place: read next, written next (streams), summed up
@@ -109,6 +112,7 @@ export class CopyPump implements CopyOutcome {
     this.#end = transfer.bytes;
     this.#nextStart = 0;
     this.#stopped = false;
+    this.#begun = false;
     this.position = 0;
     this.positionCrc = transfer.checksum.crc;
     this.#toRead =
@@ -233,6 +237,10 @@ export class CopyPump implements CopyOutcome {
     if (sink.bytes !== undefined && sinkOffset + this.#start[chunk]! + bytes > sink.bytes) {
       this.failure ??= { kind: "usage", text: `${sink.name} is too small for what comes` };
       return;
+    }
+    if (!this.#begun) {
+      this.#begun = true;
+      this.#transfer!.begins?.();
     }
     this.#state[chunk] = WRITING;
     this.#pending[chunk] = 1;
