@@ -21,7 +21,7 @@ import {
   TARGET_COUNT_WAITS,
   TARGET_COUNT_WRITES,
   TARGET_COUNT_WRITTEN_BYTES,
-} from "../loops/target/counters.ts";
+} from "../core/target/counters.ts";
 import type { TargetGroup } from "../control/target/threads.ts";
 import { formatBytes, printError, printJson, printLine } from "./output.ts";
 

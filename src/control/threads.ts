@@ -11,7 +11,7 @@
 type Job = (config: any, post: (message: any) => void) => void | Promise<void>;
 
 /**
- * The jobs by name, one line each: `target: async () => (await import("../loops/target/loop.ts")).runTarget`.
+ * The jobs by name, one line each: `target: async () => (await import("../core/target/loop.ts")).runTarget`.
  * The module is loaded only in the worker that does the job. A job takes its config (whatever can
  * be cloned: plain objects, SharedArrayBuffer) and `post`, which sends a message to the main
  * thread, and returns when its work is over.

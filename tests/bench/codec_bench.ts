@@ -3,7 +3,7 @@
 
 import { Drive } from "../../src/core/target/drive.ts";
 import { OverlapOrder } from "../../src/core/target/overlap.ts";
-import { type Link, OUTCOME_DONE, Target } from "../../src/core/target/target.ts";
+import { type Link, OUTCOME_DONE, receiveFrame, Target } from "../../src/core/target/target.ts";
 import { COMMAND_ATA, COMMAND_CONFIG, writeAoeHeader } from "../../src/wire/aoe.ts";
 import {
   ATA_DATA,
@@ -67,7 +67,7 @@ function targetRound(command: number, flags: number, length: number): void {
   for (let i = 0; i < FRAMES; i++) {
     const at = i * STRIDE;
     writeRequest(at, command, flags, lbaOf(i));
-    target.receive(arena, at, length, link);
+    receiveFrame(target, arena, at, length, link);
     const { operation, sectorsWanted } = target.drive;
     target.complete(arena, at, link, operation, sectorsWanted, OUTCOME_DONE);
   }
@@ -109,13 +109,13 @@ Deno.bench("target: IDENTIFY answered", () => {
   writeAoeHeader(arena, 0, targetMac, initiatorMac, requestHeader);
   const command = ATA_IDENTIFY_DEVICE;
   writeAtaRequest(arena, 0, { flags: 0, feature: 0, count: 1, command, lba: 0 });
-  target.receive(arena, 0, ETHERNET_FRAME_BYTES_MIN, link);
+  receiveFrame(target, arena, 0, ETHERNET_FRAME_BYTES_MIN, link);
 });
 
 Deno.bench("target: query config answered and read", () => {
   writeAoeHeader(arena, 0, targetMac, initiatorMac, { ...requestHeader, command: COMMAND_CONFIG });
   writeConfigRequest(arena, 0, 0, new Uint8Array(0));
-  readConfigResponse(arena, 0, target.receive(arena, 0, ETHERNET_FRAME_BYTES_MIN, link));
+  readConfigResponse(arena, 0, receiveFrame(target, arena, 0, ETHERNET_FRAME_BYTES_MIN, link));
 });
 
 const order = new OverlapOrder(FRAMES);

@@ -7,7 +7,7 @@ import { MessageTable } from "../../ffi/message_table.ts";
 import { listInterfaces } from "../../ffi/netlink.ts";
 import { PacketSocket } from "../../ffi/packet_socket.ts";
 import { Drive, DRIVE_READ, DRIVE_WRITE } from "../../src/core/target/drive.ts";
-import { DISK_WORK, OUTCOME_DONE, Target } from "../../src/core/target/target.ts";
+import { DISK_WORK, OUTCOME_DONE, receiveFrame, Target } from "../../src/core/target/target.ts";
 import {
   AOE_COMMAND,
   AOE_TAG,
@@ -67,7 +67,7 @@ class OldTarget {
     const wide = [0x24, 0x25, 0x29, 0x34, 0x35, 0x39, 0xea].includes(ata) ||
       (command === COMMAND_ATA && (view[at + ATA_FLAGS]! & ATA_FLAG_LBA48) !== 0);
     if (wide) view[at + ATA_COMMAND_STATUS] = 0xff;
-    const verdict = this.#target.receive(view, at, length, this.#link);
+    const verdict = receiveFrame(this.#target, view, at, length, this.#link);
     if (verdict !== DISK_WORK) {
       if (verdict > 0 && ata === ATA_IDENTIFY_DEVICE) {
         for (const word of [83, 86]) view.set([0x00, 0x50], at + ATA_DATA + 2 * word);

@@ -1,4 +1,4 @@
-// A host of the simulation that runs our own target (core/target/target.ts): what loops/target/loop.ts
+// A host of the simulation that runs our own target (core/target/target.ts): what core/target/loop.ts
 // does, over the simulation's wires and disk. It can be paused, crash and come back.
 
 import { COMMAND_ATA } from "../../src/wire/aoe.ts";
@@ -25,6 +25,7 @@ import {
   type Link,
   OUTCOME_DONE,
   OUTCOME_FAILED,
+  receiveFrame,
   Target,
 } from "../../src/core/target/target.ts";
 import { sectorsPerFrame } from "../../src/wire/ata.ts";
@@ -170,7 +171,7 @@ export class TargetHost {
     const frame = new Uint8Array(Math.max(2048, room, bytes.length));
     frame.set(bytes);
     const target = this.#target;
-    const verdict = target.receive(frame, 0, bytes.length, link);
+    const verdict = receiveFrame(target, frame, 0, bytes.length, link);
     if (verdict < 0) return;
     if (verdict !== DISK_WORK) {
       // The target does not name its incarnation itself yet.

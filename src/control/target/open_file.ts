@@ -16,7 +16,6 @@ import type { FileStatus } from "../../../ffi/files.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
-import { exportedSectors } from "../../loops/target/export_config.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { describeUses, hostUses } from "../host_uses.ts";
 import { refuseImage } from "./image_refusal.ts";
@@ -29,6 +28,7 @@ import {
   EROFS,
   ETXTBSY,
 } from "../../../ffi/errno_numbers.ts";
+import { exportedSectors } from "../../core/target/export.ts";
 
 /** Why a file is not exported, in one sentence for the user. */
 export class ExportRefusal extends Error {

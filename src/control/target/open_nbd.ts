@@ -17,7 +17,8 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from "../../wire/nbd.ts";
 import { parseNbdUri } from "../../wire/nbd_uri.ts";
-import { exportedSectors, freshIncarnation } from "../../loops/target/export_config.ts";
+import { freshIncarnation } from "../../loops/target/export_config.ts";
+import { exportedSectors } from "../../core/target/export.ts";
 
 /** Larger blocks are a server's wish for speed, and no physical sector that a file system expects. */
 const PHYSICAL_SECTOR_BYTES_MAX = 4096;

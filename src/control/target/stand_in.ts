@@ -16,10 +16,10 @@ import { targetFilter } from "../../wire/filter.ts";
 import type { Link, Target, TargetState } from "../../core/target/target.ts";
 import { DiskSilence } from "../../core/target/silence.ts";
 import type { TargetMessage } from "../../loops/target/thread.ts";
-import { CONTROL_PULSE, CONTROL_WARY } from "../../loops/target/loop.ts";
-import { makeTarget } from "../../loops/target/export_config.ts";
+import { CONTROL_PULSE, CONTROL_WARY } from "../../core/target/loop.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { ProbeSockets } from "../ask/probe_sockets.ts";
+import { makeTarget } from "../../core/target/export.ts";
 
 /** How often `look` wants to be called. */
 export const LOOK_EVERY_MS = 100;

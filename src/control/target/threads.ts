@@ -7,9 +7,9 @@ import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
-import { CONTROL_STOP, CONTROL_WORDS } from "../../loops/target/loop.ts";
+import { CONTROL_STOP, CONTROL_WORDS } from "../../core/target/loop.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
-import { TargetCounters } from "../../loops/target/counters.ts";
+import { TargetCounters } from "../../core/target/counters.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 

@@ -133,6 +133,36 @@ export interface TargetState {
   readonly cacheOn: boolean;
 }
 
+/**
+ * What is wrong with a frame whoever it is for: a DROP constant, or 0. Behind it, a frame has a whole
+ * header, and is no response.
+ */
+export function refuseAtDoor(view: Uint8Array, at: number, length: number): number {
+  if (length < AOE_HEADER_BYTES) return DROP_SHORT;
+  return isResponse(view, at) ? DROP_RESPONSE : 0;
+}
+
+/**
+ * Takes one frame at a host with one target: the door and `Target.receive`.
+ *
+ * @returns A DROP constant, the answer's length, or `DISK_WORK`.
+ */
+export function receiveFrame(
+  target: Target,
+  view: Uint8Array,
+  at: number,
+  length: number,
+  link: Link,
+): number {
+  const refusal = refuseAtDoor(view, at, length);
+  if (refusal !== 0) return refusal;
+  const shelf = aoeShelf(view, at);
+  const slot = view[at + AOE_SLOT]!;
+  if (!target.isMeantBy(shelf, slot)) return DROP_OTHER_ADDRESS;
+  const broadcast = shelf === SHELF_BROADCAST || slot === SLOT_BROADCAST;
+  return target.receive(view, at, length, link, broadcast);
+}
+
 /** One exported shelf.slot. */
 export class Target {
   readonly shelf: number;
@@ -173,25 +203,21 @@ export class Target {
     for (const mac of options.allowed) this.#allowed.add(mac, 0);
   }
 
+  /** Whether a frame for this shelf and slot is for this target, too. */
+  isMeantBy(shelf: number, slot: number): boolean {
+    return (shelf === this.shelf || shelf === SHELF_BROADCAST) &&
+      (slot === this.slot || slot === SLOT_BROADCAST);
+  }
+
   /**
-   * Takes one frame.
+   * Takes one frame that `refuseAtDoor` has let pass and that is meant for this target.
    *
+   * @param broadcast Whether it is meant for others, too.
    * @param length Bytes of the frame; nothing at or beyond `at + max(length, 60)` is touched, save
    * by an answer, which never exceeds the link's MTU.
    * @returns A DROP constant, the answer's length, or `DISK_WORK`.
    */
-  receive(view: Uint8Array, at: number, length: number, link: Link): number {
-    if (length < AOE_HEADER_BYTES) return DROP_SHORT;
-    if (isResponse(view, at)) return DROP_RESPONSE;
-    const shelf = aoeShelf(view, at);
-    const slot = view[at + AOE_SLOT]!;
-    const broadcast = shelf === SHELF_BROADCAST || slot === SLOT_BROADCAST;
-    if (
-      (shelf !== this.shelf && shelf !== SHELF_BROADCAST) ||
-      (slot !== this.slot && slot !== SLOT_BROADCAST)
-    ) {
-      return DROP_OTHER_ADDRESS;
-    }
+  receive(view: Uint8Array, at: number, length: number, link: Link, broadcast: boolean): number {
     const source = at + ETHERNET_SOURCE;
     // A group address never sends (IEEE 802.3 section 3.2.3): answering it would multiply a frame.
     if ((view[source]! & 1) !== 0) return DROP_FORBIDDEN;
@@ -246,7 +272,7 @@ export class Target {
     const asks = command === COMMAND_CONFIG
       ? configCommand(view, at) <= CONFIG_TEST_PREFIX
       : command === COMMAND_ATA && view[at + ATA_COMMAND_STATUS] === ATA_IDENTIFY_DEVICE;
-    return asks ? this.receive(view, at, length, link) : DROP_BUSY;
+    return asks ? receiveFrame(this, view, at, length, link) : DROP_BUSY;
   }
 
   /**

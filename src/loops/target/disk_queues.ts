@@ -16,7 +16,7 @@ export function sourceNumber(index: number): number {
 }
 
 /** Any queue of disk work. */
-export type DiskQueue = IoUring | SyncQueue | DiskQueues;
+export type WorkerQueue = IoUring | SyncQueue | DiskQueues;
 
 /** The queue for files and the sources, as one; see `IoUring` for what each method is. */
 export class DiskQueues {

@@ -7,7 +7,9 @@ import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import { sectorsPerFrame } from "../../wire/ata.ts";
 import { ETHERTYPE_AOE } from "../../wire/ethernet.ts";
-import type { FramePool } from "./frames.ts";
+import type { TargetCommands } from "../../core/target/commands.ts";
+import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
+import type { FramePool } from "../../core/target/frames.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Most frames taken in one crossing. */
@@ -16,7 +18,7 @@ export const RECEIVE_BATCH = 64;
 const RECEIVE_WAIT_MS = 10;
 
 /** One interface, as a target sees it. */
-export class TargetLink {
+export class TargetLink implements FrameLink {
   /** What it is called now. */
   name: string;
   /** The interface's own MAC; a new array when it changes. */
@@ -39,6 +41,7 @@ export class TargetLink {
   pollPlace = -1;
 
   readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #batch: number;
   readonly #filter: Uint8Array;
   readonly #bufferBytes: number;
@@ -61,6 +64,7 @@ export class TargetLink {
     options: {
       arena: Arena;
       pool: FramePool;
+      commands: TargetCommands;
       batch: number;
       filter: Uint8Array;
       bufferBytes: number;
@@ -68,6 +72,7 @@ export class TargetLink {
   ) {
     this.name = name;
     this.#pool = options.pool;
+    this.#commands = options.commands;
     this.#batch = options.batch;
     this.#filter = options.filter;
     this.#bufferBytes = options.bufferBytes;
@@ -168,10 +173,10 @@ export class TargetLink {
     this.#sendingFrames[this.#sendEnd++] = frame;
   }
 
-  /** Puts an answer in line whose data lie at `pool.gatherAddress`. */
+  /** Puts an answer in line whose data lie at `commands.gatherAddress`. */
   enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
     const pool = this.#pool;
-    const address = pool.gatherAddress[frame]!;
+    const address = this.#commands.gatherAddress[frame]!;
     this.#sending.setTwo(this.#sendEnd, pool.address(frame), headerBytes, address, bytes);
     this.#sendingFrames[this.#sendEnd++] = frame;
   }
@@ -240,10 +245,4 @@ export class TargetLink {
     }
     return this.#batch;
   }
-}
-
-/** Who owns the frames that a link sends. */
-export interface SendOutcome {
-  sent(frame: number): void;
-  sendFailed(frame: number): void;
 }

@@ -27,8 +27,10 @@ import {
   NBD_REQUEST_BYTES,
   NBD_SIMPLE_REPLY_BYTES,
 } from "../../wire/nbd.ts";
-import { FRAME_ALREADY_STABLE } from "./frames.ts";
-import type { FramePool } from "./frames.ts";
+import { FRAME_ALREADY_STABLE } from "../../core/target/commands.ts";
+import type { TargetCommands } from "../../core/target/commands.ts";
+import type { Backing } from "../../core/target/export.ts";
+import type { FramePool } from "../../core/target/frames.ts";
 import { NbdClientConnection } from "../nbd_client/connection.ts";
 import type { NbdOrigin } from "../nbd_client/connection.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
@@ -46,7 +48,9 @@ const REPLIES_MAX = 64;
 export type SourceListener = (state: "away" | "back", text: string, lost: boolean) => void;
 
 /** One NBD export, its requests and its connection. */
-export class NbdSource {
+export class NbdSource implements Backing {
+  readonly remoteServer = true;
+  readonly pages = undefined;
   /** Number of the operation that `next` has found, and its result; see `IoUring`. */
   tag = 0;
   result = 0;
@@ -55,6 +59,7 @@ export class NbdSource {
 
   readonly #clock: Clock;
   readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #connection: NbdClientConnection;
   readonly #requests: NbdClientRequests;
   readonly #listener: SourceListener;
@@ -76,6 +81,7 @@ export class NbdSource {
     arena: Arena,
     options: {
       pool: FramePool;
+      commands: TargetCommands;
       clock: Clock;
       origin: NbdOrigin;
       pollPlace: number;
@@ -86,6 +92,7 @@ export class NbdSource {
     this.pollPlace = options.pollPlace;
     this.#clock = options.clock;
     this.#pool = pool;
+    this.#commands = options.commands;
     this.#listener = listener;
     this.#requests = new NbdClientRequests(pool.count, origin.facts.flags);
     this.#headers = arena.allocate((pool.count + 2) * HEADER_STRIDE);
@@ -147,7 +154,7 @@ export class NbdSource {
 
   /** Queues zeroes, for which the server may punch a hole. */
   punch(tag: number, offset: number, bytes: number): void {
-    const stable = (this.#pool.flags[tag]! & FRAME_ALREADY_STABLE) !== 0;
+    const stable = (this.#commands.flags[tag]! & FRAME_ALREADY_STABLE) !== 0;
     this.#requests.add(tag, NBD_CMD_WRITE_ZEROES, offset, bytes, stable);
   }
 
@@ -194,7 +201,7 @@ export class NbdSource {
 
   /** Bytes of a command and those merged with it, or as many as the server takes. */
   #bytesOf(first: number): number {
-    const { byteCount, progress, next } = this.#pool;
+    const { byteCount, progress, next } = this.#commands;
     let bytes = 0;
     for (let frame = first; frame >= 0; frame = next[frame]!) {
       bytes += byteCount[frame]! - progress[frame]!;
@@ -243,10 +250,11 @@ export class NbdSource {
   /** Adds pieces for the data of a request, but for its first `skip` bytes. */
   #addData(number: number, skip: number): void {
     const pool = this.#pool;
+    const { next, progress, byteCount } = this.#commands;
     let left = this.#requests.length[number]!;
-    for (let frame = number; frame >= 0 && left > 0; frame = pool.next[frame]!) {
-      const done = pool.progress[frame]!;
-      const bytes = Math.min(left, pool.byteCount[frame]! - done);
+    for (let frame = number; frame >= 0 && left > 0; frame = next[frame]!) {
+      const done = progress[frame]!;
+      const bytes = Math.min(left, byteCount[frame]! - done);
       left -= bytes;
       if (skip < bytes) this.#pieces.add(pool.start(frame) + ATA_DATA + done + skip, bytes - skip);
       skip = Math.max(0, skip - bytes);

@@ -17,15 +17,22 @@ import { formatAddress } from "../../wire/aoe.ts";
 import { formatMac } from "../../wire/ethernet.ts";
 import { targetFilter } from "../../wire/filter.ts";
 import { DiskQueues, sourceNumber } from "./disk_queues.ts";
-import type { DiskQueue } from "./disk_queues.ts";
-import { FramePool } from "./frames.ts";
-import { TARGET_COUNT_KERNEL_DROPS, TARGET_COUNT_WAITS, TargetCounters } from "./counters.ts";
+import type { WorkerQueue } from "./disk_queues.ts";
+import { TargetCommands } from "../../core/target/commands.ts";
+import { FramePool } from "../../core/target/frames.ts";
+import { BackingFile } from "./backing_file.ts";
+import { FilesInPlace } from "./in_place.ts";
+import {
+  TARGET_COUNT_KERNEL_DROPS,
+  TARGET_COUNT_WAITS,
+  TargetCounters,
+} from "../../core/target/counters.ts";
 import { NbdSource } from "./nbd_source.ts";
 import { ErrorReporter } from "./errors.ts";
-import { segmentsWithin, TargetExport } from "./export.ts";
+import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
 import type { Link, TargetState } from "../../core/target/target.ts";
 import { RECEIVE_BATCH, TargetLink } from "./link.ts";
-import { CONTROL_STOP, TargetLoop } from "./loop.ts";
+import { CONTROL_STOP, TargetLoop } from "../../core/target/loop.ts";
 import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
 import { explainSocketError } from "../socket_refusal.ts";
 import { freshIncarnation } from "./export_config.ts";
@@ -149,8 +156,9 @@ export class TargetWorker {
   readonly #control: Int32Array;
   readonly #counters: TargetCounters;
   readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #clock: Clock;
-  readonly #queue: DiskQueue;
+  readonly #queue: WorkerQueue;
   readonly #withoutUring: string | undefined;
   readonly #exports: TargetExport[];
   /** Those of the exports that have one. */
@@ -185,14 +193,15 @@ export class TargetWorker {
         config.interfaces.length * TargetLink.bytes(frames) + PollSet.bytes(pollPlaces) +
         SyncQueue.bytes + sources * NbdSource.bytes(frames) + 4096,
     );
-    this.#pool = new FramePool(arena, frames, mtuMax, alignment);
+    const pool = this.#pool = new FramePool(arena, frames, mtuMax, alignment);
+    const commands = this.#commands = new TargetCommands(frames);
     this.#clock = new Clock(arena);
     const vectors = new VectorTable(arena, frames);
     const entries = 2 ** Math.ceil(Math.log2(frames + config.exports.length));
     const opened = openQueue(config.uring, arena, entries, vectors);
     this.#queue = sources === 0 ? opened.queue : new DiskQueues(opened.queue, this.#sources);
     this.#withoutUring = opened.withoutUring;
-    if (direct) this.#pool.register(this.#queue);
+    if (direct) this.#queue.registerBuffer(arena, pool.memoryAt, pool.memoryBytes);
     this.#queue.registerFiles(
       config.exports.flatMap(({ fd, directFd }) => [fd, directFd].filter((fd) => fd >= 0)),
     );
@@ -210,7 +219,8 @@ export class TargetWorker {
         index,
         source === undefined ? ex : { ...ex, fd: sourceNumber(this.#sources.indexOf(source)) },
         {
-          ...{ frames, heldMax: heldByEach, segments, source },
+          backing: source ?? new BackingFile(ex, segments),
+          ...{ frames, heldMax: heldByEach, segments },
           buffers: config.buffers,
           macs: config.macs,
           onChange: () => this.#postState(ex.shelf, ex.slot),
@@ -230,7 +240,7 @@ export class TargetWorker {
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
     this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
     this.#links = config.interfaces.map((name, i) => {
-      const link = new TargetLink(name, { arena, pool: this.#pool, batch, filter, bufferBytes });
+      const link = new TargetLink(name, { arena, pool, commands, batch, filter, bufferBytes });
       try {
         link.update(served[i]);
       } catch (error) {
@@ -240,10 +250,9 @@ export class TargetWorker {
       return link;
     });
     this.#loop = new TargetLoop({
-      arena,
-      pool: this.#pool,
-      vectors,
+      ...{ pool, commands, vectors },
       queue: this.#queue,
+      inPlace: new FilesInPlace(arena, pool, vectors),
       links: this.#links,
       exports: this.#exports,
       counters: this.#counters,
@@ -272,7 +281,7 @@ export class TargetWorker {
     if (ex.source === undefined) return undefined;
     const { shelf, slot, path, source: origin } = ex;
     const source = new NbdSource(arena, {
-      ...{ pool: this.#pool, clock: this.#clock, origin },
+      ...{ pool: this.#pool, commands: this.#commands, clock: this.#clock, origin },
       pollPlace: this.#poll.add(-1, POLLIN),
       listener: (state, text, lost) => {
         this.#exports[index]!.sourceAway = state === "away";
@@ -293,7 +302,7 @@ export class TargetWorker {
 
   run(): void {
     for (const link of this.#links) this.#loop.announce(link);
-    for (const { config: { shelf, slot } } of this.#exports) this.#postState(shelf, slot);
+    for (const { settings: { shelf, slot } } of this.#exports) this.#postState(shelf, slot);
     this.#post({ kind: "serving", withoutUring: this.#withoutUring });
     let nowMs = this.#clock.nowMs();
     this.#startMs = nowMs;
@@ -443,11 +452,11 @@ export class TargetWorker {
     while (this.#sources.some((source) => source.finishing) && this.#clock.nowMs() < untilMs) {
       this.look(100);
     }
-    this.#exports.forEach(({ source, config }) => {
-      if (source?.atRisk !== true) return;
-      atRisk.push({ shelf: config.shelf, slot: config.slot, forMs: undefined });
-      const name = formatAddress(config.shelf, config.slot);
-      const text = `${name}: "${config.path}" could not be flushed at the end`;
+    this.#exports.forEach(({ backing, settings }, i) => {
+      if (!backing.atRisk) return;
+      atRisk.push({ shelf: settings.shelf, slot: settings.slot, forMs: undefined });
+      const name = formatAddress(settings.shelf, settings.slot);
+      const text = `${name}: "${this.#config.exports[i]!.path}" could not be flushed at the end`;
       this.#post({ kind: "error", text });
     });
   }
@@ -456,24 +465,22 @@ export class TargetWorker {
     for (const link of this.#links) this.#counters.add(TARGET_COUNT_KERNEL_DROPS, link.takeDrops());
     for (const ex of this.#exports) {
       if (!ex.refreshSize()) continue;
-      const { shelf, slot } = ex.config;
+      const { shelf, slot } = ex.settings;
       this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
       this.#postState(shelf, slot);
       for (const link of this.#links) if (link.running) this.#loop.announceExport(ex, link);
     }
     this.#errors.flush(nowMs);
-    if (nowMs < Infinity) { for (const ex of this.#exports) this.#listen(ex, nowMs); }
+    for (const ex of this.#exports) this.#listen(ex, nowMs);
   }
 
   /** Tells of a disk for which commands wait, and which has finished none. */
   #listen(ex: TargetExport, nowMs: number): void {
-    const news = ex.silence.look(
-      nowMs,
-      ex.held > 0 && ex.answers === ex.answersBefore && !ex.sourceAway,
-    );
-    ex.answersBefore = ex.answers;
-    const { shelf, slot, path } = ex.config;
-    if (news !== undefined) this.#post({ kind: "silence", shelf, slot, path, ...news });
+    const news = ex.listen(nowMs);
+    if (news === undefined) return;
+    const { shelf, slot } = ex.settings;
+    const { path } = this.#config.exports[ex.index]!;
+    this.#post({ kind: "silence", shelf, slot, path, ...news });
   }
 
   /** Answers what has arrived, waits for the disks, syncs, closes. */
@@ -486,7 +493,7 @@ export class TargetWorker {
     }
     const abandoned = this.#queue.inFlight;
     const atRisk: RiskyExport[] = [];
-    this.#loop.syncAll(({ config: { shelf, slot }, stableMs }) => {
+    this.#loop.syncAll(({ settings: { shelf, slot }, stableMs }) => {
       const sinceMs = stableMs === 0 ? this.#startMs : stableMs;
       atRisk.push({ shelf, slot, forMs: this.#clock.nowMs() - sinceMs });
     });

@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import type { Target } from "../../../src/core/target/target.ts";
 import { assertBytes } from "../../wire/encoding.ts";
 import { answerTo, assertDropped, linkOf, requestOf, responseOf, targetOf } from "./exchange.ts";
+import { receiveFrame } from "../../../src/core/target/target.ts";
 
 const text = new TextEncoder();
 const LONGEST = "l".repeat(1024);
@@ -183,7 +184,7 @@ Deno.test("decision 6: a string whose answer does not fit the MTU is not set", (
 Deno.test("decision 6: the string outlives the frame that it came in", () => {
   const target = targetOf();
   const view = requestOf(config(FORCE_SET, "first"));
-  assertEquals(target.receive(view, 0, view.length, linkOf()), 60);
+  assertEquals(receiveFrame(target, view, 0, view.length, linkOf()), 60);
   view.fill(0);
   assertAnswer(target, config(READ, "second"), { string: "first" });
 });

@@ -3,7 +3,13 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Drive, type DriveSettings } from "../../../src/core/target/drive.ts";
-import { DISK_WORK, DROP_NAMES, type Link, Target } from "../../../src/core/target/target.ts";
+import {
+  DISK_WORK,
+  DROP_NAMES,
+  type Link,
+  receiveFrame,
+  Target,
+} from "../../../src/core/target/target.ts";
 import { assertBytes, bytesOf } from "../../wire/encoding.ts";
 
 export const LINK_MAC = "02 00 00 00 00 01";
@@ -187,7 +193,7 @@ export function give(target: Target, frame: Uint8Array, link: Link = linkOf()): 
   const most = Math.max(frame.length, 60, link.mtu + 14);
   const view = new Uint8Array(FRAME_AT + most + 200).fill(AROUND);
   view.set(frame, FRAME_AT);
-  const verdict = target.receive(view, FRAME_AT, frame.length, link);
+  const verdict = receiveFrame(target, view, FRAME_AT, frame.length, link);
   assertUntouched(view, Math.max(frame.length, 60, verdict));
   if (verdict < 0) return { drop: DROP_NAMES[-verdict] ?? `unknown reason ${verdict}` };
   if (verdict !== DISK_WORK) return { answer: takeAnswer(view, verdict, link) };

@@ -23,6 +23,7 @@ import {
   type Link,
   OUTCOME_DONE,
   OUTCOME_UNSUPPORTED,
+  receiveFrame,
   Target,
 } from "../../../src/core/target/target.ts";
 import { sectorsPerFrame } from "../../../src/wire/ata.ts";
@@ -245,7 +246,7 @@ function ask(
 ): Verdict {
   const request = frameBytes.subarray(0, length);
   view.set(request, FRAME_AT);
-  const verdict = target.receive(view, FRAME_AT, length, link);
+  const verdict = receiveFrame(target, view, FRAME_AT, length, link);
   let result: Verdict;
   let end = Math.max(length, 60);
   if (verdict < 0) {

@@ -2,7 +2,7 @@
 // that is slower than the disk, a disk that hangs, interfaces and files that go.
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { closeFile, openFile } from "../../../ffi/files.ts";
+import { closeFile, openFile, syncFile } from "../../../ffi/files.ts";
 import {
   ATA_FLUSH_CACHE_EXT,
   ATA_IDENTIFY_DEVICE,
@@ -12,13 +12,14 @@ import {
   SECTOR_BYTES,
 } from "../../../src/wire/ata.ts";
 import { ExportRefusal, openExport } from "../../../src/control/target/open_file.ts";
-import { TARGET_COUNT_GATHERED } from "../../../src/loops/target/counters.ts";
+import { TARGET_COUNT_GATHERED } from "../../../src/core/target/counters.ts";
 import type { TargetMessage } from "../../../src/loops/target/thread.ts";
-import { TargetExport } from "../../../src/loops/target/export.ts";
-import { GroupCommit } from "../../../src/loops/target/group_commit.ts";
+import { TargetExport } from "../../../src/core/target/export.ts";
+import { GroupCommit } from "../../../src/core/target/group_commit.ts";
 import { inOwnNetwork, ip } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { exportOf, type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
+import { BackingFile } from "../../../src/loops/target/backing_file.ts";
 
 const OK = 0x40;
 
@@ -171,8 +172,10 @@ Deno.test("faults: a file that will not tell its size keeps the one it had", () 
   const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
   Deno.truncateSync(path, 8192);
   const fd = openFile(path, { readOnly: true });
-  const options = { frames: 1, heldMax: 1, segments: 0, buffers: 16, macs: [] };
-  const ex = new TargetExport(0, exportOf(path, { uring: false, export: { fd } }), options);
+  const config = exportOf(path, { uring: false, export: { fd } });
+  const backing = new BackingFile(config, 0);
+  const options = { backing, frames: 1, heldMax: 1, segments: 0, buffers: 16, macs: [] };
+  const ex = new TargetExport(0, config, options);
   closeFile(fd);
   Deno.removeSync(path);
   assertEquals([ex.refreshSize(), ex.drive.sectors], [false, 16]);
@@ -208,12 +211,12 @@ interopTest(
 
 Deno.test("faults: at the end a disk that hangs is left alone, and only that one", () => {
   withCommit((commit, ex, other) => {
-    ex.unsyncedBytes = 512;
-    other.unsyncedBytes = 512;
+    ex.wrote(512);
+    other.wrote(512);
     ex.order.admit(0, true, 0, 1);
     const atRisk: number[] = [];
     commit.finishAll(({ index }) => atRisk.push(index));
-    assertEquals([ex.unsyncedBytes, other.unsyncedBytes], [512, 0]);
+    assertEquals([ex.unsynced, other.unsynced], [true, false]);
     assertEquals(atRisk, [ex.index]);
   });
 });
@@ -315,12 +318,14 @@ function withCommit(
 ): void {
   const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
   const fd = openFile(path, { readOnly: false });
-  const options = { frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
   const config = exportOf(path, { uring: false, export: { fd } });
+  const backing = new BackingFile(config, 0);
+  const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
   const exports = [0, 1].map((index) => new TargetExport(index, config, options));
   const parts = {
-    pool: { operation: new Uint8Array(8) },
+    commands: { operation: new Uint8Array(8) },
     queue: { inFlight: 1, sync: () => {} },
+    inPlace: { sync: syncFile },
     exports,
     answers: { answer: () => {} },
     counters: { addTo: () => {} },

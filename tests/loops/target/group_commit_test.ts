@@ -3,20 +3,23 @@
 import { assertEquals } from "@std/assert";
 import { closeFile, openFile } from "../../../ffi/files.ts";
 import { OUTCOME_FAILED } from "../../../src/core/target/target.ts";
-import { TargetExport } from "../../../src/loops/target/export.ts";
-import { GroupCommit } from "../../../src/loops/target/group_commit.ts";
+import { TargetExport } from "../../../src/core/target/export.ts";
+import { GroupCommit } from "../../../src/core/target/group_commit.ts";
 import { exportOf } from "./loopback_target.ts";
 import { EIO } from "../../../ffi/errno_numbers.ts";
+import { BackingFile } from "../../../src/loops/target/backing_file.ts";
 
 Deno.test("sync: a flush fails when a stable write has taken the error of its write-back", () => {
   const path = Deno.makeTempFileSync({ prefix: "aoe-sync-" });
   const fd = openFile(path, { readOnly: false });
-  const options = { frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
-  const ex = new TargetExport(0, exportOf(path, { uring: false, export: { fd } }), options);
+  const config = exportOf(path, { uring: false, export: { fd } });
+  const backing = new BackingFile(config, 0);
+  const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
+  const ex = new TargetExport(0, config, options);
   const outcomes: number[] = [];
   const commit = new GroupCommit(
     {
-      pool: { operation: new Uint8Array(8) },
+      commands: { operation: new Uint8Array(8) },
       queue: { inFlight: 1, sync: () => {} },
       exports: [ex],
       answers: { answer: (_: unknown, _frame: number, outcome: number) => outcomes.push(outcome) },
@@ -24,7 +27,7 @@ Deno.test("sync: a flush fails when a stable write has taken the error of its wr
       onDiskError: () => {},
     } as unknown as ConstructorParameters<typeof GroupCommit>[0],
   );
-  ex.waitingForSync.push(0);
+  ex.awaitSync(0);
   commit.start();
   commit.distrust(ex, EIO);
   commit.finish(ex, 0);

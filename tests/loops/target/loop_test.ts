@@ -16,7 +16,7 @@ import {
   TARGET_COUNT_GATHERED,
   TARGET_COUNT_OVERLAPS,
   TARGET_COUNT_SYNCS,
-} from "../../../src/loops/target/counters.ts";
+} from "../../../src/core/target/counters.ts";
 import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";

@@ -21,7 +21,7 @@ import {
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from "../../../src/wire/nbd.ts";
-import { TARGET_COUNT_OVERLAPS } from "../../../src/loops/target/counters.ts";
+import { TARGET_COUNT_OVERLAPS } from "../../../src/core/target/counters.ts";
 import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { type Answer, LoopbackTarget, type Request } from "./loopback_target.ts";

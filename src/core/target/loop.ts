@@ -11,21 +11,14 @@
 // No step makes a Promise, Map, closure, view or iterator for a frame or a turn. What is left: V8 may
 // box an address or offset on its way to the ring, and pwrite takes its offset only as a BigInt.
 
-import type { Arena } from "../../../ffi/arena.ts";
-import type { Clock } from "../../../ffi/poll.ts";
-import {
-  AOE_HEADER_BYTES,
-  AOE_SLOT,
-  aoeShelf,
-  SHELF_BROADCAST,
-  SLOT_BROADCAST,
-} from "../../wire/aoe.ts";
+import { AOE_SLOT, aoeShelf, SHELF_BROADCAST, SLOT_BROADCAST } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
-import { DRIVE_FLUSH, DRIVE_TRIM, DRIVE_WRITE } from "../../core/target/drive.ts";
-import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, DROP_SHORT } from "../../core/target/target.ts";
-import type { DiskQueue } from "./disk_queues.ts";
-import { FRAME_ALONE, FRAME_GATHERED, FRAME_STABLE } from "./frames.ts";
+import { DRIVE_FLUSH, DRIVE_TRIM, DRIVE_WRITE } from "./drive.ts";
+import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, refuseAtDoor } from "./target.ts";
+import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
+import { FRAME_ALONE, FRAME_GATHERED, FRAME_STABLE } from "./commands.ts";
+import type { TargetCommands } from "./commands.ts";
 import type { FramePool } from "./frames.ts";
 import { TargetAnswers } from "./answers.ts";
 import {
@@ -39,9 +32,8 @@ import {
 import type { TargetCounters } from "./counters.ts";
 import { DiskWork } from "./disk_work.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
-import type { TargetLink } from "./link.ts";
+import type { FrameLink } from "./frame_link.ts";
 import { GroupCommit } from "./group_commit.ts";
-import type { VectorTable } from "../../../ffi/iovec_table.ts";
 
 /**
  * After so many turns in a row in which nothing had completed, the disk is slow or hangs: from then on
@@ -60,14 +52,15 @@ export const CONTROL_WORDS = 3;
 
 /** What the loop works with; all of it made before it starts. */
 export interface TargetLoopParts {
-  readonly arena: Arena;
   readonly pool: FramePool;
-  readonly vectors: VectorTable;
+  readonly commands: TargetCommands;
+  readonly vectors: IovecLine;
   readonly queue: DiskQueue;
-  readonly links: readonly TargetLink[];
+  readonly inPlace: DiskInPlace;
+  readonly links: readonly FrameLink[];
   readonly exports: readonly TargetExport[];
   readonly counters: TargetCounters;
-  readonly clock: Clock;
+  readonly clock: { nowMs(): number };
   /** See `CONTROL_WORDS`. */
   readonly control: Int32Array;
   /** Frames of a turn up to which writes go to the page cache in place, not through the ring. */
@@ -78,12 +71,13 @@ export interface TargetLoopParts {
 /** One worker's frames, disks and sockets in motion. */
 export class TargetLoop {
   readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #bytes: Uint8Array;
   readonly #queue: DiskQueue;
-  readonly #links: readonly TargetLink[];
+  readonly #links: readonly FrameLink[];
   readonly #exports: readonly TargetExport[];
   readonly #counters: TargetCounters;
-  readonly #clock: Clock;
+  readonly #clock: { nowMs(): number };
   readonly #control: Int32Array;
   readonly #disk: DiskWork;
   readonly #commit: GroupCommit;
@@ -97,6 +91,7 @@ export class TargetLoop {
 
   constructor(parts: TargetLoopParts) {
     this.#pool = parts.pool;
+    this.#commands = parts.commands;
     this.#bytes = parts.pool.bytes;
     this.#queue = parts.queue;
     this.#links = parts.links;
@@ -104,7 +99,7 @@ export class TargetLoop {
     this.#counters = parts.counters;
     this.#clock = parts.clock;
     this.#control = parts.control;
-    const answers = new TargetAnswers(parts.pool, parts.links, parts.counters);
+    const answers = new TargetAnswers(parts);
     this.#commit = new GroupCommit({ ...parts, answers });
     this.#disk = new DiskWork({ ...parts, answers, commit: this.#commit });
   }
@@ -130,9 +125,10 @@ export class TargetLoop {
     const wary = control[CONTROL_WARY] !== 0;
     disk.wary = wary;
     this.#commit.wary = wary;
-    this.#pool.nowMs = this.#clock.nowMs();
+    const nowMs = this.#clock.nowMs();
+    for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.beginTurn(nowMs);
     this.#received = 0;
-    this.#pool.batch = 0;
+    disk.batch = 0;
     this.#sent = 0;
     let done = 0;
     const links = this.#links;
@@ -166,17 +162,17 @@ export class TargetLoop {
   }
 
   /** Sends the advert of every export by one interface (wire/README.md, decision 14). */
-  announce(link: TargetLink): void {
+  announce(link: FrameLink): void {
     if (!link.running) return;
     for (const ex of this.#exports) this.announceExport(ex, link);
   }
 
   /** Sends the advert of one export. */
-  announceExport(ex: TargetExport, link: TargetLink): void {
+  announceExport(ex: TargetExport, link: FrameLink): void {
     const frame = this.#pool.take();
     if (frame < 0) return;
     const length = ex.target.writeAdvert(this.#bytes, this.#pool.start(frame), link);
-    this.#pool.flags[frame] = 0;
+    this.#commands.flags[frame] = 0;
     if (length > 0) link.enqueue(frame, length);
     else this.#pool.release(frame);
   }
@@ -189,45 +185,42 @@ export class TargetLoop {
   /** A frame has left: it is free, and if it was gathered, its look at the file is over. */
   sent(frame: number): void {
     this.#sent++;
-    if ((this.#pool.flags[frame]! & FRAME_GATHERED) !== 0) {
-      const ex = this.#exports[this.#pool.exportOf[frame]!]!;
-      ex.gathersUnsent--;
-      ex.order.finish(frame);
-      ex.promotable = true;
+    if ((this.#commands.flags[frame]! & FRAME_GATHERED) !== 0) {
+      const ex = this.#exports[this.#commands.exportOf[frame]!]!;
+      ex.gatherSent(frame);
     }
     this.#pool.release(frame);
   }
 
   /** A frame could not be sent: a page that could not be gathered, or an interface that is down. */
   sendFailed(frame: number): void {
-    if ((this.#pool.flags[frame]! & FRAME_GATHERED) === 0) {
+    if ((this.#commands.flags[frame]! & FRAME_GATHERED) === 0) {
       this.#counters.add(TARGET_COUNT_SEND_FAILURES, 1);
       this.#pool.release(frame);
       return;
     }
     // Reading the ordinary way tells what is wrong with the page, and answers accordingly.
-    const ex = this.#exports[this.#pool.exportOf[frame]!]!;
-    ex.gathersUnsent--;
+    const ex = this.#exports[this.#commands.exportOf[frame]!]!;
+    ex.gatherFailed();
     ex.target.revert(this.#bytes, this.#pool.start(frame));
-    ex.held++;
-    this.#pool.flags[frame] = FRAME_ALONE;
+    this.#commands.flags[frame] = FRAME_ALONE;
     this.#disk.run(ex, frame);
-    ex.promotable = true;
   }
 
-  #receive(link: TargetLink): void {
+  #receive(link: FrameLink): void {
     const count = link.receive();
     this.#received += count;
-    this.#pool.batch = this.#received;
+    this.#disk.batch = this.#received;
     for (let i = 0; i < count; i++) {
       this.#accept(link, link.takeFrame(i), link.length(i));
     }
   }
 
-  #accept(link: TargetLink, frame: number, length: number): void {
+  #accept(link: FrameLink, frame: number, length: number): void {
     const at = this.#pool.start(frame);
-    if (length < AOE_HEADER_BYTES) {
-      this.#drop(frame, DROP_SHORT);
+    const refusal = refuseAtDoor(this.#bytes, at, length);
+    if (refusal !== 0) {
+      this.#drop(frame, refusal);
       return;
     }
     const shelf = aoeShelf(this.#bytes, at);
@@ -240,7 +233,7 @@ export class TargetLoop {
     for (let i = 0; i < this.#exports.length; i++) {
       const ex = this.#exports[i]!;
       if (ex.target.slot === slot && ex.target.shelf === shelf) {
-        this.#decide(ex, link, frame, length);
+        this.#decide(ex, link, frame, length, false);
         return;
       }
     }
@@ -249,7 +242,7 @@ export class TargetLoop {
 
   /** Every export that a broadcast means answers for itself, each in a copy of the frame. */
   #acceptBroadcast(
-    link: TargetLink,
+    link: FrameLink,
     frame: number,
     length: number,
     shelf: number,
@@ -258,32 +251,32 @@ export class TargetLoop {
     const at = this.#pool.start(frame);
     const bytes = Math.max(length, ETHERNET_FRAME_BYTES_MIN);
     for (const ex of this.#exports) {
-      if (
-        (shelf !== SHELF_BROADCAST && shelf !== ex.target.shelf) ||
-        (slot !== SLOT_BROADCAST && slot !== ex.target.slot)
-      ) {
-        continue;
-      }
+      if (!ex.target.isMeantBy(shelf, slot)) continue;
       const copy = this.#pool.take();
       if (copy < 0) {
         this.#counters.add(TARGET_COUNT_NO_FRAME, 1);
         break;
       }
       this.#bytes.copyWithin(this.#pool.start(copy), at, at + bytes);
-      this.#decide(ex, link, copy, length);
+      this.#decide(ex, link, copy, length, true);
     }
     this.#pool.release(frame);
   }
 
-  #decide(ex: TargetExport, link: TargetLink, frame: number, length: number): void {
-    const verdict = ex.target.receive(this.#bytes, this.#pool.start(frame), length, link);
+  #decide(
+    ex: TargetExport,
+    link: FrameLink,
+    frame: number,
+    length: number,
+    broadcast: boolean,
+  ): void {
+    const at = this.#pool.start(frame);
+    const verdict = ex.target.receive(this.#bytes, at, length, link, broadcast);
     if (verdict === DISK_WORK) {
-      // Its share is what an export is bound to where frames are scarce.
-      const scarce = this.#pool.free * 2 < this.#pool.count;
-      if (!scarce || ex.held < ex.heldMax) this.#start(ex, link, frame);
+      if (ex.mayHold(this.#pool.free * 2 < this.#pool.count)) this.#start(ex, link, frame);
       else this.#drop(frame, DROP_BUSY);
     } else if (verdict > 0) {
-      this.#pool.flags[frame] = 0;
+      this.#commands.flags[frame] = 0;
       link.enqueue(frame, verdict);
     } else {
       this.#drop(frame, verdict);
@@ -295,29 +288,31 @@ export class TargetLoop {
     this.#pool.release(frame);
   }
 
-  #start(ex: TargetExport, link: TargetLink, frame: number): void {
-    const pool = this.#pool;
+  #start(ex: TargetExport, link: FrameLink, frame: number): void {
+    const commands = this.#commands;
     const drive = ex.drive;
     const operation = drive.operation;
-    ex.held++;
-    pool.exportOf[frame] = ex.index;
-    pool.linkOf[frame] = this.#links.indexOf(link);
-    pool.operation[frame] = operation;
-    pool.sectors[frame] = drive.sectorsWanted;
-    pool.offset[frame] = ex.config.offsetBytes + drive.sector * SECTOR_BYTES;
-    pool.byteCount[frame] = drive.sectorsWanted * SECTOR_BYTES;
-    pool.progress[frame] = 0;
+    ex.hold();
+    commands.exportOf[frame] = ex.index;
+    commands.linkOf[frame] = this.#links.indexOf(link);
+    commands.operation[frame] = operation;
+    commands.sectors[frame] = drive.sectorsWanted;
+    commands.offset[frame] = ex.settings.offsetBytes + drive.sector * SECTOR_BYTES;
+    commands.byteCount[frame] = drive.sectorsWanted * SECTOR_BYTES;
+    commands.progress[frame] = 0;
     const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
-    pool.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess) ? FRAME_STABLE : 0;
+    commands.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess)
+      ? FRAME_STABLE
+      : 0;
     if (operation === DRIVE_FLUSH) {
       // Every write answered so far is complete already: the sync that follows covers it.
-      ex.waitingForSync.push(frame);
+      ex.awaitSync(frame);
       return;
     }
     let first = 0;
     let end = Infinity;
     if (operation !== DRIVE_TRIM) {
-      first = drive.sector + ex.config.offsetBytes / SECTOR_BYTES;
+      first = drive.sector + ex.settings.offsetBytes / SECTOR_BYTES;
       end = first + drive.sectorsWanted;
       if (ex.grain !== 1) {
         first -= first % ex.grain;
@@ -333,9 +328,7 @@ export class TargetLoop {
     let any = false;
     for (let i = 0; i < this.#exports.length; i++) {
       const ex = this.#exports[i]!;
-      if (!ex.promotable) continue;
-      ex.promotable = false;
-      if (ex.order.waiting === 0) continue;
+      if (!ex.takePromotable()) continue;
       for (let frame = ex.order.promote(); frame >= 0; frame = ex.order.promote()) {
         this.#disk.run(ex, frame);
         any = true;

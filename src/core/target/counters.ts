@@ -1,6 +1,6 @@
 // What a target worker counts, in memory shared with the main thread: one writer, plain numbers.
 
-import { DROP_NAMES } from "../../core/target/target.ts";
+import { DROP_NAMES } from "./target.ts";
 
 // Of the worker.
 export const TARGET_COUNT_RECEIVED = 0;

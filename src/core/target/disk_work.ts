@@ -6,19 +6,12 @@
 // 3. `reap` takes results; a merged operation that failed is tried again one by one.
 // 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
 
-import type { Arena } from "../../../ffi/arena.ts";
-import { writeAt, writeBlock } from "../../../ffi/files.ts";
 import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../../wire/ata.ts";
-import {
-  DRIVE_READ,
-  DRIVE_TRIM,
-  DRIVE_WRITE,
-  trimSector,
-  trimSectors,
-} from "../../core/target/drive.ts";
-import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "../../core/target/target.ts";
-import type { DiskQueue } from "./disk_queues.ts";
-import { FRAME_ALONE, FRAME_ALREADY_STABLE, FRAME_BUFFERED, FRAME_STABLE } from "./frames.ts";
+import { DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE, trimSector, trimSectors } from "./drive.ts";
+import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "./target.ts";
+import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
+import { FRAME_ALONE, FRAME_ALREADY_STABLE, FRAME_BUFFERED, FRAME_STABLE } from "./commands.ts";
+import type { TargetCommands } from "./commands.ts";
 import type { FramePool } from "./frames.ts";
 import type { TargetAnswers } from "./answers.ts";
 import {
@@ -33,7 +26,6 @@ import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
 import type { GroupCommit } from "./group_commit.ts";
-import type { VectorTable } from "../../../ffi/iovec_table.ts";
 import {
   EAGAIN,
   EDQUOT,
@@ -50,21 +42,14 @@ import {
 const MERGE_COMMANDS_MAX = 64;
 const MERGE_BYTES_MAX = 512 * 1024;
 
-/** Bytes of so many sectors, for parameters of 64 bits. */
-const BYTES_OF_SECTORS = Array.from(
-  { length: 256 },
-  (_, sectors) => BigInt(sectors * SECTOR_BYTES),
-);
-
 /** Disk work of one worker. */
 export class DiskWork {
-  readonly #arena: Arena;
   readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #bytes: Uint8Array;
-  readonly #vectors: VectorTable;
-  /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
-  readonly #offsetAt: number;
+  readonly #vectors: IovecLine;
   readonly #queue: DiskQueue;
+  readonly #inPlace: DiskInPlace;
   readonly #exports: readonly TargetExport[];
   readonly #commit: GroupCommit;
   readonly #answers: TargetAnswers;
@@ -78,6 +63,7 @@ export class DiskWork {
   readonly #onDiskError: DiskErrorListener;
   /** The disk has hung of late: nothing is written in place. */
   wary = false;
+  #batch = 0;
   // The operation being put together: frames in line from `#mergeFirst`, in file order.
   #mergeExport: TargetExport | undefined;
   #mergeOperation = 0;
@@ -89,10 +75,11 @@ export class DiskWork {
 
   constructor(
     parts: {
-      arena: Arena;
       pool: FramePool;
-      vectors: VectorTable;
+      commands: TargetCommands;
+      vectors: IovecLine;
       queue: DiskQueue;
+      inPlace: DiskInPlace;
       exports: readonly TargetExport[];
       commit: GroupCommit;
       answers: TargetAnswers;
@@ -101,19 +88,24 @@ export class DiskWork {
       onDiskError: DiskErrorListener;
     },
   ) {
-    this.#arena = parts.arena;
     this.#pool = parts.pool;
+    this.#commands = parts.commands;
     this.#bytes = parts.pool.bytes;
     this.#vectors = parts.vectors;
-    this.#offsetAt = parts.arena.allocate(8);
     this.#queue = parts.queue;
+    this.#inPlace = parts.inPlace;
     this.#exports = parts.exports;
     this.#commit = parts.commit;
     this.#answers = parts.answers;
     this.#counters = parts.counters;
-    const alone = parts.exports.length === 1 && parts.exports[0]!.source === undefined;
+    const alone = parts.exports.length === 1 && !parts.exports[0]!.backing.remoteServer;
     this.#inPlaceMax = alone ? parts.inPlaceMax : -1;
     this.#onDiskError = parts.onDiskError;
+  }
+
+  /** Frames that this turn has received so far. */
+  set batch(frames: number) {
+    this.#batch = frames;
   }
 
   /** Whether work is put together that has not been issued. */
@@ -123,22 +115,22 @@ export class DiskWork {
 
   /** Starts an admitted command: it is gathered, or stands in line until `issue`. */
   run(ex: TargetExport, frame: number): void {
-    const pool = this.#pool;
-    const operation = pool.operation[frame]!;
+    const commands = this.#commands;
+    const operation = commands.operation[frame]!;
     if (operation === DRIVE_TRIM) {
       this.#runTrim(ex, frame);
       return;
     }
-    const offset = pool.offset[frame]! + pool.progress[frame]!;
-    const bytes = pool.byteCount[frame]! - pool.progress[frame]!;
-    if (operation === DRIVE_READ && (pool.flags[frame]! & FRAME_ALONE) === 0) {
-      if (ex.gather(pool, frame, bytes)) {
+    const offset = commands.offset[frame]! + commands.progress[frame]!;
+    const bytes = commands.byteCount[frame]! - commands.progress[frame]!;
+    if (operation === DRIVE_READ && (commands.flags[frame]! & FRAME_ALONE) === 0) {
+      if (ex.gather(commands, frame, bytes)) {
         this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
     }
-    if (operation === DRIVE_WRITE) ex.writesThisTurn++;
-    const alone = (pool.flags[frame]! & FRAME_ALONE) !== 0;
+    if (operation === DRIVE_WRITE) ex.countWrite();
+    const alone = (commands.flags[frame]! & FRAME_ALONE) !== 0;
     if (
       ex !== this.#mergeExport || operation !== this.#mergeOperation || alone ||
       offset !== this.#mergeEnd || this.#mergeCount === MERGE_COMMANDS_MAX ||
@@ -151,9 +143,9 @@ export class DiskWork {
       this.#mergeCount = 0;
       this.#mergeBytes = 0;
     } else {
-      pool.next[this.#mergeLast] = frame;
+      commands.next[this.#mergeLast] = frame;
     }
-    pool.next[frame] = -1;
+    commands.next[frame] = -1;
     this.#mergeLast = frame;
     this.#mergeCount++;
     this.#mergeBytes += bytes;
@@ -163,20 +155,21 @@ export class DiskWork {
   /** Punches the next range of a TRIM; when none is left, the command is done. */
   #runTrim(ex: TargetExport, frame: number): void {
     const pool = this.#pool;
+    const commands = this.#commands;
     const data = pool.start(frame) + ATA_DATA;
     const end = this.#bytes[pool.start(frame) + ATA_SECTOR_COUNT]! * SECTOR_BYTES;
-    while (pool.progress[frame]! < end) {
-      const range = data + pool.progress[frame]!;
-      pool.progress[frame] = pool.progress[frame]! + DSM_RANGE_BYTES;
+    while (commands.progress[frame]! < end) {
+      const range = data + commands.progress[frame]!;
+      commands.progress[frame] = commands.progress[frame]! + DSM_RANGE_BYTES;
       const sectors = trimSectors(this.#bytes, range);
       if (sectors === 0) continue;
-      const offset = ex.config.offsetBytes + trimSector(this.#bytes, range) * SECTOR_BYTES;
-      ex.unsyncedBytes += sectors * SECTOR_BYTES;
-      if (ex.source !== undefined) {
-        pool.next[frame] = -1;
+      const offset = ex.settings.offsetBytes + trimSector(this.#bytes, range) * SECTOR_BYTES;
+      ex.wrote(sectors * SECTOR_BYTES);
+      if (ex.backing.remoteServer) {
+        commands.next[frame] = -1;
         this.#leaveStable(frame);
       }
-      this.#queue.punch(frame, ex.config.fd, offset, sectors * SECTOR_BYTES);
+      this.#queue.punch(frame, ex.settings.fd, offset, sectors * SECTOR_BYTES);
       return;
     }
     this.#finish(ex, frame, 0);
@@ -192,59 +185,59 @@ export class DiskWork {
 
   #issueMerged(ex: TargetExport): void {
     const pool = this.#pool;
+    const commands = this.#commands;
     const first = this.#mergeFirst;
     const count = this.#mergeCount;
     const operation = this.#mergeOperation;
-    const offset = pool.offset[first]! + pool.progress[first]!;
-    const buffered = (pool.flags[first]! & FRAME_BUFFERED) !== 0;
-    const fd = buffered ? ex.config.fd : ex.fdFor(pool, first, this.#mergeBytes);
-    const address = pool.address(first) + ATA_DATA + pool.progress[first]!;
+    const offset = commands.offset[first]! + commands.progress[first]!;
+    const buffered = (commands.flags[first]! & FRAME_BUFFERED) !== 0;
+    const fd = buffered ? ex.settings.fd : ex.fdFor(commands, first, this.#mergeBytes);
+    const address = pool.address(first) + ATA_DATA + commands.progress[first]!;
     if (operation !== DRIVE_WRITE && count === 1) {
-      this.#queue.read(first, fd, address, this.#mergeBytes, offset, ex.config.remote);
+      this.#queue.read(first, fd, address, this.#mergeBytes, offset, ex.settings.remote);
       return;
     }
     const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
-    const inPlace = operation === DRIVE_WRITE && pool.batch <= this.#inPlaceMax && !this.wary &&
-      fd === ex.config.fd && ex.config.directFd < 0;
-    if (inPlace && count === 1 && !stable && pool.progress[first] === 0) {
+    const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax && !this.wary &&
+      fd === ex.settings.fd && ex.settings.directFd < 0;
+    if (inPlace && count === 1 && !stable && commands.progress[first] === 0) {
       this.#writeInPlace(ex, first);
       return;
     }
     if (!inPlace && operation === DRIVE_WRITE && count === 1) {
-      ex.unsyncedBytes += this.#mergeBytes;
+      ex.wrote(this.#mergeBytes);
       this.#queue.write(first, fd, address, this.#mergeBytes, offset, stable);
       return;
     }
     while (!this.#vectors.fits(count)) this.submit();
     const vector = this.#vectors.used;
-    for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
-      const done = pool.progress[frame]!;
-      this.#vectors.add(pool.start(frame) + ATA_DATA + done, pool.byteCount[frame]! - done);
+    for (let frame = first; frame >= 0; frame = commands.next[frame]!) {
+      const done = commands.progress[frame]!;
+      this.#vectors.add(pool.start(frame) + ATA_DATA + done, commands.byteCount[frame]! - done);
     }
     if (operation !== DRIVE_WRITE) {
       const iovecs = this.#vectors.address(vector);
-      this.#queue.readVectors(first, fd, iovecs, count, offset, ex.config.remote);
+      this.#queue.readVectors(first, fd, iovecs, count, offset, ex.settings.remote);
     } else if (inPlace) {
       this.#writeMergedInPlace(ex, first, vector, count, stable);
     } else {
-      ex.unsyncedBytes += this.#mergeBytes;
+      ex.wrote(this.#mergeBytes);
       this.#queue.writeVectors(first, fd, this.#vectors.address(vector), count, offset, stable);
     }
   }
 
   /** Whether the disk itself is to make a write stable: a few are quicker so than by fdatasync. */
   #makeStable(ex: TargetExport, first: number, count: number, fd: number): boolean {
-    if (ex.source !== undefined) return this.#leaveStable(first);
-    const flags = this.#pool.flags[first]!;
+    if (ex.backing.remoteServer) return this.#leaveStable(first);
+    const flags = this.#commands.flags[first]!;
     if (
-      (flags & FRAME_STABLE) === 0 || count > 1 || ex.writesLastTurn > SYNC_INLINE_MAX ||
-      ex.writesThisTurn > SYNC_INLINE_MAX ||
+      (flags & FRAME_STABLE) === 0 || count > 1 || ex.writesOfTurn > SYNC_INLINE_MAX ||
       // Each descriptor is told of an error of writing back: of the cache's only fdatasync asks.
-      (ex.config.directFd >= 0 && fd !== ex.config.directFd)
+      (ex.settings.directFd >= 0 && fd !== ex.settings.directFd)
     ) {
       return false;
     }
-    this.#pool.flags[first] = flags | FRAME_ALREADY_STABLE;
+    this.#commands.flags[first] = flags | FRAME_ALREADY_STABLE;
     return true;
   }
 
@@ -253,7 +246,7 @@ export class DiskWork {
    * flight until then, and is sent again when the connection breaks before.
    */
   #leaveStable(first: number): boolean {
-    const { flags, next } = this.#pool;
+    const { flags, next } = this.#commands;
     let stable = false;
     for (let frame = first; frame >= 0; frame = next[frame]!) {
       if ((flags[frame]! & FRAME_STABLE) !== 0) stable = true;
@@ -266,12 +259,10 @@ export class DiskWork {
 
   /** Writes one whole command through the page cache at once. */
   #writeInPlace(ex: TargetExport, frame: number): void {
-    this.#storeOffset(frame);
-    const memory = this.#pool.dataPointer(frame);
-    const bytes = BYTES_OF_SECTORS[this.#pool.sectors[frame]!]!;
-    ex.unsyncedBytes += this.#mergeBytes;
-    const place = this.#offsetAt >>> 3;
-    this.#complete(ex, frame, writeBlock(ex.config.fd, memory, bytes, this.#arena.i64, place));
+    const { sectors, offset } = this.#commands;
+    ex.wrote(this.#mergeBytes);
+    const { fd } = ex.settings;
+    this.#complete(ex, frame, this.#inPlace.write(fd, frame, sectors[frame]!, offset[frame]!));
   }
 
   /** The same for several that were merged, or one that goes on, or is to be stable. */
@@ -282,21 +273,12 @@ export class DiskWork {
     count: number,
     stable: boolean,
   ): void {
-    this.#storeOffset(first);
-    ex.unsyncedBytes += this.#mergeBytes;
-    const iovecs = this.#vectors.pointer(vector);
-    const place = this.#offsetAt >>> 3;
-    const result = writeAt(ex.config.fd, iovecs, count, this.#arena.i64, place, stable);
-    this.#complete(ex, first, result);
+    const { offset, progress } = this.#commands;
+    ex.wrote(this.#mergeBytes);
+    const { fd } = ex.settings;
+    const at = offset[first]! + progress[first]!;
+    this.#complete(ex, first, this.#inPlace.writeVectors(fd, vector, count, at, stable));
     if (this.#queue.inFlight === 0) this.#vectors.clear();
-  }
-
-  /** Puts the file offset of a command where a BigInt can be read from. */
-  #storeOffset(frame: number): void {
-    const offset = this.#pool.offset[frame]! + this.#pool.progress[frame]!;
-    const high = Math.floor(offset / 0x100000000);
-    this.#arena.u32[this.#offsetAt >>> 2] = offset - high * 0x100000000;
-    this.#arena.u32[(this.#offsetAt >>> 2) + 1] = high;
   }
 
   /** Gives queued work to the kernel. */
@@ -313,34 +295,34 @@ export class DiskWork {
       count++;
       const { tag, result } = this.#queue;
       if (tag >= SYNC_TAG) this.#commit.finish(this.#exports[tag - SYNC_TAG]!, result);
-      else this.#complete(this.#exports[this.#pool.exportOf[tag]!]!, tag, result);
+      else this.#complete(this.#exports[this.#commands.exportOf[tag]!]!, tag, result);
     }
     return count;
   }
 
   /** Takes the result of an operation: of one command, or of several that were merged. */
   #complete(ex: TargetExport, first: number, result: number): void {
-    const pool = this.#pool;
-    if (pool.operation[first] === DRIVE_TRIM) {
+    const commands = this.#commands;
+    if (commands.operation[first] === DRIVE_TRIM) {
       if (result < 0) this.#finish(ex, first, -result);
       else this.#runTrim(ex, first);
       return;
     }
     let bytes = 0;
-    for (let frame = first; frame >= 0; frame = pool.next[frame]!) {
-      bytes += pool.byteCount[frame]! - pool.progress[frame]!;
+    for (let frame = first; frame >= 0; frame = commands.next[frame]!) {
+      bytes += commands.byteCount[frame]! - commands.progress[frame]!;
     }
     if (result === bytes) {
       for (let frame = first; frame >= 0;) {
-        const next = pool.next[frame]!;
+        const next = commands.next[frame]!;
         this.#finish(ex, frame, 0);
         frame = next;
       }
-    } else if (pool.next[first]! >= 0) {
+    } else if (commands.next[first]! >= 0) {
       // Which of them failed, or is short, shows when each is tried alone.
       for (let frame = first; frame >= 0;) {
-        const next = pool.next[frame]!;
-        pool.flags[frame] = pool.flags[frame]! | FRAME_ALONE;
+        const next = commands.next[frame]!;
+        commands.flags[frame] = commands.flags[frame]! | FRAME_ALONE;
         this.run(ex, frame);
         frame = next;
       }
@@ -350,36 +332,34 @@ export class DiskWork {
   }
 
   #completeAlone(ex: TargetExport, frame: number, result: number): void {
-    const pool = this.#pool;
-    const flags = pool.flags[frame]!;
+    const commands = this.#commands;
+    const flags = commands.flags[frame]!;
     if (result > 0) {
-      pool.progress[frame] = pool.progress[frame]! + result;
-    } else if (result === -EINVAL && (flags & FRAME_BUFFERED) === 0 && ex.config.directFd >= 0) {
+      commands.progress[frame] = commands.progress[frame]! + result;
+    } else if (result === -EINVAL && (flags & FRAME_BUFFERED) === 0 && ex.settings.directFd >= 0) {
       // The file system asks more of O_DIRECT than it said.
-      pool.flags[frame] = flags | FRAME_BUFFERED;
+      commands.flags[frame] = flags | FRAME_BUFFERED;
     } else if (result !== -EAGAIN && result !== -EINTR) {
       // Nothing at all: the end of a file that has shrunk.
       this.#finish(ex, frame, result === 0 ? EIO : -result);
       return;
     }
-    pool.flags[frame] = (pool.flags[frame]! | FRAME_ALONE) & ~FRAME_ALREADY_STABLE;
+    commands.flags[frame] = (commands.flags[frame]! | FRAME_ALONE) & ~FRAME_ALREADY_STABLE;
     this.run(ex, frame);
   }
 
   /** Ends a command at the disk; its answer leaves now or once it is stable. */
   #finish(ex: TargetExport, frame: number, code: number): void {
-    const pool = this.#pool;
-    ex.order.finish(frame);
-    ex.promotable = true;
-    const operation = pool.operation[frame]!;
+    const commands = this.#commands;
+    ex.ended(frame);
+    const operation = commands.operation[frame]!;
     const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
-    // An fdatasync that began while the disk worked does not cover it.
-    if (changes && ex.unsyncedBytes === 0) ex.unsyncedBytes = SECTOR_BYTES;
+    if (changes) ex.changed();
     if (code !== 0) {
       this.#fail(ex, frame, code);
       return;
     }
-    const bytes = pool.byteCount[frame]!;
+    const bytes = commands.byteCount[frame]!;
     if (operation === DRIVE_WRITE) {
       this.#counters.addTo(ex.index, TARGET_COUNT_WRITES, 1);
       this.#counters.addTo(ex.index, TARGET_COUNT_WRITTEN_BYTES, bytes);
@@ -390,27 +370,28 @@ export class DiskWork {
       this.#counters.addTo(ex.index, TARGET_COUNT_TRIMS, 1);
     }
     // The cache may have been switched off while the disk worked.
-    const stable = changes && (ex.drive.stableWrites || (pool.flags[frame]! & FRAME_STABLE) !== 0);
-    if (stable && (pool.flags[frame]! & FRAME_ALREADY_STABLE) === 0) {
-      ex.waitingForSync.push(frame);
+    const stable = changes &&
+      (ex.drive.stableWrites || (commands.flags[frame]! & FRAME_STABLE) !== 0);
+    if (stable && (commands.flags[frame]! & FRAME_ALREADY_STABLE) === 0) {
+      ex.awaitSync(frame);
     } else {
       this.#answers.answer(ex, frame, OUTCOME_DONE);
     }
   }
 
   #fail(ex: TargetExport, frame: number, code: number): void {
-    const pool = this.#pool;
-    const operation = pool.operation[frame]!;
+    const commands = this.#commands;
+    const operation = commands.operation[frame]!;
     const unsupported = operation === DRIVE_TRIM &&
       (code === EOPNOTSUPP || code === ENOSYS || code === EFBIG);
     // An error of writing back is told once: FLUSH will not hear of what this one took along.
     if (
-      (pool.flags[frame]! & FRAME_ALREADY_STABLE) !== 0 && ex.config.directFd < 0 &&
-      code !== ENOSPC && code !== EDQUOT && (ex.source === undefined || ex.source.atRisk)
+      (commands.flags[frame]! & FRAME_ALREADY_STABLE) !== 0 && ex.settings.directFd < 0 &&
+      code !== ENOSPC && code !== EDQUOT && (!ex.backing.remoteServer || ex.backing.atRisk)
     ) {
       this.#commit.distrust(ex, code);
     }
-    const sector = (pool.offset[frame]! - ex.config.offsetBytes) / SECTOR_BYTES;
+    const sector = (commands.offset[frame]! - ex.settings.offsetBytes) / SECTOR_BYTES;
     this.#counters.addTo(ex.index, TARGET_COUNT_ERRORS, 1);
     this.#onDiskError(ex.index, operation, sector, code);
     this.#answers.answer(ex, frame, unsupported ? OUTCOME_UNSUPPORTED : OUTCOME_FAILED);

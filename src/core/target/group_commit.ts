@@ -1,11 +1,10 @@
 // Group commit: answers that promise stable storage wait for an fdatasync that all of them share
 // (FLUSH, and every write where the cache is off). See loop.ts for the way of a request.
 
-import { syncFile } from "../../../ffi/files.ts";
-import { DRIVE_FLUSH } from "../../core/target/drive.ts";
-import { OUTCOME_DONE, OUTCOME_FAILED } from "../../core/target/target.ts";
-import type { DiskQueue } from "./disk_queues.ts";
-import type { FramePool } from "./frames.ts";
+import { DRIVE_FLUSH } from "./drive.ts";
+import { OUTCOME_DONE, OUTCOME_FAILED } from "./target.ts";
+import type { DiskInPlace, DiskQueue } from "./disk_queue.ts";
+import type { TargetCommands } from "./commands.ts";
 import type { TargetAnswers } from "./answers.ts";
 import { TARGET_COUNT_ERRORS, TARGET_COUNT_FLUSHES, TARGET_COUNT_SYNCS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
@@ -21,8 +20,9 @@ const SYNC_INLINE_BYTES_MAX = 1024 * 1024;
 
 /** The fdatasyncs of one worker's exports, one under way for each at most. */
 export class GroupCommit {
-  readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #queue: DiskQueue;
+  readonly #inPlace: DiskInPlace;
   readonly #exports: readonly TargetExport[];
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
@@ -32,16 +32,18 @@ export class GroupCommit {
 
   constructor(
     parts: {
-      pool: FramePool;
+      commands: TargetCommands;
       queue: DiskQueue;
+      inPlace: DiskInPlace;
       exports: readonly TargetExport[];
       answers: TargetAnswers;
       counters: TargetCounters;
       onDiskError: DiskErrorListener;
     },
   ) {
-    this.#pool = parts.pool;
+    this.#commands = parts.commands;
     this.#queue = parts.queue;
+    this.#inPlace = parts.inPlace;
     this.#exports = parts.exports;
     this.#answers = parts.answers;
     this.#counters = parts.counters;
@@ -52,25 +54,19 @@ export class GroupCommit {
   start(): void {
     for (let i = 0; i < this.#exports.length; i++) {
       const ex = this.#exports[i]!;
-      if (ex.syncUnderWay || ex.waitingForSync.size === 0) continue;
-      const waiting = ex.waitingForSync;
-      ex.waitingForSync = ex.syncing;
-      ex.syncing = waiting;
-      ex.syncUnderWay = true;
-      const bytes = ex.unsyncedBytes;
-      ex.unsyncedBytes = 0;
-      ex.syncBeganMs = this.#pool.nowMs;
+      if (!ex.syncWanted) continue;
+      const bytes = ex.beginSync();
       this.#counters.addTo(ex.index, TARGET_COUNT_SYNCS, 1);
       if (ex.syncFailed) {
         this.finish(ex, -EIO);
       } else if (
         // Nobody else's command waits meanwhile.
-        waiting.size <= SYNC_INLINE_MAX && !this.wary && this.#exports.length === 1 &&
-        this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX && ex.source === undefined
+        ex.syncingCount <= SYNC_INLINE_MAX && !this.wary && this.#exports.length === 1 &&
+        this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX && !ex.backing.remoteServer
       ) {
-        this.finish(ex, syncFile(ex.config.fd));
+        this.finish(ex, this.#inPlace.sync(ex.settings.fd));
       } else {
-        this.#queue.sync(SYNC_TAG + ex.index, ex.config.fd);
+        this.#queue.sync(SYNC_TAG + ex.index, ex.settings.fd);
       }
     }
   }
@@ -78,25 +74,23 @@ export class GroupCommit {
   /** Takes the result of an fdatasync: 0 or −errno. */
   finish(ex: TargetExport, result: number): void {
     if (result === -EINTR || result === -EAGAIN) {
-      this.#queue.sync(SYNC_TAG + ex.index, ex.config.fd);
+      this.#queue.sync(SYNC_TAG + ex.index, ex.settings.fd);
       return;
     }
     // A source has told that it may have lost writes; those that come after are none of them.
-    const told = ex.source !== undefined && result === -EREMOTEIO;
+    const told = ex.backing.remoteServer && result === -EREMOTEIO;
     if (result < 0 && !told) this.distrust(ex, -result);
-    ex.syncUnderWay = false;
-    if (result === 0) ex.stableMs = ex.syncBeganMs;
     // A write that was to be stable may have taken the error of this one: it is told once.
     const failed = result < 0 || ex.syncFailed;
     const outcome = failed ? OUTCOME_FAILED : OUTCOME_DONE;
-    for (let i = 0; i < ex.syncing.size; i++) {
-      const frame = ex.syncing.frames[i]!;
-      const flush = this.#pool.operation[frame] === DRIVE_FLUSH;
+    for (let i = 0; i < ex.syncingCount; i++) {
+      const frame = ex.syncing[i]!;
+      const flush = this.#commands.operation[frame] === DRIVE_FLUSH;
       if (failed) this.#counters.addTo(ex.index, TARGET_COUNT_ERRORS, 1);
       else if (flush) this.#counters.addTo(ex.index, TARGET_COUNT_FLUSHES, 1);
       this.#answers.answer(ex, frame, outcome);
     }
-    ex.syncing.size = 0;
+    ex.endSync(result === 0);
   }
 
   /** Takes note that written data may be lost, of which no later fdatasync will tell. */
@@ -110,7 +104,7 @@ export class GroupCommit {
   get wanted(): boolean {
     for (let i = 0; i < this.#exports.length; i++) {
       const ex = this.#exports[i]!;
-      if (!ex.syncUnderWay && ex.waitingForSync.size > 0) return true;
+      if (ex.syncWanted) return true;
     }
     return false;
   }
@@ -123,13 +117,13 @@ export class GroupCommit {
    */
   finishAll(onRisk: (ex: TargetExport) => void): void {
     for (const ex of this.#exports) {
-      if (ex.config.readOnly || ex.source !== undefined) continue;
-      if (ex.syncUnderWay || ex.order.running > ex.gathersUnsent) {
-        if (ex.syncUnderWay || ex.unsyncedBytes > 0 || ex.syncFailed) onRisk(ex);
+      if (ex.settings.readOnly || ex.backing.remoteServer) continue;
+      if (ex.syncUnderWay || ex.working) {
+        if (ex.syncUnderWay || ex.unsynced || ex.syncFailed) onRisk(ex);
         continue;
       }
-      const result = ex.unsyncedBytes === 0 ? 0 : syncFile(ex.config.fd);
-      ex.unsyncedBytes = 0;
+      const result = ex.unsynced ? this.#inPlace.sync(ex.settings.fd) : 0;
+      ex.synced();
       if (result < 0) this.distrust(ex, -result);
       if (ex.syncFailed) onRisk(ex);
     }

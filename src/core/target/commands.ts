@@ -1,0 +1,48 @@
+// The commands in the frames of one worker: beside each frame stand the few facts about the command in
+// it, in tables by its number. Offsets and addresses are handed on as such numbers: V8 boxes a double
+// at every call that it does not inline, and a box for each frame is garbage.
+
+/** The answer's data are gathered from the page cache as it is sent. */
+export const FRAME_GATHERED = 1;
+/** Not to be merged with neighbours, nor gathered: the first attempt failed. */
+export const FRAME_ALONE = 2;
+/** The answer waits for stable storage. */
+export const FRAME_STABLE = 4;
+/** The disk was told to complete it on stable storage only. */
+export const FRAME_ALREADY_STABLE = 8;
+/** Not through O_DIRECT. */
+export const FRAME_BUFFERED = 16;
+
+/** What is known of the command in each frame. */
+export class TargetCommands {
+  readonly exportOf: Uint16Array;
+  readonly linkOf: Uint8Array;
+  /** What the disk is to do: a DRIVE constant. */
+  readonly operation: Uint8Array;
+  readonly sectors: Uint16Array;
+  /** Byte offset in the backing file, and bytes to transfer. */
+  readonly offset: Float64Array;
+  readonly byteCount: Int32Array;
+  /** Address that an answer's data are gathered from. */
+  readonly gatherAddress: Float64Array;
+  /** Bytes already transferred of a command that the disk did in part; the range of a TRIM. */
+  readonly progress: Int32Array;
+  /** Flags above. */
+  readonly flags: Uint8Array;
+  /** The next frame of a merged operation, −1 at its end. */
+  readonly next: Int32Array;
+
+  /** @param frames Of the pool. */
+  constructor(frames: number) {
+    this.exportOf = new Uint16Array(frames);
+    this.linkOf = new Uint8Array(frames);
+    this.operation = new Uint8Array(frames);
+    this.sectors = new Uint16Array(frames);
+    this.offset = new Float64Array(frames);
+    this.byteCount = new Int32Array(frames);
+    this.gatherAddress = new Float64Array(frames);
+    this.progress = new Int32Array(frames);
+    this.flags = new Uint8Array(frames);
+    this.next = new Int32Array(frames);
+  }
+}

@@ -1,0 +1,61 @@
+// Disk work in place: system calls that put a frame's data into the page cache at once, and
+// fdatasync. Nothing is made for a call: the pointers stand ready, an offset goes through the arena.
+
+import type { Arena } from "../../../ffi/arena.ts";
+import { syncFile, writeAt, writeBlock } from "../../../ffi/files.ts";
+import type { VectorTable } from "../../../ffi/iovec_table.ts";
+import type { DiskInPlace } from "../../core/target/disk_queue.ts";
+import type { FramePool } from "../../core/target/frames.ts";
+import { ATA_DATA, SECTOR_BYTES } from "../../wire/ata.ts";
+
+/** Bytes of so many sectors, for parameters of 64 bits. */
+const BYTES_OF_SECTORS = Array.from(
+  { length: 256 },
+  (_, sectors) => BigInt(sectors * SECTOR_BYTES),
+);
+
+/** The files of one worker, written through the page cache. */
+export class FilesInPlace implements DiskInPlace {
+  readonly #arena: Arena;
+  readonly #vectors: VectorTable;
+  readonly #data: readonly Deno.PointerValue[];
+  /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
+  readonly #offsetAt: number;
+
+  constructor(arena: Arena, pool: FramePool, vectors: VectorTable) {
+    this.#arena = arena;
+    this.#vectors = vectors;
+    this.#offsetAt = arena.allocate(8);
+    this.#data = Array.from(
+      { length: pool.count },
+      (_, frame) => arena.pointer(pool.start(frame) + ATA_DATA),
+    );
+  }
+
+  write(fd: number, frame: number, sectors: number, offset: number): number {
+    this.#storeOffset(offset);
+    const memory = this.#data[frame]!;
+    return writeBlock(
+      fd,
+      memory,
+      BYTES_OF_SECTORS[sectors]!,
+      this.#arena.i64,
+      this.#offsetAt >>> 3,
+    );
+  }
+
+  writeVectors(fd: number, vector: number, count: number, offset: number, stable: boolean): number {
+    this.#storeOffset(offset);
+    const iovecs = this.#vectors.pointer(vector);
+    return writeAt(fd, iovecs, count, this.#arena.i64, this.#offsetAt >>> 3, stable);
+  }
+
+  sync(fd: number): number {
+    return syncFile(fd);
+  }
+
+  /** Puts a file offset where a BigInt can be read from. */
+  #storeOffset(offset: number): void {
+    this.#arena.setAddress(this.#offsetAt, offset);
+  }
+}
