@@ -40,6 +40,7 @@ let stdoutOpen = true;
 let stdoutFailure: string | undefined;
 let queue: OutputQueue | undefined;
 let countsLost = false;
+let hurried = false;
 let json = false;
 
 /**
@@ -66,13 +67,19 @@ export function writeWithoutWaiting(lost: "counted" | "failure"): void {
   );
 }
 
+/** Whoever has sent a signal does not wait for a reader that takes its time. */
+export function hurryOutput(): void {
+  hurried = true;
+}
+
 /**
- * Waits for what has not been written yet: of a command that serves for a second at most.
+ * Waits for what has not been written yet: for a second at most when a command serves, or was told
+ * to end.
  *
  * @returns What the process exits with: `code`, unless what was to be printed could not be.
  */
 export async function finishOutput(code: number): Promise<number> {
-  await queue?.finish(countsLost ? FINISH_MS_MAX : Infinity);
+  await queue?.finish(countsLost || hurried ? FINISH_MS_MAX : Infinity);
   const lost = queue?.lostOf(Deno.stdout);
   if (countsLost && lost !== undefined) {
     printError(`aoe: Standard output has not got ${lost.lines} lines: ${lost.reason}`);

@@ -5,6 +5,7 @@
 
 import { onUserSignal } from "../control/user_signal.ts";
 import { EXIT_INTERRUPTED } from "./exit_codes.ts";
+import { hurryOutput } from "./output.ts";
 
 /** A signal sent to a process and to its group arrives twice: that is no second wish. */
 const INSIST_AFTER_MS = 300;
@@ -46,6 +47,7 @@ export function listenToSignals(actions: SignalActions): () => void {
     const nowMs = performance.now();
     if (Number.isNaN(stoppedAtMs)) {
       stoppedAtMs = nowMs;
+      hurryOutput();
       actions.stop(signal);
     } else if (nowMs - stoppedAtMs >= INSIST_AFTER_MS) {
       if (actions.insist === undefined) Deno.exit(EXIT_INTERRUPTED);
