@@ -2,9 +2,9 @@
 // refused because what was copied is not there any more. No 'equal' is said over a hole.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Outcome, runChecked, sleep } from "../harness/process.ts";
+import { eventually, type Outcome, run, runChecked, sleep } from "../harness/process.ts";
 import { interopTest } from "../harness/requirements.ts";
-import { aoeExecutable, startTarget } from "../harness/target.ts";
+import { aoeExecutable, onRebootedHost, startTarget } from "../harness/target.ts";
 import { type Namespace, Testbed } from "../harness/testbed.ts";
 
 const MIB = 2 ** 20;
@@ -378,6 +378,42 @@ async function threeHosts(
   await holder.runChecked([await aoeExecutable(), "reserve", "e1.1", "self"]);
   return { holder, other };
 }
+
+interopTest(
+  "copy: writes that a rebooted target may have lost are told of, and read back",
+  [],
+  async () => {
+    await using testbed = await Testbed.create();
+    const host = await testbed.namespace("host");
+    await host.loopback();
+    const image = await testbed.image("disk.img", DISK_MIB * MIB);
+    const target = { interfaces: "lo", exports: [["1.2", image]] as const };
+    const first = await startTarget(host, target);
+    const [noise, fifo, go] = ["noise", "fifo", "go"].map((name) => testbed.path(name));
+    await runChecked(["sh", "-c", `head -c 16M /dev/urandom > ${noise}; mkfifo ${fifo}`]);
+    const feed = `exec >${fifo}; head -c 8M ${noise}; until [ -e ${go} ]; do sleep 0.1; done;
+tail -c 8M ${noise}`;
+    host.start(["sh", "-c", feed]);
+    const env = { XDG_STATE_HOME: testbed.path("state") };
+    const aoe = await aoeExecutable();
+    const copy = host.start([aoe, "copy", fifo!, "e1.2", "--state-every", "4", "--json"], { env });
+    // All that has come is written, and nothing of it flushed.
+    await eventually("8 MiB on the disk", async () => {
+      return (await run(["cmp", "-n", `${8 * MIB}`, noise!, image])).code === 0;
+    });
+    await first.stop("SIGKILL", 0);
+    await startTarget(host, { ...target, before: await onRebootedHost(testbed) });
+    // What is remembered must not claim what may be lost.
+    await copy.waitForLine(/may have lost answered writes.*reading everything back/);
+    const state = JSON.parse(await Deno.readTextFile(`${env.XDG_STATE_HOME}/aoe/e1.2.aoe-copy`));
+    assertEquals(state.done, 0);
+    await Deno.writeTextFile(go!, "");
+    assertEquals((await copy.ended).code, 0, copy.text);
+    const result = JSON.parse(copy.lines.findLast(({ stream }) => stream === "stdout")!.text);
+    assertEquals([result.event, result.bytes, result.verified], ["copied", 16 * MIB, true]);
+    await runChecked(["cmp", "-n", `${16 * MIB}`, noise!, image]);
+  },
+);
 
 interopTest("copy: a terminal is spared a disk's bytes", [], async () => {
   await using testbed = await Testbed.create();
