@@ -164,7 +164,8 @@ export function readIdentity(view: Uint8Array, at: number): Identity {
       : Math.min(sectors28, LBA28_SECTORS_MAX),
     writeCacheSupported: (word(view, at, WORD_COMMANDS_SUPPORTED) & WRITE_CACHE) !== 0,
     writeCacheOn: (word(view, at, WORD_COMMANDS_ENABLED) & WRITE_CACHE) !== 0,
-    trim: (word(view, at, WORD_TRIM) & 1) !== 0,
+    // DATA SET MANAGEMENT is a 48-bit command (ACS-2 section 7.5).
+    trim: takesLba48(view, at) && (word(view, at, WORD_TRIM) & 1) !== 0,
     physicalSectorBytes: 512 << (large ? sectorSize & 0x0f : 0),
     rotational: word(view, at, WORD_ROTATION) !== 1,
   };

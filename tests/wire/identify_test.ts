@@ -201,6 +201,7 @@ Deno.test("identify: either of two words says LBA48, and nothing lies beyond 28 
   assert(takesLba48(view, at));
   view.fill(0, at + 2 * 86, at + 2 * 87);
   assert(!takesLba48(view, at));
+  assertEquals(readIdentity(view, at).trim, false, "TRIM is a command of 48 bits");
   view.fill(0xff, at + 2 * 60, at + 2 * 62);
   assertEquals(readIdentity(view, at).sectors, 2 ** 28 - 1);
 });
