@@ -19,6 +19,8 @@ import { chooseBackEnd } from "../control/attach/back_ends.ts";
 import { writeSystemLog } from "../../ffi/syslog.ts";
 import { EXIT_INTERRUPTED } from "./exit_codes.ts";
 import {
+  counted,
+  eventTime,
   Failure,
   formatBytes,
   printError,
@@ -106,8 +108,8 @@ export async function serveDisk(
     const heard = severity === "warning" && !ready && resume === undefined;
     if (daemon && heard) printJson({ warning: text } satisfies DaemonMessage);
     else if (daemon) writeSystemLog(text, severity);
-    else if (severity === "warning") warn(text);
-    else printError(text);
+    else if (severity === "warning") warn(ready ? eventTime() + text : text);
+    else printError(ready ? eventTime() + text : text);
   };
   const { backEnd, skipped } = chosen(options, resume);
   const interfaces = resume?.interfaces ??
@@ -216,6 +218,6 @@ function onStopSignals(
 
 function countersOf(status: AttachedStatus): string {
   const { address, reads, readBytes, writes, writtenBytes, retransmitted } = status;
-  return `${address}  ${reads} reads (${formatBytes(readBytes)}), ` +
-    `${writes} writes (${formatBytes(writtenBytes)}), ${retransmitted} retransmitted`;
+  return `${address}  ${counted(reads, "read")} (${formatBytes(readBytes)}), ` +
+    `${counted(writes, "write")} (${formatBytes(writtenBytes)}), ${retransmitted} retransmitted`;
 }

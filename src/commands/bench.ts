@@ -15,6 +15,7 @@ import {
   EXIT_USAGE,
 } from "./exit_codes.ts";
 import {
+  counted,
   Failure,
   printError,
   printJson,
@@ -117,7 +118,11 @@ export async function runBench(options: BenchOptions): Promise<number> {
     throw new Failure(sentence, EXIT_CODES[kind]);
   }
   if (result.mismatches > 0) {
-    printError(`aoe: ${result.mismatches} sectors did not hold what was written to them`);
+    printError(
+      `aoe: ${counted(result.mismatches, "sector")} did not hold what was written to ${
+        result.mismatches === 1 ? "it" : "them"
+      }`,
+    );
     return EXIT_MISMATCH;
   }
   return result.stopped ? EXIT_INTERRUPTED : 0;

@@ -26,7 +26,7 @@ import {
   INITIATOR_COUNT_WRITTEN_BYTES,
   type InitiatorCounters,
 } from "../loops/initiator/counters.ts";
-import { formatBytes } from "./output.ts";
+import { counted, formatBytes } from "./output.ts";
 import type { BenchOptions } from "./bench_arguments.ts";
 
 const BAR_COLUMNS = 40;
@@ -102,7 +102,9 @@ export function reportText(
     if (side.latency.count > 0) lines.push(...sideText(direction, side, result.seconds));
   }
   if (result.verified !== undefined) {
-    const bad = result.mismatches === 0 ? "all as written" : `${result.mismatches} sectors wrong`;
+    const bad = result.mismatches === 0
+      ? "all as written"
+      : `${counted(result.mismatches, "sector")} wrong`;
     lines.push(`  verify: ${result.verified} blocks read back, ${bad}`);
   }
   return lines;

@@ -12,6 +12,7 @@ import {
 import type { CopyOptions } from "./copy_arguments.ts";
 import { COPY_PHASE_NAMES, type CopyMoment, CopyProgress } from "./copy_progress.ts";
 import {
+  counted,
   formatBytes,
   formatJson,
   paint,
@@ -126,14 +127,12 @@ export class CopyReport {
       ? "; read back, and equal"
       : "; equal to what came";
     this.#say(
-      `${paint("Copied", "bold")} ${bytes} bytes (${formatBytes(bytes)}) in ` +
+      `${paint("Copied", "bold")} ${counted(bytes, "byte")} (${formatBytes(bytes)}) in ` +
         `${seconds.toFixed(1)} s${rate}${equal}`,
     );
     const besides = [
       ...zeroBytes > 0 ? [`${formatBytes(zeroBytes)} of it left out as zeros`] : [],
-      ...retransmitted > 0
-        ? [`${retransmitted} ${retransmitted === 1 ? "retransmission" : "retransmissions"}`]
-        : [],
+      ...retransmitted > 0 ? [counted(retransmitted, "retransmission")] : [],
     ];
     if (besides.length > 0) this.#say(besides.join(", "));
     if (checksum !== "") this.#say(`${this.#options.checksum}  ${checksum}`);

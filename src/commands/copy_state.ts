@@ -110,9 +110,9 @@ export function readState(path: string, identity: CopyIdentity): CopyState {
   }
   for (const key of ["source", "destination", "offset", "seek", "length"] as const) {
     if (state[key] === identity[key]) continue;
+    const [was, is] = [state[key], identity[key]].map((value) => value ?? "not limited");
     throw new Failure(
-      `The copy that was interrupted is another: its ${key} was ${state[key]}, ` +
-        `not ${identity[key]} ("${path}")`,
+      `The copy that was interrupted is another: its ${key} was ${was}, and is ${is} ("${path}")`,
     );
   }
   if (state.sourceFile !== null) {

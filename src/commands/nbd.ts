@@ -33,7 +33,16 @@ import {
   shortUsage,
 } from "./arguments.ts";
 import { EXIT_INTERRUPTED, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
-import { Failure, formatBytes, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
+import {
+  counted,
+  eventTime,
+  Failure,
+  formatBytes,
+  printJson,
+  printLine,
+  warn,
+  writeWithoutWaiting,
+} from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
 /** What `aoe nbd` was asked to do. */
@@ -158,7 +167,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
       },
     }, (news) => {
       if (news.kind === "connected") report(options, name, listener.place, news.disk);
-      else if (news.kind === "note") warn(news.text);
+      else if (news.kind === "note") warn(eventTime() + news.text);
       else if (news.kind === "resized") warn("Clients see the new size when they connect again");
       else if (news.kind === "ended") failure = news.failure;
     });
@@ -176,7 +185,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
 function sayCounters(options: NbdOptions, counters: InitiatorCounters): void {
   const address = formatAddress(options.address.shelf, options.address.slot);
   const value = (counter: number) => counters.value(counter);
-  const [reads, writes, retransmitted] = [
+  const [reads = 0, writes = 0, retransmitted = 0] = [
     INITIATOR_COUNT_READS,
     INITIATOR_COUNT_WRITES,
     INITIATOR_COUNT_RETRANSMITTED,
@@ -192,8 +201,10 @@ function sayCounters(options: NbdOptions, counters: InitiatorCounters): void {
     printJson({ event, address, reads, readBytes, writes, writtenBytes, retransmitted });
   } else {
     printLine(
-      `${address}  ${reads} reads (${formatBytes(readBytes)}), ` +
-        `${writes} writes (${formatBytes(writtenBytes)}), ${retransmitted} retransmitted`,
+      `${address}  ${counted(reads, "read")} (${formatBytes(readBytes)}), ` +
+        `${counted(writes, "write")} (${
+          formatBytes(writtenBytes)
+        }), ${retransmitted} retransmitted`,
     );
   }
 }

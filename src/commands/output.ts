@@ -59,11 +59,11 @@ export function writeWithoutWaiting(lost: "counted" | "failure"): void {
     (lines, reason) =>
       json
         ? formatJson({ event: "lost", lines, reason })
-        : `aoe: ${lines} lines could not be written here: ${reason}`,
+        : `aoe: ${counted(lines, "line")} could not be written here: ${reason}`,
   );
   queue.open(
     Deno.stderr,
-    (lines, reason) => `aoe: ${lines} lines could not be written here: ${reason}`,
+    (lines, reason) => `aoe: ${counted(lines, "line")} could not be written here: ${reason}`,
   );
 }
 
@@ -82,7 +82,7 @@ export async function finishOutput(code: number): Promise<number> {
   await queue?.finish(countsLost || hurried ? FINISH_MS_MAX : Infinity);
   const lost = queue?.lostOf(Deno.stdout);
   if (countsLost && lost !== undefined) {
-    printError(`aoe: Standard output has not got ${lost.lines} lines: ${lost.reason}`);
+    printError(`aoe: Standard output has not got ${counted(lost.lines, "line")}: ${lost.reason}`);
     await queue?.finish(FINISH_MS_MAX);
   }
   const failure = countsLost ? undefined : stdoutFailure ?? lost?.reason;
@@ -190,6 +190,24 @@ export function formatTable(
     const line = cells.join("  ").trimEnd();
     return line.length > width ? line.slice(0, width - 1) + "…" : line;
   });
+}
+
+/**
+ * The time in front of a line that tells what has happened, as in `2026-11-28 12:34:56 `; empty
+ * where the line goes to systemd's journal, which has it.
+ */
+export function eventTime(): string {
+  if (Deno.env.has("JOURNAL_STREAM")) return "";
+  const now = new Date();
+  const parts = [now.getMonth() + 1, now.getDate(), now.getHours(), now.getMinutes()];
+  const [month, day, hour, minute] = parts.map((part) => String(part).padStart(2, "0"));
+  const second = String(now.getSeconds()).padStart(2, "0");
+  return `${now.getFullYear()}-${month}-${day} ${hour}:${minute}:${second} `;
+}
+
+/** A number and what it counts: `1 flush`, `2 flushes`. */
+export function counted(count: number, one: string, several = `${one}s`): string {
+  return `${count} ${count === 1 ? one : several}`;
 }
 
 /** Writes a size for people: `10.0 GiB`, and the exact bytes below 1 KiB. */

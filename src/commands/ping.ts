@@ -16,7 +16,7 @@ import {
   shortUsage,
   timeoutOption,
 } from "./arguments.ts";
-import { formatTable, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
+import { counted, formatTable, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 
 const TIMEOUT_MS_DEFAULT = 1000;
@@ -111,7 +111,7 @@ function printSummary(name: string, paths: readonly PingSummary[]): void {
     return [iface, mac, String(sent), `${Number(percent.toFixed(1))}%`, ...times];
   });
   const twice = paths.reduce((sum, { again }) => sum + again, 0);
-  const note = twice === 0 ? "" : `; ${twice} answers came twice`;
+  const note = twice === 0 ? "" : `; ${counted(twice, "answer")} came twice`;
   printLine(`--- ${name}: round trips in ms${note}`);
   formatTable(header, rows, { right: header.slice(2) }).every(printLine);
 }

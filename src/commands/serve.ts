@@ -18,6 +18,7 @@ import { filesOfGroup, takeAddress, TargetGroup } from "../control/target/thread
 import type { TargetMessage } from "../loops/target/thread.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import {
+  eventTime,
   Failure,
   formatBytes,
   paint,
@@ -213,14 +214,14 @@ class Reporter {
         this.#sayWithoutUring(message.withoutUring);
         break;
       case "error":
-        if (this.#json) printJson({ event: "error", text: message.text });
-        else printError(`aoe: ${message.text}`);
+        if (this.#json) printEvent({ event: "error", text: message.text });
+        else printError(`aoe: ${eventTime()}${message.text}`);
         break;
       case "source": {
         const address = formatAddress(message.shelf, message.slot);
         const { state, text } = message;
-        if (this.#json) printJson({ event: "source", address, state, text });
-        else if (state === "away") printError(`aoe: ${address}: ${text}`);
+        if (this.#json) printEvent({ event: "source", address, state, text });
+        else if (state === "away") printError(`aoe: ${eventTime()}${address}: ${text}`);
         else this.#say(`${address}: ${text}`);
         break;
       }
@@ -228,40 +229,42 @@ class Reporter {
         const address = formatAddress(message.shelf, message.slot);
         const { on, mac, interface: name } = message;
         const who = `${address}: ${mac} on ${name}`;
-        if (this.#json) printJson({ event: "write-cache", address, on, mac, interface: name });
+        if (this.#json) printEvent({ event: "write-cache", address, on, mac, interface: name });
         else if (on) this.#say(`${who} switched the write cache on`);
-        else printError(`aoe: ${who} switched the write cache off: all writes are stable now`);
+        else {printError(
+            `aoe: ${eventTime()}${who} switched the write cache off: all writes are stable now`,
+          );}
         break;
       }
       case "silence": {
         const { shelf, slot, path, silent, ms } = message;
         const address = formatAddress(shelf, slot);
         const seconds = Math.round(ms / 1000);
-        if (this.#json) printJson({ event: "silence", address, path, silent, seconds });
+        if (this.#json) printEvent({ event: "silence", address, path, silent, seconds });
         else if (silent) {
-          printError(`aoe: ${address}: "${path}" does not answer (for ${seconds} s)`);
+          printError(`aoe: ${eventTime()}${address}: "${path}" does not answer (for ${seconds} s)`);
         } else this.#say(`${address}: "${path}" answers again, after ${seconds} s`);
         break;
       }
       case "resized": {
         const address = formatAddress(message.shelf, message.slot);
         const bytes = message.sectors * SECTOR_BYTES;
-        if (this.#json) printJson({ event: "resized", address, bytes });
+        if (this.#json) printEvent({ event: "resized", address, bytes });
         else this.#say(`${address} has now ${formatBytes(bytes)} (${message.sectors} sectors)`);
         break;
       }
       case "link": {
         const { name, state, master, mtu, sectors } = message;
-        if (this.#json) printJson({ event: "link", interface: name, state, master, mtu, sectors });
+        if (this.#json) printEvent({ event: "link", interface: name, state, master, mtu, sectors });
         else if (state === "port") {
-          printError(`aoe: ${name} is a port of ${master} now and hears nothing: name ${master}`);
+          printError(`aoe: ${eventTime()}${name} is a port of ${master} now: name ${master}`);
         } else if (state !== "up") this.#say(`${name} is ${state}: waiting for it to come back`);
         else this.#say(`${name} is up, MTU ${mtu}, ${sectors} sectors a frame`);
         break;
       }
       case "renamed": {
         const { name, before } = message;
-        if (this.#json) printJson({ event: "renamed", interface: name, before });
+        if (this.#json) printEvent({ event: "renamed", interface: name, before });
         else this.#say(`${before} is called ${name} now: served as before`);
         break;
       }
@@ -338,8 +341,13 @@ class Reporter {
   }
 
   #say(text: string): void {
-    if (!this.#quiet) printLine(text);
+    if (!this.#quiet) printLine(eventTime() + text);
   }
+}
+
+/** Writes what has happened as a line of JSON, with the time. */
+function printEvent(event: Readonly<Record<string, unknown>>): void {
+  printJson({ ...event, time: new Date().toISOString() });
 }
 
 /** What an answered write is worth, in words; files and NBD exports differ. */
@@ -354,12 +362,12 @@ function durability(options: ServeOptions, files: readonly ExportFile[]): string
     lines.push(
       options.direct
         ? "A write is answered once the disk has it; FLUSH empties the disk's own cache."
-        : "A write is answered from the page cache and stable after FLUSH; -s makes each so.",
+        : "Writes are answered from the page cache, stable after FLUSH; -s makes each so.",
     );
   }
   if (sources.some(({ config }) => !config.sync)) {
     lines.push(
-      "A write to an NBD export is answered once its server has it and stable after FLUSH.",
+      "Writes to an NBD export are answered once its server has them; FLUSH goes there.",
     );
   }
   return lines;

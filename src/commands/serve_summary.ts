@@ -23,7 +23,7 @@ import {
   TARGET_COUNT_WRITTEN_BYTES,
 } from "../core/target/counters.ts";
 import type { TargetGroup } from "../control/target/threads.ts";
-import { formatBytes, printError, printJson, printLine } from "./output.ts";
+import { counted, formatBytes, printError, printJson, printLine } from "./output.ts";
 
 /** How the run ended, and how it is to be told. */
 interface Ending {
@@ -55,7 +55,9 @@ export function printSummary(
 ): void {
   if (ending.abandoned > 0) {
     printError(
-      `aoe: ${ending.abandoned} commands were given up: their disk did not answer for 10 seconds`,
+      `aoe: ${
+        counted(ending.abandoned, "command")
+      } given up: the disk did not answer for 10 seconds`,
     );
   }
   const atRisk = group.atRisk.map(({ shelf, slot, forMs }) => ({
@@ -92,17 +94,21 @@ function counterLines(group: TargetGroup, files: readonly ExportFile[]): string[
     const count = (counter: number) => group.countOf(config, counter);
     const errors = count(TARGET_COUNT_ERRORS);
     return (
-      `${formatAddress(config.shelf, config.slot)}  ${count(TARGET_COUNT_READS)} reads ` +
-      `(${formatBytes(count(TARGET_COUNT_READ_BYTES))}), ${count(TARGET_COUNT_WRITES)} writes ` +
+      `${formatAddress(config.shelf, config.slot)}  ${
+        counted(count(TARGET_COUNT_READS), "read")
+      } ` +
+      `(${formatBytes(count(TARGET_COUNT_READ_BYTES))}), ${
+        counted(count(TARGET_COUNT_WRITES), "write")
+      } ` +
       `(${formatBytes(count(TARGET_COUNT_WRITTEN_BYTES))}), ${
-        count(TARGET_COUNT_FLUSHES)
-      } flushes, ` +
-      (errors === 0 ? "no errors" : `${errors} errors`)
+        counted(count(TARGET_COUNT_FLUSHES), "flush", "flushes")
+      }, ` +
+      (errors === 0 ? "no errors" : counted(errors, "error"))
     );
   });
   return [
     ...lines,
-    ...dropped(group).map(([reason, count]) => `Dropped ${count} frames ${reason}.`),
+    ...dropped(group).map(([reason, count]) => `Dropped ${counted(count, "frame")} ${reason}.`),
   ];
 }
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { formatBytes, formatJson, formatTable, paint } from "../../src/commands/output.ts";
+import { counted, formatBytes, formatJson, formatTable, paint } from "../../src/commands/output.ts";
 
 Deno.test("output: colours on a terminal only, and none with NO_COLOR", () => {
   const terminal = { isTerminal: () => true };
@@ -53,4 +53,11 @@ Deno.test("output: nothing in JSON is unseen, and it is read back as it was", ()
   assertEquals(JSON.parse(text), { serial: nasty, "\u202e": 1 });
   assertEquals(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), false, text);
   assertEquals(text.includes("ü"), true);
+});
+
+Deno.test("output: what is counted stands in the right number", () => {
+  assertEquals([0, 1, 2].map((count) => counted(count, "retransmission")), [
+    ...["0 retransmissions", "1 retransmission", "2 retransmissions"],
+  ]);
+  assertEquals([1, 3].map((n) => counted(n, "flush", "flushes")), ["1 flush", "3 flushes"]);
 });

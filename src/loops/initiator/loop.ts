@@ -352,8 +352,7 @@ export class InitiatorLoop {
     if (name === link.name && running === link.running && port === link.port) return;
     const renamed = name === link.name ? undefined : `${name} is called ${link.name} now`;
     const enslaved = link.port && !port
-      ? `${link.name} is a port of ${masterName(now!)} now and hears nothing: ` +
-        `name ${masterName(now!)}`
+      ? `${link.name} is a port of ${masterName(now!)} now: name ${masterName(now!)}`
       : undefined;
     driver.linkChanged(enslaved ?? renamed);
   }

@@ -66,7 +66,7 @@ for (const flags of [[], ["-s"], ["--no-uring"], ["-d"]]) {
         ...[aoe, "bench", "1.1", "-i", "net0", "--rw", "write", "--bs", "1k", "--iodepth", "1"],
         ...["--runtime", "1", "--dead-after", "60"],
       ]);
-      await serve.waitForLine(/^aoe: e1\.1: ".*disk\.img" does not answer \(for \d+ s\)$/);
+      await serve.waitForLine(/^aoe: .* e1\.1: ".*disk\.img" does not answer \(for \d+ s\)$/);
       assertEquals(await answered(initiator), 10, serve.text);
       const found = await initiator.runChecked([aoe, "discover", "-i", "net0", "--json"]);
       assertMatch(found.stdout, /"address":"e1\.1"/);
@@ -75,7 +75,7 @@ for (const flags of [[], ["-s"], ["--no-uring"], ["-d"]]) {
       assertEquals(JSON.parse(identity.stdout).bytes, 8 << 20);
 
       fuse.server.signal("SIGCONT");
-      await serve.waitForLine(/^e1\.1: ".*disk\.img" answers again, after \d+ s$/);
+      await serve.waitForLine(/ e1\.1: ".*disk\.img" answers again, after \d+ s$/);
       assertEquals((await write.ended).code, 0, write.text);
       // One answer each: the stand-in has left.
       const ping = [aoe, "ping", "1.1", "-i", "net0", "-c", "5", "--interval", "0.05", "--json"];

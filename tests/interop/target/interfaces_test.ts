@@ -2,7 +2,7 @@
 // while they are up, cards that go and come back. A kernel with bonding is not needed: a bond's port
 // is told from any other interface by the same two attributes of netlink as a bridge's.
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { eventually } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable, serveCommand, startTarget } from "../../harness/target.ts";
@@ -72,16 +72,16 @@ interopTest(
     });
     const aoe = await aoeExecutable();
     await target.bridge("br0", ["net0"], 1500);
-    const said = "aoe: net0 is a port of br0 now and hears nothing: name br0";
+    const said = /^aoe: .* net0 is a port of br0 now: name br0$/;
     await serve.waitForLine(/net0 is a port of br0/);
     await target.ip("link set dev net0 nomaster");
-    await serve.waitForLine(/^net0 is up/);
+    await serve.waitForLine(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d net0 is up/);
     await eventually(
       "it answers",
       async () => (await initiator.run([aoe, "identify", "e1.1"])).code === 0,
     );
     await serve.stop();
-    assertEquals(serve.errorLines.filter((line) => line === said).length, 1, serve.text);
+    assertEquals(serve.errorLines.filter((line) => said.test(line)).length, 1, serve.text);
   },
 );
 
@@ -140,7 +140,9 @@ interopTest(
           100_000,
     );
     await rename(target, "net0", "lan0");
-    await serve.waitForLine(/^net0 is called lan0 now: served as before$/);
+    await serve.waitForLine(
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d net0 is called lan0 now: served as before$/,
+    );
     await rename(initiator, "net0", "san0");
     assertEquals((await bench.ended).code, 0, bench.text);
     assertMatch(bench.errorLines.join("\n"), /net0 is called san0 now/);
@@ -148,9 +150,11 @@ interopTest(
     await target.ip("link add net0 type bridge");
     await target.ip("link set dev net0 up");
     await target.ip("link set dev lan0 down");
-    await serve.waitForLine(/^lan0 is down: waiting for it to come back$/);
+    await serve.waitForLine(
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d lan0 is down: waiting for it to come back$/,
+    );
     await target.ip("link set dev lan0 up");
-    await serve.waitForLine(/^lan0 is up/);
+    await serve.waitForLine(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d lan0 is up/);
     await eventually(
       "it answers",
       async () => (await initiator.run([aoe, "identify", "e1.1"])).code === 0,
@@ -167,10 +171,52 @@ interopTest(
     const path = await testbed.image("disk.img", 1 << 20);
     await using serve = await startTarget(target, { interfaces: "net0", exports: [["1.1", path]] });
     await target.ip("link del net0");
-    await serve.waitForLine(/^net0 is (down|gone): waiting for it to come back$/);
+    await serve.waitForLine(
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d net0 is (down|gone): waiting for it to come back$/,
+    );
     await testbed.wire([target, "net0"], [initiator, "net0"], 1500);
-    await serve.waitForLine(/^net0 is up/);
+    await serve.waitForLine(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d net0 is up/);
     const aoe = await aoeExecutable();
     await initiator.runChecked([aoe, "identify", "e1.1", "-i", "net0"]);
+  },
+);
+
+interopTest(
+  "interfaces: what serve says fits 80 columns and tells when, in JSON as well",
+  [],
+  async () => {
+    await using testbed = await Testbed.create();
+    const { target, initiator } = await testbed.pair(9000);
+    const path = await testbed.image("d", 1 << 20);
+    await using serve = await startTarget(target, {
+      interfaces: "net0",
+      exports: [["65534.254", path]],
+      flags: ["-v"],
+    });
+    const json = target.start(
+      (await serveCommand({
+        interfaces: "net0",
+        exports: [["1.2", await testbed.image("e", 512)]],
+      }))
+        .concat("--json"),
+    );
+    await json.waitForLine(/"serving"/);
+    const aoe = await aoeExecutable();
+    await initiator.runChecked([aoe, "copy", "65534.254", "/dev/null", "--length", "1"]);
+    await target.ip("link set dev net0 down");
+    await serve.waitForLine(/net0 is down/);
+    const [event] = await json.waitForLine(/.*"link".*/);
+    assert(Math.abs(Date.parse(JSON.parse(event).time) - Date.now()) < 60_000, event);
+    assertMatch(JSON.parse(event).time, /^\d{4}-\d\d-\d\dT.*Z$/);
+    await json.stop();
+    assertEquals((await serve.stop()).code, 0, serve.text);
+    assertMatch(
+      serve.text,
+      /^e65534\.254 {2}\d+ reads? \(.*\), 0 writes \(0 B\), 0 flushes, no errors$/m,
+    );
+    const long = serve.text.replace(path, "disk.img").split("\n").filter((line) =>
+      line.length > 80
+    );
+    assertEquals(long, []);
   },
 );
