@@ -88,6 +88,7 @@ unpack() {
 	if ! said=$({ part "$1" | gzip -dc >"$new/$1"; } 2>&1); then
 		part "$1" | gzip -t 2>/dev/null || fail "\"$self\" is damaged: copy or build it again"
 		why=${said##*: }
+		why=${why:-"cannot be written to"}
 		return 1
 	fi
 	chmod "$2" "$new/$1" && { sync "$new/$1" || sync; } 2>/dev/null
@@ -154,7 +155,7 @@ prepare() {
 		unmake
 		return 1
 	fi
-	[ -O "$dir" ] && [ ! -L "$dir" ] || { why="not ours" && return 1; }
+	[ -O "$dir" ] && [ ! -L "$dir" ] && [ -r "$dir" ] || { why="not ours" && return 1; }
 	trap 'stop 129' HUP
 	trap 'stop 130' INT
 	trap 'stop 143' TERM
@@ -219,6 +220,7 @@ main() {
 		/*) dir=$base/aoe ;;
 		*) continue ;;
 		esac
+		why="cannot be used"
 		if usable || prepare; then
 			sweep
 			start "$@"

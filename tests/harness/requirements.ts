@@ -39,6 +39,7 @@ const packages = {
   "qemu-system-x86_64": "qemu-system-x86",
   setpriv: "util-linux",
   sfdisk: "fdisk",
+  strace: "strace",
   taskset: "util-linux",
   tcpdump: "tcpdump",
   tshark: "tshark",

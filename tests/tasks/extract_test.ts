@@ -1,7 +1,7 @@
 // How ./aoe unpacks itself, in every shell that may be /bin/sh: what is damaged is unpacked again,
 // a place that will not do gives way to the next one, and each failure says what it is.
 
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
 import { type Outcome, run, RunningProcess } from "../harness/process.ts";
 import { findProgram, interopTest } from "../harness/requirements.ts";
@@ -90,7 +90,9 @@ function assertRefuses({ code, stdout, stderr }: Outcome, pattern: RegExp): void
 
 function extractTest(name: string, body: (shell: Shell) => Promise<void>): void {
   if (!extracting) return;
-  for (const shell of shells) interopTest(`${name} (${shell})`, ["busybox"], () => body(shell));
+  for (const shell of shells) {
+    interopTest(`${name} (${shell})`, ["busybox", "strace", "unshare"], () => body(shell));
+  }
 }
 
 const program = /^aoe-[0-9a-f]{16}\.js$/;
@@ -129,6 +131,27 @@ extractTest("extract: what a power cut leaves is unpacked again", async (shell) 
     assertStringIncludes(note, await Deno.readTextFile("/proc/sys/kernel/random/boot_id"));
   }
   assertEquals([...Deno.readDirSync(scratch.cache)].length, 4);
+});
+
+extractTest("extract: contents are on the disk before they get their names", async (shell) => {
+  await using scratch = await Scratch.create(shell);
+  const calls = scratch.path("calls");
+  const traced = "trace=fsync,rename,renameat,renameat2";
+  const strace = ["strace", "-f", "--seccomp-bpf", "-y", "-s", "300", "-e", traced, "-o", calls];
+  assertStarts(await run([...strace, ...scratch.words(), "--version"]), "first start");
+  const lines = (await Deno.readTextFile(calls)).split("\n").filter((line) => / = 0$/.test(line));
+  const at = (pattern: RegExp) => lines.findIndex((line) => pattern.test(line));
+  const renames = [/rename.*\.new\.\w+\/aoe-\w+\.js"/, /rename.*\.new\.\w+\/deno-[\w.-]+"/].map(at);
+  const syncs = [/fsync\(.*\.new\.\w+\/aoe-\w+\.js>/, /fsync\(.*\.new\.\w+\/deno-[\w.-]+>/].map(at);
+  const folder = at(/fsync\(\d+<[^>]*\/aoe>\)/);
+  const order = [
+    Math.min(...syncs),
+    Math.max(...syncs),
+    Math.min(...renames),
+    Math.max(...renames),
+  ];
+  assertEquals([...order, folder], [...order, folder].toSorted((a, b) => a - b), lines.join("\n"));
+  assert(order[0]! >= 0, lines.join("\n"));
 });
 
 if (extracting) {
