@@ -110,7 +110,7 @@ export function runUnit(options: UnitOptions): Promise<number> {
     "RestartSec=5",
     // The daemon detaches at SIGTERM, unless its disk is in use: then it must stay.
     "SendSIGKILL=no",
-    `TimeoutStartSec=${name === undefined ? 600 : Math.ceil(options.timeoutMs / 1000) + 90}`,
+    `TimeoutStartSec=${name === undefined ? 600 : Math.ceil(bootMs(options) / 1000) + 30}`,
     "",
     "[Install]",
     "WantedBy=remote-fs.target",
@@ -148,10 +148,9 @@ function refuseContradictions(options: UnitOptions): void {
 /** What is to stand behind the program, but for options that say what holds without them. */
 function attachWords(name: string | undefined, options: UnitOptions): string[] {
   const { all, config, timeoutMs, deadAfterMs } = options;
-  const bootMs = timeoutMs === TIMEOUT_MS_DEFAULT ? BOOT_TIMEOUT_MS : timeoutMs;
   return [
     "attach",
-    ...(name === undefined ? [] : [name, "--timeout", String(bootMs / 1000)]),
+    ...(name === undefined ? [] : [name, "--timeout", String(bootMs(options) / 1000)]),
     ...(all ? ["--all"] : []),
     ...(config === undefined ? [] : ["--config", config]),
     ...(name === undefined && timeoutMs !== TIMEOUT_MS_DEFAULT
@@ -165,6 +164,10 @@ function attachWords(name: string | undefined, options: UnitOptions): string[] {
     ...(options.reserve ? ["--reserve"] : []),
     ...options.interfaces.flatMap((link) => ["-i", link]),
   ];
+}
+
+function bootMs({ timeoutMs }: UnitOptions): number {
+  return timeoutMs === TIMEOUT_MS_DEFAULT ? BOOT_TIMEOUT_MS : timeoutMs;
 }
 
 /** An argument of a command line, as systemd.service(5) has it: `$` begins a variable. */

@@ -174,6 +174,21 @@ export async function buildInitramfs(
   return archive;
 }
 
+/** Puts modules, and what they depend on, where a guest's modprobe finds them. */
+export async function installModules(
+  root: string,
+  kernel: Kernel,
+  names: readonly string[],
+): Promise<void> {
+  const version = kernel.modules.slice(kernel.modules.lastIndexOf("/") + 1);
+  const folder = `${root}/usr/lib/modules/${version}/kernel`;
+  await Deno.mkdir(folder, { recursive: true });
+  for (const [name, bytes] of await loadOrder(kernel, names)) {
+    await Deno.writeFile(`${folder}/${name}.ko`, bytes);
+  }
+  await runChecked([programPath("depmod"), "-b", root, version]);
+}
+
 /** Modules and, before each, what it says itself that it depends on. */
 async function loadOrder(
   kernel: Kernel,
@@ -272,9 +287,17 @@ export function bootGuest(
      * is just patching: Linux 6.12 dies of it while booting ("Oops: int3").
      */
     readonly processors?: number;
+    /** An image that is the guest's /dev/vda. */
+    readonly disk?: string;
+    /** More words for the kernel. */
+    readonly append?: string;
   },
 ): RunningProcess {
-  const { kernel, initramfs, tap, mtu, memoryMiB, share, processors = 2 } = options;
+  const { kernel, initramfs, tap, mtu, memoryMiB, share, processors = 2, disk } = options;
+  const drive = disk === undefined ? [] : [
+    ...["-drive", `file=${disk},format=raw,if=none,id=d0,cache=unsafe`],
+    ...["-device", "virtio-blk-pci,drive=d0"],
+  ];
   const virtfs = share === undefined
     ? []
     : ["-virtfs", `local,path=${share},mount_tag=share,security_model=none,readonly=on`];
@@ -285,8 +308,9 @@ export function bootGuest(
     ...["-netdev", `tap,id=n0,ifname=${tap},script=no,downscript=no`],
     ...["-device", `virtio-net-pci,netdev=n0,host_mtu=${mtu}`],
     ...virtfs,
+    ...drive,
     ...["-kernel", kernel.image, "-initrd", initramfs],
-    ...["-append", "console=ttyS0 panic=-1 quiet"],
+    ...["-append", `console=ttyS0 panic=-1 quiet ${options.append ?? ""}`],
   ]);
 }
 
