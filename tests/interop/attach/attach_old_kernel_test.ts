@@ -21,10 +21,14 @@ say "keeper $(tail -n 1 /tmp/attach)"
 loop=$(sed -n 's:.*(/dev/\\(loop[0-9]*\\)).*:\\1:p' /tmp/attach)
 # What is in the page cache only when the daemon dies.
 must dd if=/dev/urandom of=$disk bs=1M count=8
+# Its name goes with it; who has it open reads on, in vain.
+exec 3<$disk
 kill -9 $(daemon)
 began=$(date +%s)
-dd if=$disk of=/dev/null bs=4k count=1 skip=9999 2> /tmp/dd && fail "it still reads"
+dd of=/dev/null bs=4k count=1 skip=9999 <&3 2> /tmp/dd && fail "it still reads"
 say "refused after $(($(date +%s) - began)) s: $(head -n 1 /tmp/dd)"
+within 10 '[ ! -e $disk ]'
+exec 3<&-
 within 10 '[ ! -e /sys/block/$loop/loop ]'
 say free
 must aoe attach e1.1 -i eth0 --backend fuse
