@@ -129,9 +129,9 @@ export function namesWithNodes(): string[] {
   const names = new Set<string>();
   for (const entry of namesIn(FOLDER)) {
     const name = /^(e\d+\.\d+)(p\d+)?$/.exec(entry)?.[1];
-    if (name !== undefined && !isKernelDrivers(nodePath(entry))) names.add(name);
+    if (name !== undefined) names.add(name);
   }
-  return [...names];
+  return [...names].filter((name) => !isKernelDrivers(nodePath(name)));
 }
 
 function nodesOf(name: string): string[] {
