@@ -135,7 +135,11 @@ async function attachKernel(address: Address, options: AttachCommandOptions): Pr
     await admitDisk({ ...options, address, writes: true, pastDevice: false }, warn);
   }
   const name = formatAddress(address.shelf, address.slot);
-  const device = await attachByKernel(address, options.interfaces, options.timeoutMs);
+  // The driver knows no alternative names.
+  const names = options.interfaces.length === 0
+    ? []
+    : findInterfaces(options.interfaces, { downToo: true }).map((link) => link.name);
+  const device = await attachByKernel(address, names, options.timeoutMs);
   const bytes = device.sectors * SECTOR_BYTES;
   const { interfaces } = device;
   if (options.json) {

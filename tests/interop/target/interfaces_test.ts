@@ -85,6 +85,31 @@ interopTest(
   },
 );
 
+interopTest(
+  "interfaces: an initiator says that its interface became a port, and goes on after it",
+  [],
+  async () => {
+    await using testbed = await Testbed.create();
+    const { target, initiator } = await testbed.pair(1500);
+    const path = await testbed.image("disk.img", 1 << 20);
+    await using _serve = await startTarget(target, {
+      interfaces: "net0",
+      exports: [["1.1", path]],
+    });
+    const aoe = await aoeExecutable();
+    const bench = initiator.start([aoe, "bench", "1.1", "-i", "net0", "--runtime", "6"]);
+    const received = "/sys/class/net/net0/statistics/rx_bytes";
+    const bytes = async () => Number((await initiator.runChecked(["cat", received])).stdout);
+    await eventually("it reads", async () => (await bytes()) > 100_000);
+    await initiator.bridge("br0", ["net0"], 1500);
+    await bench.waitForLine(/net0 is a port of br0 now: name br0$/);
+    await initiator.ip("link set dev net0 nomaster");
+    const before = await bytes();
+    await eventually("it reads again", async () => (await bytes()) > before + 1_000_000);
+    assertEquals((await bench.ended).code, 0, bench.text);
+  },
+);
+
 interopTest("interfaces: alternative names are taken, and shown", [], async () => {
   await using testbed = await Testbed.create();
   const { target, initiator } = await testbed.pair(1500);
