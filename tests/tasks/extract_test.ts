@@ -88,9 +88,13 @@ function assertRefuses({ code, stdout, stderr }: Outcome, pattern: RegExp): void
   assertEquals(stderr.split("\n").length, 2, `one line, not: ${stderr}`);
 }
 
-function extractTest(name: string, body: (shell: Shell) => Promise<void>): void {
+function extractTest(
+  name: string,
+  body: (shell: Shell) => Promise<void>,
+  among: readonly Shell[] = shells,
+): void {
   if (!extracting) return;
-  for (const shell of shells) {
+  for (const shell of among) {
     interopTest(`${name} (${shell})`, ["busybox", "strace", "unshare"], () => body(shell));
   }
 }
@@ -99,9 +103,11 @@ const program = /^aoe-[0-9a-f]{16}\.js$/;
 const runtime = /^deno-[\w.-]+$/;
 const intact = /\.intact$/;
 
-extractTest("extract: what a power cut leaves is unpacked again", async (shell) => {
+extractTest("extract: what a power cut leaves is unpacked again, and silently", async (shell) => {
   await using scratch = await Scratch.create(shell);
-  assertStarts(await scratch.version(), "first start");
+  // systemd's services ignore SIGPIPE: programs in a pipe would complain.
+  const ignoring = ["sh", "-c", `trap '' PIPE; exec "$@"`, "sh", ...scratch.words(), "--version"];
+  assertStarts(await run(ignoring), "first start");
   const bytes = Deno.statSync(scratch.find(runtime)).size;
   const damages: Record<string, () => void> = {
     "both are empty": () => {
@@ -124,7 +130,7 @@ extractTest("extract: what a power cut leaves is unpacked again", async (shell) 
   const programBytes = Deno.statSync(scratch.find(program)).size;
   for (const [what, damage] of Object.entries(damages)) {
     damage();
-    assertStarts(await scratch.version(), what);
+    assertStarts(await run(ignoring), what);
     assertEquals(Deno.statSync(scratch.find(program)).size, programBytes, what);
     assertEquals(Deno.statSync(scratch.find(runtime)).size, bytes, what);
     const note = await Deno.readTextFile(scratch.find(intact));
@@ -339,19 +345,9 @@ Deno.test("extract: leftovers of a killed first start are swept, a living one's 
   assertEquals(names.filter((name) => name.startsWith(".new")), [".new.living"]);
 });
 
-extractTest(
-  "extract: a first start with SIGPIPE ignored, as of systemd, is silent",
-  async (shell) => {
-    await using scratch = await Scratch.create(shell);
-    const words = ["sh", "-c", `trap '' PIPE; exec "$@"`, "sh", ...scratch.words(), "--version"];
-    assertStarts(await run(words), "first start");
-  },
-);
-
 extractTest("extract: a first start that takes long says so on a terminal", async (shell) => {
   await using scratch = await Scratch.create(shell);
-  const gzip = shell === "busybox" ? "busybox gzip" : findProgram("gzip")!;
-  await Deno.remove(`${scratch.bin}/gzip`).catch(() => {});
+  const gzip = findProgram("gzip")!;
   const slow = `#!/bin/sh\n[ -e "$0".once ] || { >"$0".once; sleep 2; }\nexec ${gzip} "$@"\n`;
   await Deno.writeTextFile(`${scratch.bin}/gzip`, slow, { mode: 0o755 });
   if (shell === "sh") {
@@ -363,4 +359,5 @@ extractTest("extract: a first start that takes long says so on a terminal", asyn
   const { code, stdout } = await run(["script", "-qec", words, "/dev/null"], { input: "" });
   assertEquals(code, 0);
   assertMatch(stdout, /^aoe: Unpacking \d+ MB into ".*\/aoe", this once\r\n[\d.]+\r\n$/);
-});
+  // busybox runs its own gzip, wherever another one stands: it cannot be made slow.
+}, ["sh", "bash"]);
