@@ -228,12 +228,10 @@ class Reporter {
       case "write-cache": {
         const address = formatAddress(message.shelf, message.slot);
         const { on, mac, interface: name } = message;
-        const who = `${address}: ${mac} on ${name}`;
+        const what = `${address}: write cache ${on ? "on" : "off"}, by ${mac} on ${name}`;
         if (this.#json) printEvent({ event: "write-cache", address, on, mac, interface: name });
-        else if (on) this.#say(`${who} switched the write cache on`);
-        else {printError(
-            `aoe: ${eventTime()}${who} switched the write cache off: all writes are stable now`,
-          );}
+        else if (on) this.#say(what);
+        else printError(`aoe: ${eventTime()}${what}: writes are slower`);
         break;
       }
       case "silence": {
