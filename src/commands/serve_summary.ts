@@ -14,6 +14,7 @@ import {
   TARGET_COUNT_READ_BYTES,
   TARGET_COUNT_READS,
   TARGET_COUNT_RECEIVED,
+  TARGET_COUNT_REPEATED,
   TARGET_COUNT_SEND_FAILURES,
   TARGET_COUNT_SENT,
   TARGET_COUNT_SYNCS,
@@ -106,8 +107,12 @@ function counterLines(group: TargetGroup, files: readonly ExportFile[]): string[
       (errors === 0 ? "no errors" : counted(errors, "error"))
     );
   });
+  const seen = group.count(TARGET_COUNT_REPEATED);
   return [
     ...lines,
+    ...(seen === 0
+      ? []
+      : [`${counted(seen, "retransmission")} seen of what the disk had in hand.`]),
     ...dropped(group).map(([reason, count]) => `Dropped ${counted(count, "frame")} ${reason}.`),
   ];
 }
@@ -132,6 +137,7 @@ function countersJson(group: TargetGroup, files: readonly ExportFile[]): Record<
     sent: group.count(TARGET_COUNT_SENT),
     waits: group.count(TARGET_COUNT_WAITS),
     overlaps: group.count(TARGET_COUNT_OVERLAPS),
+    retransmissionsSeen: group.count(TARGET_COUNT_REPEATED),
     dropped: Object.fromEntries(dropped(group)),
     exports: files.map(({ config }) => ({
       address: formatAddress(config.shelf, config.slot),

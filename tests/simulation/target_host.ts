@@ -43,6 +43,8 @@ interface Work {
   readonly operation: number;
   readonly sector: number;
   readonly sectors: number;
+  /** Repetitions of it, answered with it. */
+  readonly repetitions: Work[];
 }
 
 /** What the simulation chooses of a host. */
@@ -72,6 +74,8 @@ export class TargetHost {
   #target: Target;
   #order = new OverlapOrder(COMMANDS_MAX);
   #nextWork = 0;
+  /** Commands that were not done again. */
+  repeated = 0;
   /** Names the life of the host; ends with a crash. */
   incarnation = 1;
 
@@ -183,7 +187,7 @@ export class TargetHost {
     }
     const { operation, sector, sectorsWanted } = target.drive;
     const number = this.#nextWork++ % COMMANDS_MAX;
-    const work = { frame, port, operation, sector, sectors: sectorsWanted };
+    const work = { frame, port, operation, sector, sectors: sectorsWanted, repetitions: [] };
     this.#works.set(number, work);
     if (operation === DRIVE_FLUSH || !this.#options.ordered) {
       this.#start(number, work);
@@ -192,7 +196,24 @@ export class TargetHost {
     const trim = operation === DRIVE_TRIM;
     const end = trim ? Infinity : sector + sectorsWanted;
     const writes = trim || operation === DRIVE_WRITE;
+    if (this.#repeats(work, writes, end)) {
+      this.#works.delete(number);
+      return;
+    }
     if (this.#order.admit(number, writes, sector, end)) this.#start(number, work);
+  }
+
+  /** What the disk has in hand already is not done again (core/target/loop.ts). */
+  #repeats(work: Work, writes: boolean, end: number): boolean {
+    if (work.operation !== DRIVE_READ && work.operation !== DRIVE_WRITE) return false;
+    const elder = this.#works.get(this.#order.repeated(writes, work.sector, end));
+    if (elder === undefined || elder.operation !== work.operation) return false;
+    for (let i = ATA_DATA; writes && i < ATA_DATA + work.sectors * SECTOR_BYTES; i++) {
+      if (elder.frame[i] !== work.frame[i]) return false;
+    }
+    elder.repetitions.push(work);
+    this.repeated++;
+    return true;
   }
 
   #start(number: number, work: Work): void {
@@ -202,18 +223,13 @@ export class TargetHost {
       if (!this.up || incarnation !== this.incarnation) return;
       this.#works.delete(number);
       const outcome = this.#carryOut(work, dirty);
-      const link = this.#links[work.port]!;
-      const length = this.#target.complete(
-        work.frame,
-        0,
-        link,
-        work.operation,
-        work.sectors,
-        outcome,
-      );
-      // What the interface does not carry any more never leaves.
-      if (length <= link.mtu + ETHERNET_HEADER_BYTES) {
-        this.#wires[work.port]!.toInitiator(work.frame.subarray(0, length));
+      this.#answer(work, outcome);
+      for (const repetition of work.repetitions) {
+        if (work.operation === DRIVE_READ) {
+          const end = ATA_DATA + work.sectors * SECTOR_BYTES;
+          repetition.frame.set(work.frame.subarray(ATA_DATA, end), ATA_DATA);
+        }
+        this.#answer(repetition, outcome);
       }
       if (work.operation === DRIVE_FLUSH || !this.#options.ordered) return;
       this.#order.finish(number);
@@ -223,6 +239,15 @@ export class TargetHost {
         this.#start(next, this.#works.get(next)!);
       }
     });
+  }
+
+  #answer(work: Work, outcome: number): void {
+    const { frame, port, operation, sectors } = work;
+    const link = this.#links[port]!;
+    const length = this.#target.complete(frame, 0, link, operation, sectors, outcome);
+    // What the interface does not carry any more never leaves.
+    if (length > link.mtu + ETHERNET_HEADER_BYTES) return;
+    this.#wires[port]!.toInitiator(frame.subarray(0, length));
   }
 
   #carryOut(work: Work, dirty: readonly number[]): number {

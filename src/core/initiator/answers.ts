@@ -16,6 +16,7 @@ import {
   COMMAND_KIND_LARGE_PROBE,
   COMMAND_KIND_PROBE,
   COMMAND_KIND_READ,
+  COMMAND_KIND_SIZED_PROBE,
   COMMAND_KIND_WRITE,
   COMMAND_STATE_ENDED,
   COMMAND_STATE_FLYING,
@@ -52,9 +53,8 @@ export function answer(
   }
   const carriesData = kind === COMMAND_KIND_READ || kind >= COMMAND_KIND_IDENTIFY;
   if (result === RESULT_OK && carriesData) {
-    const sectors = kind === COMMAND_KIND_IDENTIFY || kind === COMMAND_KIND_PROBE
-      ? 1
-      : commands.piece[slot]!;
+    const carries = kind === COMMAND_KIND_READ || kind === COMMAND_KIND_LARGE_PROBE;
+    const sectors = carries ? commands.piece[slot]! : 1;
     if (length < ATA_DATA + sectors * SECTOR_BYTES) {
       state.counters.malformed++;
       return;
@@ -103,6 +103,12 @@ export function answer(
       if (from.state === PATH_REFUSED && result === RESULT_OK) result = RESULT_UNAVAILABLE;
       end(state, nowMs, slot, copy, result);
       break;
+    case COMMAND_KIND_SIZED_PROBE:
+      if (sentPath.sizedAnswered(nowMs, commands.piece[slot]!)) {
+        state.session.tell({ kind: "frames-large", path: sentPath });
+      }
+      end(state, nowMs, slot, copy, RESULT_OK);
+      break;
     case COMMAND_KIND_LARGE_PROBE:
       if (result === RESULT_ABORTED) {
         sentPath.largeFailed(nowMs);
@@ -136,19 +142,22 @@ function measure(
 ): number {
   const commands = state.commands;
   const last = copy === commands.copies[slot]! - 1;
+  const pace = commands.classOf(slot);
   const first = state.session.paths[commands.firstPath[slot]!]!;
   const path = last ? sentPath : copy === 0 ? first : sentPath;
   const sentMs = last ? commands.sentMs[slot]! : copy === 0 ? commands.firstSentMs[slot]! : NaN;
   if (commands.state[slot] === COMMAND_STATE_FLYING) {
-    commands.unlink(sentPath.index, slot);
+    commands.land(slot);
     if (commands.kind[slot]! < COMMAND_KIND_PROBE) sentPath.flying--;
-    if (!last) path.needless();
+    if (!last) path.needless(pace);
   } else {
     commands.unlink(commands.readyList, slot);
-    path.needless();
+    path.needless(pace);
   }
   commands.state[slot] = COMMAND_STATE_ENDED;
-  path.answered(nowMs, sentMs, commands.largePiece(slot));
+  // On one path frames stay in order: the copies before did not arrive.
+  if (copy > 0 && commands.paths[slot] === 1 << path.index) path.lossProven(nowMs);
+  path.answered(nowMs, sentMs, commands.largePiece(slot), pace);
   state.writes.answeredSentMs[path.index] = path.answeredSentMs;
   return sentMs === sentMs ? sentMs : commands.firstSentMs[slot]!;
 }
@@ -161,6 +170,7 @@ function measure(
 function splitAgain(state: InitiatorState, nowMs: number, slot: number, from: Path): void {
   const { commands } = state;
   commands.pieceMax[slot] = SECTORS_SMALL;
+  commands.tries[slot] = 0;
   askAgain(state, nowMs, from);
   // Older copies of a write carry the same data; its sectors are quarantined for their sake.
   renew(state, slot, commands.copies[slot]! > 1);
@@ -233,6 +243,7 @@ function endPiece(
   }
   commands.done[slot] = done;
   commands.startedMs[slot] = nowMs;
+  commands.tries[slot] = 0;
   renew(state, slot, commands.copies[slot]! > 1);
   commands.state[slot] = COMMAND_STATE_READY;
   commands.append(commands.readyList, slot);

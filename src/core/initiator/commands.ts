@@ -9,7 +9,12 @@
 //   copy        which transmission was answered: round trips are never ambiguous, and it is known
 //               whether a copy may still be on its way
 // Free slots are taken in turn, so that the same tag comes back only after 2^25 commands.
+//
+// Commands in flight stand in lists, in the order in which they were sent: for each path one for
+// reads, one for writes, one for what concerns the whole disk, one for what needs no disk (pace.ts),
+// and one for all that were sent more than once.
 
+import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ, CLASS_WRITE, CLASSES } from "./pace.ts";
 import { SECTORS_SMALL } from "./path.ts";
 
 const SLOT_BITS = 11;
@@ -47,10 +52,28 @@ export const COMMAND_KIND_IDENTIFY = 4;
 export const COMMAND_KIND_PROBE = 5;
 /** A READ of LBA 0 that carries a full payload both ways: tests large frames. */
 export const COMMAND_KIND_LARGE_PROBE = 6;
+/** IDENTIFY padded to a full frame: tests large requests, whatever the disk does. */
+export const COMMAND_KIND_SIZED_PROBE = 7;
 
 /** Request number of a command that no caller asked for. */
 export const NO_REQUEST = -1;
 const NONE = -1;
+/** Beyond this they are not counted. */
+const TRIES_MAX = 255;
+/** Lists of each path: one a class, and one for what was sent more than once. */
+const LIST_AGAIN = CLASSES;
+const LISTS_PER_PATH = CLASSES + 1;
+/** Class of each kind. */
+const CLASS_OF_KIND: readonly number[] = [
+  CLASS_READ,
+  CLASS_WRITE,
+  CLASS_FLUSH,
+  CLASS_FLUSH,
+  CLASS_IDENTIFY,
+  CLASS_IDENTIFY,
+  CLASS_READ,
+  CLASS_IDENTIFY,
+];
 
 /** Slot of the table that a tag names. */
 export function slotOfTag(tag: number): number {
@@ -70,7 +93,7 @@ export function identityOfTag(tag: number): number {
 /** The table, its free list, and the lists that commands stand in. */
 export class CommandTable {
   readonly size: number;
-  /** Number of the list of commands that wait for a transmission; lower numbers are paths. */
+  /** Number of the list of commands that wait for a transmission; lower numbers are the paths'. */
   readonly readyList: number;
 
   readonly state: Uint8Array;
@@ -104,6 +127,12 @@ export class CommandTable {
   readonly sentMs: Float64Array;
   /** First transmission after the last progress. */
   readonly startedMs: Float64Array;
+  /** Transmissions since the last progress, up to 255. */
+  readonly tries: Uint8Array;
+  /** Whether it is sent again although the window is full: a timeout has chosen it. */
+  readonly urgent: Uint8Array;
+  /** List of its path that it stands in while it is in flight. */
+  readonly list: Int16Array;
   /** Block of ranges that a discard uses. */
   readonly block: Int16Array;
   /** Copies without an answer, one bit each, once it is ENDED. */
@@ -124,7 +153,7 @@ export class CommandTable {
 
   /**
    * @param size Commands at most.
-   * @param paths Number of lists besides the ready list.
+   * @param paths Number of paths.
    * @param session 0 … 7, different for every initiator of a host that talks to one target.
    * @param seed Any integer: the first generation, so that a restart does not meet old answers.
    */
@@ -132,7 +161,7 @@ export class CommandTable {
     if (size < 1 || size > SLOTS_MAX) throw new RangeError(`Table of ${size} commands`);
     if (session < 0 || session >= SESSIONS_MAX) throw new RangeError(`Session ${session}`);
     this.size = size;
-    this.readyList = paths;
+    this.readyList = paths * LISTS_PER_PATH;
     this.state = new Uint8Array(size);
     this.kind = new Uint8Array(size);
     this.request = new Int32Array(size);
@@ -152,6 +181,9 @@ export class CommandTable {
     this.firstSentMs = new Float64Array(size);
     this.sentMs = new Float64Array(size);
     this.startedMs = new Float64Array(size);
+    this.tries = new Uint8Array(size);
+    this.urgent = new Uint8Array(size);
+    this.list = new Int16Array(size);
     this.block = new Int16Array(size);
     this.outstanding = new Uint8Array(size);
     this.result = new Uint8Array(size);
@@ -162,8 +194,8 @@ export class CommandTable {
       this.tag[slot] = (1 << 31) | (session << SESSION_SHIFT) |
         ((seed & GENERATION_MASK) << GENERATION_SHIFT) | slot;
     }
-    this.#head = new Int32Array(paths + 1).fill(NONE);
-    this.#tail = new Int32Array(paths + 1).fill(NONE);
+    this.#head = new Int32Array(this.readyList + 1).fill(NONE);
+    this.#tail = new Int32Array(this.readyList + 1).fill(NONE);
     this.#next = new Int32Array(size).fill(NONE);
     this.#previous = new Int32Array(size).fill(NONE);
   }
@@ -191,6 +223,8 @@ export class CommandTable {
     this.paths[slot] = 0;
     this.block[slot] = NONE;
     this.unaccounted[slot] = 0;
+    this.tries[slot] = 0;
+    this.urgent[slot] = 0;
     this.renew(slot);
     return slot;
   }
@@ -218,6 +252,7 @@ export class CommandTable {
   nextCopyTag(slot: number): number {
     const copy = this.copies[slot]!;
     this.copies[slot] = copy + 1;
+    if (this.tries[slot]! < TRIES_MAX) this.tries[slot]!++;
     return this.tag[slot]! | (copy << COPY_SHIFT);
   }
 
@@ -247,6 +282,42 @@ export class CommandTable {
     if ((this.outstanding[slot]! & (1 << copy)) === 0) return true;
     this.outstanding[slot] = this.outstanding[slot]! & ~(1 << copy);
     return false;
+  }
+
+  /** A command goes into the list of its class on a path, or into that of what is sent again. */
+  fly(path: number, slot: number): void {
+    const list = path * LISTS_PER_PATH +
+      (this.tries[slot]! > 1 ? LIST_AGAIN : CLASS_OF_KIND[this.kind[slot]!]!);
+    this.list[slot] = list;
+    this.append(list, slot);
+  }
+
+  /** A command leaves the list of its path. */
+  land(slot: number): void {
+    this.unlink(this.list[slot]!, slot);
+  }
+
+  /** Class (pace.ts) of a command. */
+  classOf(slot: number): number {
+    return CLASS_OF_KIND[this.kind[slot]!]!;
+  }
+
+  /** The command of a class that a path has carried for longest, once each; −1 without one. */
+  firstOfClass(path: number, pace: number): number {
+    return this.#head[path * LISTS_PER_PATH + pace]!;
+  }
+
+  /** The first command that was sent more than once and is in flight on a path, or −1. */
+  firstAgain(path: number): number {
+    return this.#head[path * LISTS_PER_PATH + LIST_AGAIN]!;
+  }
+
+  /** Any command in flight on a path, or −1. */
+  anyOf(path: number): number {
+    for (let list = path * LISTS_PER_PATH; list < (path + 1) * LISTS_PER_PATH; list++) {
+      if (this.#head[list] !== NONE) return this.#head[list]!;
+    }
+    return NONE;
   }
 
   /** First of a list, −1 when it is empty. */

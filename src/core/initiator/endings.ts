@@ -30,9 +30,12 @@ import {
   RESULT_TIMEOUT,
   RESULT_UNSUPPORTED,
 } from "./results.ts";
+import { CLASS_WRITE } from "./pace.ts";
 import type { InitiatorState } from "./state.ts";
 
 const NONE = -1;
+/** So many times the wait for a slow disk may a copy of a write be with it. */
+const SLOW_COPIES = 2;
 const SETTLE_SOON_MS = 10;
 const SETTLE_IDLE_MS = 1000;
 
@@ -88,10 +91,27 @@ function finishWrite(state: InitiatorState, nowMs: number, slot: number): void {
   }
   // When a copy may arrive twice, its answer does not mean that it is gone.
   const awaited = unaccounted || repeats ? 0 : outstanding;
-  const untilMs = nowMs + settings.quarantineMs;
   const paths = commands.paths[slot]!;
-  writes.quarantine(slot, commands.tag[slot]!, awaited, paths, commands.sentMs[slot]!, untilMs);
+  let quarantineMs = settings.quarantineMs;
+  let sentMs = commands.sentMs[slot]!;
+  // With a slow disk a copy may stay for longer than a frame lives, and not every target has rule
+  // 13: that a later IDENTIFY was answered says nothing then.
+  const slowMs = SLOW_COPIES * longestRtoMs(state, paths);
+  if (slowMs > quarantineMs) {
+    quarantineMs = slowMs;
+    sentMs = Infinity;
+  }
+  writes.quarantine(slot, commands.tag[slot]!, awaited, paths, sentMs, nowMs + quarantineMs);
   scheduleSettle(state, nowMs);
+}
+
+/** The longest that one of some paths waits for the disk. */
+function longestRtoMs(state: InitiatorState, paths: number): number {
+  let rtoMs = 0;
+  for (const path of state.session.paths) {
+    if ((paths & (1 << path.index)) !== 0) rtoMs = Math.max(rtoMs, path.paces[CLASS_WRITE]!.rtoMs);
+  }
+  return rtoMs;
 }
 
 /** Decides when the quarantine is looked through next: soon when somebody waits, or it fills up. */
@@ -151,7 +171,7 @@ export function giveUp(state: InitiatorState, nowMs: number, slot: number, resul
   const commands = state.commands;
   if (commands.state[slot] === COMMAND_STATE_FLYING) {
     const path = state.session.paths[commands.path[slot]!]!;
-    commands.unlink(path.index, slot);
+    commands.land(slot);
     path.flying--;
   } else {
     commands.unlink(commands.readyList, slot);

@@ -30,6 +30,7 @@ import {
   COMMAND_KIND_FLUSH,
   COMMAND_KIND_LARGE_PROBE,
   COMMAND_KIND_READ,
+  COMMAND_KIND_SIZED_PROBE,
   COMMAND_KIND_WRITE,
   type CommandTable,
 } from "./commands.ts";
@@ -209,6 +210,14 @@ export class FrameWriter {
         narrow = !lba48;
         payloadAt = this.#zerosAt;
         payloadBytes = piece * SECTOR_BYTES;
+        break;
+      case COMMAND_KIND_SIZED_PROBE:
+        payloadAt = this.#zerosAt;
+        payloadBytes = piece * SECTOR_BYTES;
+        ata.command = ATA_IDENTIFY_DEVICE;
+        ata.count = 1;
+        ata.flags = 0;
+        ata.lba = 0;
         break;
       default:
         ata.command = ATA_IDENTIFY_DEVICE;

@@ -1,18 +1,19 @@
-// One path of the initiator: an interface and a MAC address of the target. Here are its round trip
-// estimate, its window, its health and its frame size; which command goes where is decided in
-// initiator.ts.
-//
-// Round trips follow RFC 6298. The tag names the copy of a command that was answered, so a
-// sample is never ambiguous: what RFC 6298 section 3 allows with TCP's timestamps in place of
-// Karn's rule. A copy whose sending time is no longer known gives no sample.
+// One path of the initiator: an interface and a MAC address of the target. Here are its window, its
+// health and its frame size; how long answers take is in pace.ts, and which command goes where is
+// decided in initiator.ts.
+
+import {
+  CLASS_FLUSH,
+  CLASS_IDENTIFY,
+  CLASS_READ,
+  CLASS_WRITE,
+  CLASSES,
+  Pace,
+  type PaceTimes,
+} from "./pace.ts";
 
 /** Bounds of the timers, all in milliseconds. */
-export interface PathTimes {
-  /** Timeout before the first sample. */
-  readonly rtoInitialMs: number;
-  /** Smallest timeout; generous, since a timeout that is too short breeds duplicates. */
-  readonly rtoMinMs: number;
-  readonly rtoMaxMs: number;
+export interface PathTimes extends PaceTimes {
   /** Silence, with commands in flight, after which a path is given up and probed. */
   readonly pathLostMs: number;
 }
@@ -41,13 +42,21 @@ const LARGE_SILENCE_MS = 250;
 /** A loss without queueing (round trips near the smallest) is noise, not congestion. */
 const SHRINK_NOISE = 0.85;
 const SHRINK_CONGESTION = 0.5;
-/** The smallest round trip is forgotten after this long, since routes change. */
-const RTT_FLOOR_MS = 10_000;
-/** A later command's answer alone never proves a loss sooner than this. */
-const REORDERING_MIN_MS = 1;
-const REORDERING_FACTOR_MAX = 32;
-/** Answers without a needless retransmission after which less reordering is assumed. */
-const REORDERING_DECAY = 1000;
+/** Requests of full size that vanish in a row, while small ones are answered. */
+const SIZED_LOST_MAX = 2;
+/**
+ * Answers that take so long, and so many times longer than they could, wait in the disk's own
+ * queue: a smaller window costs nothing, and lets others in between.
+ */
+const QUEUED_MS = 1000;
+const QUEUED_FACTOR = 4;
+const WINDOW_QUEUED_MIN = 4;
+const WINDOW_QUEUED_STEP = 0.5;
+/** A loss that was proven is taken for the network's manner for this long. */
+const LOSSY_MS = 60_000;
+/** A disk that is silent for so long is looked after: its target is asked every so often. */
+const SILENT_MS = 1000;
+const SILENT_PROBE_MS = 2000;
 const PROBE_MIN_MS = 100;
 const PROBE_MAX_MS = 1000;
 const LARGE_PROBE_MAX_MS = 30_000;
@@ -81,11 +90,8 @@ export class Path {
   /** What MTU and target would allow. */
   sectorsMax = SECTORS_SMALL;
 
-  rtoMs: number;
-  srttMs = 0;
-  rttvarMs = 0;
-  /** Smallest round trip of late, Infinity before the first. */
-  rttMinMs = Infinity;
+  /** How long answers take, by class. */
+  readonly paces: readonly Pace[];
   /** Latest sending time of a frame that was answered. */
   answeredSentMs = -Infinity;
   /** When anything valid came over this path last. */
@@ -95,6 +101,8 @@ export class Path {
   probeAtMs = -Infinity;
   /** When the next large probe is due; Infinity: none wanted, or one in flight. */
   largeProbeAtMs = Infinity;
+  /** A timeout wants to know whether requests of full size come through. */
+  sizedProbeDue = false;
 
   /** Counters for people. */
   readonly counters = { sent: 0, answered: 0, lost: 0, needless: 0, timesLost: 0 };
@@ -104,13 +112,14 @@ export class Path {
   /** Losses of frames sent before this belong to a decrease that is made already. */
   #recoverMs = -Infinity;
   #windowBefore = 0;
-  #rttMinMs = 0;
   #timeouts = 0;
   /** First sending after the last answer. */
   #silentSinceMs = Infinity;
-  #reordering = 1;
-  #answersInOrder = 0;
+  #lossyUntilMs = -Infinity;
+  /** When the disk was last heard of over this path. */
+  #diskMs = -Infinity;
   #largeLost = 0;
+  #sizedLost = 0;
   #largeProbeWaitMs = 0;
   #largeSinceMs = -Infinity;
   #largeHeardMs = -Infinity;
@@ -123,7 +132,15 @@ export class Path {
     this.macHigh = (mac[0]! << 8) | mac[1]!;
     this.macLow = (mac[2]! << 24) | (mac[3]! << 16) | (mac[4]! << 8) | mac[5]!;
     this.#times = times;
-    this.rtoMs = times.rtoInitialMs;
+    this.paces = Array.from({ length: CLASSES }, () => new Pace(times));
+  }
+
+  /** Smoothed round trip of the disk, of IDENTIFY while the disk has not been heard; 0: none yet. */
+  get srttMs(): number {
+    const read = this.paces[CLASS_READ]!.srttMs;
+    const write = this.paces[CLASS_WRITE]!.srttMs;
+    if (read > 0 && write > 0) return Math.min(read, write);
+    return read + write > 0 ? read + write : this.paces[CLASS_IDENTIFY]!.srttMs;
   }
 
   /** Takes what a query config answer and the interface's MTU say. */
@@ -153,7 +170,10 @@ export class Path {
     this.#probeWaitMs = PROBE_MIN_MS;
     this.sectors = Math.min(SECTORS_SMALL, this.sectorsMax);
     this.#largeProbeWaitMs = 0;
-    this.#wantLarge(nowMs);
+    // A request of full size that needs no disk tells sooner; a read of that size is for when it
+    // does not.
+    this.sizedProbeDue = this.sectors < this.sectorsMax;
+    this.#wantLarge(nowMs + PROBE_MIN_MS);
   }
 
   /** The path is given up until a probe is answered. */
@@ -162,7 +182,8 @@ export class Path {
     this.counters.timesLost++;
     this.probeAtMs = nowMs;
     this.largeProbeAtMs = Infinity;
-    this.rtoMs = this.#times.rtoInitialMs;
+    this.sizedProbeDue = false;
+    for (const pace of this.paces) pace.forgive();
   }
 
   /** The path leads elsewhere. */
@@ -188,8 +209,9 @@ export class Path {
    *
    * @param sentMs When that copy was sent, or NaN when it is not known any more.
    * @param sectors Payload of request or response: how large a frame this proves.
+   * @param paceClass Its class.
    */
-  answered(nowMs: number, sentMs: number, sectors: number): void {
+  answered(nowMs: number, sentMs: number, sectors: number, paceClass: number): void {
     this.counters.answered++;
     this.heardMs = nowMs;
     this.#timeouts = 0;
@@ -198,13 +220,23 @@ export class Path {
       this.#largeLost = 0;
       this.#largeHeardMs = nowMs;
     }
-    if (sentMs === sentMs) {
-      if (sentMs > this.answeredSentMs) this.answeredSentMs = sentMs;
-      this.#sample(nowMs, nowMs - sentMs);
+    if (sentMs > this.answeredSentMs) this.answeredSentMs = sentMs;
+    const pace = this.paces[paceClass]!;
+    // An IDENTIFY waits for no disk: one before it was lost.
+    if (paceClass === CLASS_IDENTIFY && pace.timeouts > 0) this.lossProven(nowMs);
+    pace.answered(nowMs, sentMs);
+    if (paceClass === CLASS_IDENTIFY) {
+      this.#leaveAlone(nowMs, sentMs);
+      return;
     }
-    if (this.#reordering > 1 && ++this.#answersInOrder >= REORDERING_DECAY) {
-      this.#answersInOrder = 0;
-      this.#reordering /= 2;
+    this.#diskMs = nowMs;
+    if (paceClass === CLASS_FLUSH) return;
+    this.paces[paceClass === CLASS_READ ? CLASS_WRITE : CLASS_READ]!.learn(pace);
+    this.paces[CLASS_FLUSH]!.learn(pace);
+    if (pace.srttMs > QUEUED_MS && pace.srttMs > QUEUED_FACTOR * pace.rttMinMs) {
+      const smaller = Math.max(WINDOW_QUEUED_MIN, this.window - WINDOW_QUEUED_STEP);
+      this.window = Math.min(this.window, smaller);
+      return;
     }
     // A window that is not used tells nothing about what the network could carry.
     if (this.flying + 1 < Math.floor(this.window)) return;
@@ -212,44 +244,32 @@ export class Path {
     if (this.window > this.windowMax) this.window = this.windowMax;
   }
 
-  /** RFC 6298, section 2. */
-  #sample(nowMs: number, rttMs: number): void {
-    if (this.srttMs === 0) {
-      this.srttMs = rttMs;
-      this.rttvarMs = rttMs / 2;
-    } else {
-      this.rttvarMs += (Math.abs(this.srttMs - rttMs) - this.rttvarMs) / 4;
-      this.srttMs += (rttMs - this.srttMs) / 8;
-    }
-    const { rtoMinMs, rtoMaxMs } = this.#times;
-    const rtoMs = this.srttMs + 4 * this.rttvarMs;
-    this.rtoMs = rtoMs < rtoMinMs ? rtoMinMs : rtoMs > rtoMaxMs ? rtoMaxMs : rtoMs;
-    if (rttMs <= this.rttMinMs || nowMs - this.#rttMinMs > RTT_FLOOR_MS) {
-      this.rttMinMs = rttMs;
-      this.#rttMinMs = nowMs;
-    }
+  /** The target lives: what it has not answered is with its disk, unless the network loses much. */
+  #leaveAlone(nowMs: number, sentMs: number): void {
+    if (nowMs < this.#lossyUntilMs) return;
+    for (let i = CLASS_READ; i <= CLASS_FLUSH; i++) this.paces[i]!.leaveAlone(sentMs);
   }
 
-  /** How old a frame must be to count as lost once a frame sent after it was answered. */
-  reorderingMs(): number {
-    if (this.srttMs === 0) return this.rtoMs;
-    const ms = (this.srttMs + 4 * this.rttvarMs) * this.#reordering;
-    return Math.min(this.rtoMs, Math.max(ms, REORDERING_MIN_MS));
+  /** The network does lose frames: what is not answered may be gone. */
+  lossProven(nowMs: number): void {
+    this.#lossyUntilMs = nowMs + LOSSY_MS;
   }
 
-  /** When the frame sent at `sentMs` counts as lost, as far as is known now. */
-  lostAtMs(sentMs: number): number {
-    return sentMs + (sentMs < this.answeredSentMs ? this.reorderingMs() : this.rtoMs);
+  /** When the target is asked next whether it lives: soon while its disk is silent. */
+  nextProbeMs(nowMs: number, probeMs: number): number {
+    const silent = this.flying > 0 && nowMs - this.#diskMs >= SILENT_MS;
+    return nowMs + (silent ? Math.min(SILENT_PROBE_MS, probeMs) : probeMs);
   }
 
   /** A frame was lost while later ones were answered: the network is alive, but full or noisy. */
-  lostOne(nowMs: number, sentMs: number, sectors: number): void {
+  lostOne(nowMs: number, sentMs: number, sectors: number, paceClass: number): void {
     this.counters.lost++;
     this.#lostLarge(nowMs, sectors);
     if (sentMs <= this.#recoverMs) return;
     this.#recoverMs = nowMs;
     this.#windowBefore = this.window;
-    const queued = this.srttMs > 2 * this.rttMinMs;
+    const { srttMs, rttMinMs } = this.paces[paceClass]!;
+    const queued = srttMs > 2 * rttMinMs;
     const shrink = queued ? SHRINK_CONGESTION : SHRINK_NOISE;
     this.window = Math.max(Math.min(WINDOW_AFTER_LOSS, this.window), this.window * shrink);
     this.window = Math.min(this.window, this.windowMax);
@@ -263,28 +283,30 @@ export class Path {
   }
 
   /**
-   * Frames got no answer within the timeout, and neither did any later one (RFC 6298, 5.5).
+   * Nothing was answered within the timeout of a class (RFC 6298, 5.5). The first says little: the
+   * disk may be slow.
    *
    * @returns Whether the path is to be given up.
    */
-  timedOut(nowMs: number): boolean {
+  timedOut(nowMs: number, paceClass: number): boolean {
     this.#timeouts++;
-    this.#recoverMs = nowMs;
-    if (this.window > WINDOW_AFTER_TIMEOUT) {
-      this.#windowBefore = this.window;
-      this.#slowStartEnd = Math.max(WINDOW_AFTER_TIMEOUT, this.window / 2);
+    this.paces[paceClass]!.timedOut(nowMs);
+    if (this.#timeouts > 1) {
+      this.#recoverMs = nowMs;
+      if (this.window > WINDOW_AFTER_TIMEOUT) {
+        this.#windowBefore = this.window;
+        this.#slowStartEnd = Math.max(WINDOW_AFTER_TIMEOUT, this.window / 2);
+      }
+      this.window = Math.min(WINDOW_AFTER_TIMEOUT, this.window);
     }
-    this.window = Math.min(WINDOW_AFTER_TIMEOUT, this.windowMax);
-    this.rtoMs = Math.min(2 * this.rtoMs, this.#times.rtoMaxMs);
     return this.#timeouts >= TIMEOUTS_LOST &&
       nowMs - this.#silentSinceMs >= this.#times.pathLostMs;
   }
 
   /** The answer to a copy came although it had counted as lost: wait longer, take the window back. */
-  needless(): void {
+  needless(paceClass: number): void {
     this.counters.needless++;
-    this.#answersInOrder = 0;
-    this.#reordering = Math.min(2 * this.#reordering, REORDERING_FACTOR_MAX);
+    this.paces[paceClass]!.needless();
     if (this.#windowBefore > this.window) this.window = this.#windowBefore;
     this.#windowBefore = 0;
     if (this.window > this.windowMax) this.window = this.windowMax;
@@ -311,11 +333,47 @@ export class Path {
     if (this.state === PATH_UP) this.#scheduleLarge(nowMs);
   }
 
+  /**
+   * A request of full size that needs no disk was answered.
+   *
+   * @param sectors Its size.
+   * @returns Whether large frames are used from now on: while the disk has not said anything of
+   * them, that is trusted; a large read that vanishes all the same is found out.
+   */
+  sizedAnswered(nowMs: number, sectors: number): boolean {
+    this.#sizedLost = 0;
+    if (this.#largeProbeWaitMs > 0 || this.sectors >= this.sectorsMax) return false;
+    if (sectors !== this.sectorsMax) return false;
+    this.largeProbeAtMs = Infinity;
+    this.sectors = sectors;
+    this.#largeSinceMs = nowMs;
+    this.#largeHeardMs = nowMs;
+    this.#largeLost = 0;
+    return true;
+  }
+
+  /** A request of full size was not answered; one of the smallest was, if `smallAnswered`. */
+  sizedFailed(nowMs: number, smallAnswered: boolean): void {
+    if (!smallAnswered || this.sectors <= SECTORS_SMALL) return;
+    if (++this.#sizedLost >= SIZED_LOST_MAX && nowMs - this.#largeHeardMs >= LARGE_SILENCE_MS) {
+      this.#shrink(nowMs);
+      return;
+    }
+    this.sizedProbeDue = true;
+    if (this.probeAtMs < Infinity) this.probeAtMs = nowMs;
+  }
+
   #lostLarge(nowMs: number, sectors: number): void {
     if (sectors <= SECTORS_SMALL || this.sectors <= SECTORS_SMALL) return;
     if (++this.#largeLost < LARGE_LOST_MAX) return;
     if (nowMs - this.#largeHeardMs < LARGE_SILENCE_MS) return;
+    this.#shrink(nowMs);
+  }
+
+  #shrink(nowMs: number): void {
     this.sectors = SECTORS_SMALL;
+    this.sizedProbeDue = false;
+    this.#sizedLost = 0;
     const workedMs = nowMs - this.#largeSinceMs;
     if (workedMs > LARGE_STABLE_WAITS * this.#largeProbeWaitMs) this.#largeProbeWaitMs = 0;
     this.#scheduleLarge(nowMs);

@@ -229,7 +229,7 @@ export class Session {
    */
   receiveIdentity(nowMs: number, path: Path, sentMs: number, view: Uint8Array, dataAt: number) {
     const identity = readIdentity(view, dataAt);
-    path.probeAtMs = nowMs + this.#settings.probeMs;
+    path.probeAtMs = path.nextProbeMs(nowMs, this.#settings.probeMs);
     const known = this.identity;
     const expected = known ?? this.#before;
     if (expected !== undefined) {
@@ -311,6 +311,14 @@ export class Session {
   largeProbeDue(nowMs: number): Path | undefined {
     for (const path of this.paths) {
       if (path.state === PATH_UP && path.largeProbeAtMs <= nowMs) return path;
+    }
+    return undefined;
+  }
+
+  /** The first path on which the size of requests is in doubt, or undefined. */
+  sizedProbeDue(): Path | undefined {
+    for (const path of this.paths) {
+      if (path.state === PATH_UP && path.sizedProbeDue) return path;
     }
     return undefined;
   }

@@ -10,7 +10,7 @@ import { RequestTable } from "./requests.ts";
 import { Session } from "./session.ts";
 import { WriteRanges } from "./writes.ts";
 
-const PROBES_PER_PATH = 2;
+const PROBES_PER_PATH = 3;
 /** Paths are counted with the bits of 16-bit fields. */
 const PATHS_MAX = 16;
 const DEAD_CHECK_MS = 1000;
@@ -51,7 +51,7 @@ export const INITIATOR_DEFAULTS = {
   queryMs: 30_000,
   rtoInitialMs: 150,
   rtoMinMs: 50,
-  rtoMaxMs: 4000,
+  rtoMaxMs: 3_600_000,
   pathLostMs: 300,
 };
 
@@ -91,7 +91,7 @@ export class InitiatorState {
   readonly writes: WriteRanges;
   readonly frames: FrameWriter;
   readonly flushes = new FlushTracker();
-  /** Slots that commands of requests leave to the probes: two for every path. */
+  /** Slots that commands of requests leave to the probes: three for every path. */
   readonly reserve: number;
 
   /** A probe or a query may be due. */

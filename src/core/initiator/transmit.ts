@@ -9,6 +9,7 @@ import {
   COMMAND_KIND_LARGE_PROBE,
   COMMAND_KIND_PROBE,
   COMMAND_KIND_READ,
+  COMMAND_KIND_SIZED_PROBE,
   COMMAND_KIND_WRITE,
   COMMAND_SECTORS_MAX,
   COMMAND_STATE_FLYING,
@@ -17,7 +18,7 @@ import {
 } from "./commands.ts";
 import { complete, failRest, refusalOf, renew, scheduleSettle } from "./endings.ts";
 import { DISCARD_SECTORS_MAX } from "./frames.ts";
-import { type Path, SECTORS_SMALL } from "./path.ts";
+import { type Path, PATH_UP, SECTORS_SMALL } from "./path.ts";
 import {
   LIST_BLOCKED,
   LIST_QUEUED,
@@ -44,6 +45,14 @@ export function transmitControl(state: InitiatorState, nowMs: number): boolean {
     return true;
   }
   if (state.commands.free > 0) {
+    // Before the small one: when only that is answered, large requests vanish.
+    const sized = session.sizedProbeDue();
+    if (sized !== undefined) {
+      sized.sizedProbeDue = false;
+      const slot = state.commands.take(COMMAND_KIND_SIZED_PROBE, NO_REQUEST, 0, sized.sectorsMax);
+      launch(state, nowMs, slot, sized, sized.sectorsMax);
+      return true;
+    }
     const path = session.probeDue(nowMs);
     if (path !== undefined) {
       path.probeAtMs = Infinity;
@@ -70,13 +79,16 @@ export function transmitReady(state: InitiatorState, nowMs: number): boolean {
     // Its last frame has not left yet, and another would take the header away from under it. The
     // loop drops it: `isWanted` says so.
     if (commands.held[slot] !== 0) continue;
-    const path = state.session.pick(commands.path[slot]!);
+    const path = state.session.pick(commands.path[slot]!) ?? urgentPath(state, slot);
     if (path === undefined) return false;
     commands.unlink(commands.readyList, slot);
+    commands.urgent[slot] = 0;
     let piece = 1;
     if (commands.kind[slot]! <= COMMAND_KIND_WRITE) {
       const rest = commands.sectors[slot]! - commands.done[slot]!;
       piece = Math.min(rest, path.sectors, commands.pieceMax[slot]!);
+      // The same again, where it can be: its earlier copies may yet be answered.
+      if (commands.copies[slot]! > 0) piece = Math.min(piece, commands.piece[slot]!);
     }
     const copies = commands.copies[slot]!;
     if (copies > 0) state.counters.retransmitted++;
@@ -91,6 +103,14 @@ export function transmitReady(state: InitiatorState, nowMs: number): boolean {
     return true;
   }
   return false;
+}
+
+/** The path of a command that a timeout has chosen: it does not wait for room. */
+function urgentPath(state: InitiatorState, slot: number): Path | undefined {
+  const { commands } = state;
+  if (commands.urgent[slot] === 0) return undefined;
+  const path = state.session.paths[commands.path[slot]!]!;
+  return path.state === PATH_UP ? path : undefined;
 }
 
 /** The next part of the first request that may go on. */
@@ -187,7 +207,7 @@ function launch(
   commands.sentMs[slot] = nowMs;
   commands.state[slot] = COMMAND_STATE_FLYING;
   commands.held[slot]!++;
-  commands.append(path.index, slot);
+  commands.fly(path.index, slot);
   if (commands.kind[slot]! < COMMAND_KIND_PROBE) path.flying++;
   path.sent(nowMs);
   const through = state.session.interfaceOf(path.interfaceIndex);

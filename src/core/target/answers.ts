@@ -33,8 +33,29 @@ export class TargetAnswers {
     this.#counters = parts.counters;
   }
 
-  /** Answers with what lies in the frame; `outcome` is an OUTCOME constant. */
+  /** Answers with what lies in the frame, and repetitions alike; `outcome` is an OUTCOME constant. */
   answer(ex: TargetExport, frame: number, outcome: number): void {
+    const pool = this.#pool;
+    const commands = this.#commands;
+    const first = commands.repetition[frame]!;
+    commands.repetition[frame] = -1;
+    const reads = commands.operation[frame] === DRIVE_READ && outcome === OUTCOME_DONE;
+    // In the order in which they came, which tells the initiator that nothing was lost.
+    this.#answerOne(ex, frame, outcome);
+    for (let repetition = first; repetition >= 0;) {
+      const next = commands.repetition[repetition]!;
+      commands.repetition[repetition] = -1;
+      if (reads) {
+        const from = pool.start(frame) + ATA_DATA;
+        const to = pool.start(repetition) + ATA_DATA;
+        pool.bytes.copyWithin(to, from, from + commands.byteCount[frame]!);
+      }
+      this.#answerOne(ex, repetition, outcome);
+      repetition = next;
+    }
+  }
+
+  #answerOne(ex: TargetExport, frame: number, outcome: number): void {
     const pool = this.#pool;
     const commands = this.#commands;
     const link = this.#links[commands.linkOf[frame]!]!;

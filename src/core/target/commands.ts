@@ -31,6 +31,8 @@ export class TargetCommands {
   readonly flags: Uint8Array;
   /** The next frame of a merged operation, −1 at its end. */
   readonly next: Int32Array;
+  /** A repetition of the command, which is answered with it, or −1; one may follow another. */
+  readonly repetition: Int32Array;
 
   /** @param frames Of the pool. */
   constructor(frames: number) {
@@ -44,5 +46,6 @@ export class TargetCommands {
     this.progress = new Int32Array(frames);
     this.flags = new Uint8Array(frames);
     this.next = new Int32Array(frames);
+    this.repetition = new Int32Array(frames).fill(-1);
   }
 }

@@ -15,6 +15,8 @@ export const TARGET_COUNT_NO_FRAME = 4;
 export const TARGET_COUNT_WAITS = 5;
 /** Commands that waited for an older one that they overlap with. */
 export const TARGET_COUNT_OVERLAPS = 6;
+/** Commands that repeated one which the disk had in hand, and were not done again. */
+export const TARGET_COUNT_REPEATED = 7;
 /** First of the reasons why frames were dropped, by negated verdict. */
 export const TARGET_COUNT_DROPS = 8;
 /** Those reasons in words, behind "Dropped N frames", in the order of their counters. */

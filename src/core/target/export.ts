@@ -199,6 +199,11 @@ export class TargetExport {
     return !framesScarce || this.#held < this.#heldMax;
   }
 
+  /** Whether it has more than one command in its hands. */
+  get holdsSeveral(): boolean {
+    return this.#held > 1;
+  }
+
   /** A command is in its hands. */
   hold(): void {
     this.#held++;

@@ -12,9 +12,9 @@
 // box an address or offset on its way to the ring, and pwrite takes its offset only as a BigInt.
 
 import { AOE_SLOT, aoeShelf, SHELF_BROADCAST, SLOT_BROADCAST } from "../../wire/aoe.ts";
-import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { ATA_COMMAND_STATUS, ATA_DATA, SECTOR_BYTES } from "../../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
-import { DRIVE_FLUSH, DRIVE_TRIM, DRIVE_WRITE } from "./drive.ts";
+import { DRIVE_FLUSH, DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE } from "./drive.ts";
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, refuseAtDoor } from "./target.ts";
 import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
 import { FRAME_ALONE, FRAME_GATHERED, FRAME_STABLE } from "./commands.ts";
@@ -26,6 +26,7 @@ import {
   TARGET_COUNT_NO_FRAME,
   TARGET_COUNT_OVERLAPS,
   TARGET_COUNT_RECEIVED,
+  TARGET_COUNT_REPEATED,
   TARGET_COUNT_SEND_FAILURES,
   TARGET_COUNT_SENT,
 } from "./counters.ts";
@@ -300,6 +301,7 @@ export class TargetLoop {
     commands.offset[frame] = ex.settings.offsetBytes + drive.sector * SECTOR_BYTES;
     commands.byteCount[frame] = drive.sectorsWanted * SECTOR_BYTES;
     commands.progress[frame] = 0;
+    commands.repetition[frame] = -1;
     const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
     commands.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess)
       ? FRAME_STABLE
@@ -319,8 +321,45 @@ export class TargetLoop {
         end += (ex.grain - end % ex.grain) % ex.grain;
       }
     }
+    if (ex.holdsSeveral && this.#repeats(ex, frame, changes, first, end)) return;
     if (ex.order.admit(frame, changes, first, end)) this.#disk.run(ex, frame);
     else this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
+  }
+
+  /**
+   * Whether a command is one that the disk has in hand already, sent again because the disk is slow:
+   * it is answered together with it. A write must have the same data, so that it makes no difference
+   * whether somebody means it for a new one.
+   */
+  #repeats(ex: TargetExport, frame: number, changes: boolean, first: number, end: number): boolean {
+    const pool = this.#pool;
+    const commands = this.#commands;
+    const operation = commands.operation[frame]!;
+    if (operation !== DRIVE_READ && operation !== DRIVE_WRITE) return false;
+    const elder = ex.order.repeated(changes, first, end);
+    if (elder < 0 || (commands.flags[elder]! & FRAME_GATHERED) !== 0) return false;
+    const own = pool.start(frame);
+    const its = pool.start(elder);
+    if (
+      commands.operation[elder] !== operation ||
+      commands.offset[elder] !== commands.offset[frame] ||
+      commands.byteCount[elder] !== commands.byteCount[frame] ||
+      this.#bytes[own + ATA_COMMAND_STATUS] !== this.#bytes[its + ATA_COMMAND_STATUS] ||
+      (commands.flags[elder]! & FRAME_STABLE) !== (commands.flags[frame]! & FRAME_STABLE)
+    ) return false;
+    if (changes) {
+      const bytes = commands.byteCount[frame]!;
+      for (let i = ATA_DATA; i < ATA_DATA + bytes; i++) {
+        if (this.#bytes[own + i] !== this.#bytes[its + i]) return false;
+      }
+    }
+    let last = elder;
+    while (commands.repetition[last]! >= 0) last = commands.repetition[last]!;
+    commands.repetition[last] = frame;
+    // Its data have to lie in its frame in the end.
+    commands.flags[elder] = commands.flags[elder]! | FRAME_ALONE;
+    this.#counters.add(TARGET_COUNT_REPEATED, 1);
+    return true;
   }
 
   /** Starts commands whose elders have finished; whether there was one. */

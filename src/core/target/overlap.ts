@@ -51,6 +51,29 @@ export class OverlapOrder {
     return true;
   }
 
+  /**
+   * The command that a new one for the same sectors may be a repetition of: a read that runs or
+   * waits, or the newest write that overlaps with it. What that one comes to is an answer to both:
+   * nothing that overlaps has an effect in between.
+   *
+   * @returns −1 when there is none. The caller compares what else the two have to have in common.
+   */
+  repeated(write: boolean, first: number, end: number): number {
+    for (let i = this.#waiting.size - 1; i >= 0; i--) {
+      const other = this.#waiting.items[i]!;
+      if ((this.#writes[other] === 1) !== write) continue;
+      if (this.#first[other] === first && this.#end[other] === end) return other;
+      // A write in between would have the last word.
+      if (write && this.#first[other]! < end && first < this.#end[other]!) return -1;
+    }
+    const running = this.#running[write ? 1 : 0];
+    for (let i = 0; i < running.size; i++) {
+      const other = running.items[i]!;
+      if (this.#first[other] === first && this.#end[other] === end) return other;
+    }
+    return -1;
+  }
+
   /** Ends an admitted command: its effect on the disk, or its look at it, is over. */
   finish(command: number): void {
     const list = this.#running[this.#writes[command] === 1 ? 1 : 0];

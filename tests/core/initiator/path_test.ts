@@ -2,13 +2,14 @@
 // large frames are given up.
 
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { CLASS_IDENTIFY, CLASS_READ } from "../../../src/core/initiator/pace.ts";
 import { Path, PATH_PROBING, PATH_UP } from "../../../src/core/initiator/path.ts";
 
 const TIMES = { rtoInitialMs: 150, rtoMinMs: 50, rtoMaxMs: 4000, pathLostMs: 300 };
 const MAC = Uint8Array.of(0x52, 0x54, 0xff, 0xfe, 0xfd, 0xfc);
 
-function upPath(buffers = 64, sectors = 17): Path {
-  const path = new Path(0, 1, MAC, TIMES);
+function upPath(buffers = 64, sectors = 17, times = TIMES): Path {
+  const path = new Path(0, 1, MAC, times);
   path.configure(buffers, sectors, 256, 0);
   path.up(0);
   return path;
@@ -16,52 +17,55 @@ function upPath(buffers = 64, sectors = 17): Path {
 
 Deno.test("path: RFC 6298, 2.2 and 2.3", () => {
   const path = upPath();
-  assertEquals(path.rtoMs, 150);
-  path.answered(1000, 900, 2);
-  assertEquals([path.srttMs, path.rttvarMs, path.rtoMs], [100, 50, 300]);
-  path.answered(2000, 1800, 2);
-  assertAlmostEquals(path.rttvarMs, 0.75 * 50 + 0.25 * 100, 1e-9);
-  assertAlmostEquals(path.srttMs, 7 / 8 * 100 + 1 / 8 * 200, 1e-9);
-  assertAlmostEquals(path.rtoMs, 112.5 + 4 * 62.5, 1e-9);
+  assertEquals(path.paces[CLASS_READ]!.rtoMs, 150);
+  path.answered(1000, 900, 2, CLASS_READ);
+  const pace = path.paces[CLASS_READ]!;
+  assertEquals([pace.srttMs, pace.rttvarMs, pace.rtoMs], [100, 50, 300]);
+  path.answered(2000, 1800, 2, CLASS_READ);
+  assertAlmostEquals(pace.rttvarMs, 0.75 * 50 + 0.25 * 100, 1e-9);
+  assertAlmostEquals(pace.srttMs, 7 / 8 * 100 + 1 / 8 * 200, 1e-9);
+  assertAlmostEquals(pace.rtoMs, 112.5 + 4 * 62.5, 1e-9);
 });
 
 Deno.test("path: the timeout is bounded on both sides, and doubles", () => {
   const path = upPath();
-  for (let i = 0; i < 20; i++) path.answered(i, i - 0.1, 2);
-  assertEquals(path.rtoMs, 50);
+  for (let i = 0; i < 20; i++) path.answered(i, i - 0.1, 2, CLASS_READ);
+  assertEquals(path.paces[CLASS_READ]!.rtoMs, 50);
   for (const expected of [100, 200, 400, 800, 1600, 3200, 4000, 4000]) {
-    path.timedOut(1000);
-    assertEquals(path.rtoMs, expected);
+    path.timedOut(1000, CLASS_READ);
+    assertEquals(path.paces[CLASS_READ]!.rtoMs, expected);
   }
-  path.answered(2000, 1999.9, 2);
-  assertEquals(path.rtoMs, 50, "one answer ends the backoff");
+  path.answered(2000, 1999.9, 2, CLASS_READ);
+  assertEquals(path.paces[CLASS_READ]!.rtoMs, 50, "one answer ends the backoff");
 });
 
 Deno.test("path: a copy whose sending time is unknown gives no sample", () => {
   const path = upPath();
-  path.answered(1000, NaN, 2);
-  assertEquals([path.srttMs, path.rtoMs], [0, 150]);
+  path.answered(1000, NaN, 2, CLASS_READ);
+  assertEquals([path.srttMs, path.paces[CLASS_READ]!.rtoMs], [0, 150]);
 });
 
 Deno.test("path: slow start to the buffer count, then one more a round trip", () => {
   const path = upPath(64);
   assertEquals(path.window, 16);
-  path.answered(10, 9, 2);
+  path.answered(10, 9, 2, CLASS_READ);
   assertEquals(path.window, 16, "an unused window does not grow");
   for (let i = 0; i < 100; i++) {
     path.flying = Math.floor(path.window) - 1;
-    path.answered(10, 9, 2);
+    path.answered(10, 9, 2, CLASS_READ);
   }
   assertEquals(path.window, 64);
-  path.timedOut(20);
+  path.timedOut(20, CLASS_READ);
+  assertEquals(path.window, 64, "one timeout may be a slow disk");
+  path.timedOut(21, CLASS_READ);
   assertEquals(path.window, 4);
   for (let i = 0; i < 28; i++) {
     path.flying = Math.floor(path.window) - 1;
-    path.answered(30, 29, 2);
+    path.answered(30, 29, 2, CLASS_READ);
   }
   assertEquals(path.window, 32, "slow start ends at half of what it was");
   path.flying = 31;
-  path.answered(31, 30, 2);
+  path.answered(31, 30, 2, CLASS_READ);
   assertAlmostEquals(path.window, 32 + 1 / 32, 1e-9);
 });
 
@@ -69,16 +73,16 @@ Deno.test("path: a loss with a queue halves, one without takes a little, each on
   for (const [rtts, factor] of [[[1, 9, 9, 9, 9, 9, 9, 9, 9], 0.5], [[1, 1, 1], 0.85]] as const) {
     const path = upPath(32);
     path.window = 32;
-    rtts.forEach((rtt, i) => path.answered(100 + i, 100 + i - rtt, 2));
-    path.lostOne(200, 150, 2);
+    rtts.forEach((rtt, i) => path.answered(100 + i, 100 + i - rtt, 2, CLASS_READ));
+    path.lostOne(200, 150, 2, CLASS_READ);
     assertEquals(path.window, 32 * factor);
-    path.lostOne(201, 199, 2);
+    path.lostOne(201, 199, 2, CLASS_READ);
     assertEquals(path.window, 32 * factor, "it was sent before the decrease");
-    path.lostOne(300, 250, 2);
+    path.lostOne(300, 250, 2, CLASS_READ);
     assert(path.window < 32 * factor);
-    path.needless();
+    path.needless(CLASS_READ);
     assertEquals(path.window, 32 * factor, "taken back");
-    for (let i = 4; i < 30; i++) path.lostOne(100 * i, 100 * i - 50, 2);
+    for (let i = 4; i < 30; i++) path.lostOne(100 * i, 100 * i - 50, 2, CLASS_READ);
     assertEquals(path.window, 8);
   }
 });
@@ -86,8 +90,8 @@ Deno.test("path: a loss with a queue halves, one without takes a little, each on
 Deno.test("path: windows of 0, 1 and 2 buffers", () => {
   for (const [buffers, window] of [[0, 1], [1, 1], [2, 2]] as const) {
     const path = upPath(buffers);
-    for (let i = 0; i < 9; i++) path.timedOut(i);
-    path.lostOne(100, 99, 2);
+    for (let i = 0; i < 9; i++) path.timedOut(i, CLASS_READ);
+    path.lostOne(100, 99, 2, CLASS_READ);
     assertEquals(Math.floor(path.window), window);
     assert(path.hasRoom());
     path.flying = window;
@@ -98,10 +102,10 @@ Deno.test("path: windows of 0, 1 and 2 buffers", () => {
 Deno.test("path: given up after three timeouts and enough silence", () => {
   const path = upPath();
   path.sent(1000);
-  assert(!path.timedOut(1100));
-  assert(!path.timedOut(1200));
-  assert(!path.timedOut(1250), "not silent for long enough");
-  assert(path.timedOut(1300));
+  assert(!path.timedOut(1100, CLASS_READ));
+  assert(!path.timedOut(1200, CLASS_READ));
+  assert(!path.timedOut(1250, CLASS_READ), "not silent for long enough");
+  assert(path.timedOut(1300, CLASS_READ));
   path.lose(1300);
   assertEquals([path.state, path.probeAtMs], [PATH_PROBING, 1300]);
   path.probeFailed(1400);
@@ -109,7 +113,7 @@ Deno.test("path: given up after three timeouts and enough silence", () => {
   for (let i = 0; i < 9; i++) path.probeFailed(2000);
   assertEquals(path.probeAtMs, 3000, "at most a second apart");
   path.up(2500);
-  assertEquals([path.state, path.sectors, path.largeProbeAtMs], [PATH_UP, 2, 2500]);
+  assertEquals([path.state, path.sectors, path.largeProbeAtMs], [PATH_UP, 2, 2600]);
 });
 
 Deno.test("path: large frames that vanish are followed by small ones, then probed for", () => {
@@ -117,8 +121,8 @@ Deno.test("path: large frames that vanish are followed by small ones, then probe
   assertEquals(path.sectors, 2);
   path.largeAnswered(10);
   assertEquals(path.sectors, 17);
-  path.answered(20, 19, 17);
-  for (let i = 0; i < 9; i++) path.lostOne(200, 50 + i, 17);
+  path.answered(20, 19, 17, CLASS_READ);
+  for (let i = 0; i < 9; i++) path.lostOne(200, 50 + i, 17, CLASS_READ);
   assertEquals(path.sectors, 17, "a large frame was answered a moment ago");
   path.lostInTimeout(300, 2);
   assertEquals(path.sectors, 17, "a small frame tells nothing of large ones");
@@ -144,11 +148,37 @@ Deno.test("path: a larger MTU is probed for, a smaller one taken at once", () =>
 
 Deno.test("path: a frame that was overtaken is lost sooner, unless that proves wrong", () => {
   const path = upPath();
-  for (let i = 0; i < 50; i++) path.answered(100 + i, 99 + i, 2);
-  assertEquals(path.lostAtMs(200), 250, "nothing sent later was answered");
-  const soonMs = path.lostAtMs(140) - 140;
+  for (let i = 0; i < 50; i++) path.answered(100 + i, 99 + i, 2, CLASS_READ);
+  const pace = path.paces[CLASS_READ]!;
+  assertEquals(pace.timeoutAtMs(200), 250, "nothing sent later was answered");
+  const soonMs = pace.overtakenAtMs(140, 1) - 140;
   assert(soonMs >= 1 && soonMs < 3, `after ${soonMs} ms`);
-  path.needless();
-  path.needless();
-  assertAlmostEquals(path.lostAtMs(140) - 140, 4 * Math.max(1, path.srttMs + 4 * path.rttvarMs), 1);
+  assertEquals(pace.overtakenAtMs(140, 2) - 140, 4 * soonMs, "a copy waits longer");
+  path.needless(CLASS_READ);
+  path.needless(CLASS_READ);
+  const waitMs = 4 * Math.max(1, pace.srttMs + 4 * pace.rttvarMs, 1.5 * pace.srttMs);
+  assertAlmostEquals(pace.overtakenAtMs(140, 1) - 140, waitMs, 1e-9);
+});
+
+Deno.test("path: a disk whose target answers is left alone, unless the network loses frames", () => {
+  const path = upPath(64, 17, { ...TIMES, rtoMaxMs: 3_600_000 });
+  for (let i = 0; i < 50; i++) path.answered(100 + i, 99 + i, 2, CLASS_READ);
+  const pace = path.paces[CLASS_READ]!;
+  const sent: number[] = [];
+  for (let i = 0, nowMs = 1000; i < 4; i++) {
+    path.timedOut(nowMs, CLASS_READ);
+    path.answered(nowMs + 1, nowMs, 2, CLASS_IDENTIFY);
+    const nextMs = pace.timeoutAtMs(200);
+    sent.push(nextMs - nowMs);
+    nowMs = nextMs;
+  }
+  assertEquals(sent, [1000, 25_000, 60_000, 60_000]);
+  path.answered(200_000, 199_999, 2, CLASS_READ);
+  path.lossProven(200_000);
+  path.timedOut(201_000, CLASS_READ);
+  path.answered(201_001, 201_000, 2, CLASS_IDENTIFY);
+  assertEquals(pace.timeoutAtMs(200), 201_000 + pace.rtoMs);
+  path.timedOut(300_000, CLASS_READ);
+  path.answered(300_001, 300_000, 2, CLASS_IDENTIFY);
+  assertEquals(pace.timeoutAtMs(200), 300_000 + 25_000, "a minute later that is forgotten");
 });
