@@ -23,9 +23,11 @@ import {
   eventTime,
   Failure,
   formatBytes,
+  oneLine,
   printError,
   printJson,
   printLine,
+  visible,
   warn,
   writeWithoutWaiting,
 } from "./output.ts";
@@ -107,7 +109,7 @@ export async function serveDisk(
     // What goes wrong before it is ready concerns who waits for it.
     const heard = severity === "warning" && !ready && resume === undefined;
     if (daemon && heard) printJson({ warning: text } satisfies DaemonMessage);
-    else if (daemon) writeSystemLog(text, severity);
+    else if (daemon) writeSystemLog(visible(oneLine(text)), severity);
     else if (severity === "warning") warn(ready ? eventTime() + text : text);
     else printError(ready ? eventTime() + text : text);
   };
@@ -155,6 +157,9 @@ export async function serveDisk(
   if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
   const attached = await start;
   ready = true;
+  // Before anybody hears that there is something to stop.
+  const stopped = Promise.withResolvers<number>();
+  onStopSignals(attached, log, stopped.resolve);
   const { status } = attached;
   const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
   if (resume !== undefined) log(`${how}; its daemon was killed, and this one goes on`, "warning");
@@ -164,8 +169,6 @@ export async function serveDisk(
   } else if (options.json) printJson(status);
   else printLine(how);
   for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
-  const stopped = Promise.withResolvers<number>();
-  onStopSignals(attached, log, stopped.resolve);
   const code = await Promise.race([attached.ended.then(() => 0), stopped.promise]);
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;

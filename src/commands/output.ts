@@ -100,7 +100,7 @@ export async function finishOutput(code: number): Promise<number> {
  * line went nowhere, and a command that has nothing else to do may end; one that serves goes on.
  */
 export function printLine(line: string): boolean {
-  const text = seen(line) + "\n";
+  const text = visible(line) + "\n";
   if (queue !== undefined) return queue.add(Deno.stdout, text);
   if (stdoutOpen) stdoutOpen = writeAll(Deno.stdout, text);
   return stdoutOpen;
@@ -124,7 +124,7 @@ export function formatJson(value: unknown): string {
 
 /** Writes one line to stderr. */
 export function printError(line: string): void {
-  const text = seen(line) + "\n";
+  const text = visible(line) + "\n";
   if (queue !== undefined) queue.add(Deno.stderr, text);
   else writeAll(Deno.stderr, text);
 }
@@ -250,7 +250,7 @@ export function decodeText(bytes: Uint8Array): string | undefined {
 }
 
 /** A line in which nothing moves a terminal's cursor, hides, or turns what stands behind it. */
-function seen(line: string): string {
+export function visible(line: string): string {
   return line.replace(UNSEEN_BUT_OURS, (found) => {
     if (found.startsWith("\n") || found.startsWith("\x1b[")) return found;
     const code = found.codePointAt(0)!;

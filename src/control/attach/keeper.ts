@@ -11,10 +11,10 @@ import { closeFile, duplicateForChild, openFile } from "../../../ffi/files.ts";
  * By number: not every shell knows the names of all. The directory of Deno's caches may have been
  * swept, and made again by somebody else.
  */
-const SCRIPT = `trap '' 1 2 3 6 10 12 14 15 16 24 25 26 27 29 30
+const SCRIPT = `trap '' 1 2 3 6 10 12 13 14 15 16 24 25 26 27 29 30
 read -r word
 [ "$word" = bye ] && exit 0
-trap - 1 2 3 6 12 14 15 16 24 25 26 27 29 30
+trap - 1 2 3 6 12 13 14 15 16 24 25 26 27 29 30
 cache=\${DENO_DIR:-}
 cache=\${cache%/state}
 [ -z "$cache" ] || { [ -O "$cache" ] && [ ! -L "$cache" ]; } || export DENO_DIR=/run/aoe/state
