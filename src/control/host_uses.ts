@@ -75,19 +75,27 @@ function withPartitions(number: string): Numbers {
 
 /** In every mount namespace: what a container has mounted is in use as well. */
 function mountUses(numbers: Numbers): HostUse[] {
-  const uses = mountPoints("/proc/self/mountinfo", numbers).map((point) => `on ${point}`);
-  const seen = new Set([namespaceOf("self")]);
-  for (const program of runningPrograms()) {
-    const namespace = namespaceOf(program.pid);
-    if (namespace === undefined || seen.has(namespace)) continue;
+  const points = new Map<string, string>();
+  const seen = new Set<string | undefined>([undefined]);
+  const look = (pid: number | "self", where: string) => {
+    const namespace = namespaceOf(pid);
+    if (seen.has(namespace)) return;
     seen.add(namespace);
-    for (const point of mountPoints(`/proc/${program.pid}/mountinfo`, numbers)) {
+    for (const point of mountPoints(`/proc/${pid}/mountinfo`, numbers)) {
       // A namespace that was copied has the same mounts, and they are one use.
-      if (uses.some((text) => text.startsWith(`on ${point}`))) continue;
-      uses.push(`on ${point} in the mount namespace of ${describeProgram(program)}`);
+      if (!points.has(point)) points.set(point, where);
     }
+  };
+  look("self", "");
+  look(1, "");
+  for (const program of runningPrograms()) {
+    look(program.pid, ` in the mount namespace of ${describeProgram(program)}`);
   }
-  return uses.map((text) => ({ text: `it is mounted ${text}`, writes: true, bearsChanges: false }));
+  return [...points].map(([point, where]) => ({
+    text: `it is mounted on ${point}${where}`,
+    writes: true,
+    bearsChanges: false,
+  }));
 }
 
 function namespaceOf(pid: number | "self"): string | undefined {

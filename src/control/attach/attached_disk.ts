@@ -8,6 +8,7 @@ import { INITIATOR_DEFAULTS, type InitiatorSettings } from "../../core/initiator
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import type { BackEnd, BackEndName, BackEndState } from "./back_end.ts";
+import { deviceUses } from "./device_uses.ts";
 import { ControlSocket } from "./control_socket.ts";
 import type { ControlRequest } from "./control_socket.ts";
 import { Keeper } from "./keeper.ts";
@@ -341,7 +342,7 @@ export class AttachedDisk {
     if (claim === undefined && !force) {
       throw new Error(
         `${this.name} is in use: unmount it first, or detach it with --force, ` +
-          `which fails what is under way`,
+          `which fails what is under way${deviceUses(node)}`,
       );
     }
     try {

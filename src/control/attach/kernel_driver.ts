@@ -7,6 +7,7 @@ import type { KernelDevice } from "../kernel_aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { loadModule } from "./kernel_module.ts";
+import { deviceUses } from "./device_uses.ts";
 import { nodePath } from "./device_nodes.ts";
 
 const INTERFACES_FILE = "/sys/module/aoe/parameters/aoe_iflist";
@@ -69,7 +70,8 @@ export function detachFromKernel(address: Address, force: boolean): void {
   const name = formatAddress(address.shelf, address.slot);
   const claim = claimDevice(nodePath(name));
   if (claim === undefined && !force) {
-    throw new Error(`${name} is in use: unmount it first, or detach it with --force`);
+    const uses = deviceUses(nodePath(name));
+    throw new Error(`${name} is in use: unmount it first, or detach it with --force${uses}`);
   }
   // The driver destroys even what is open: ours is closed before.
   if (claim !== undefined) releaseDevice(claim);

@@ -37,6 +37,7 @@ for (const { name, make, check, mib } of FILE_SYSTEMS) {
       const inUse = await bench.aoe(["detach", bench.address]);
       assertEquals([inUse.code, inUse.stdout], [1, ""]);
       assertStringIncludes(inUse.stderr, `aoe: ${bench.address} is in use: unmount it first`);
+      assertStringIncludes(inUse.stderr, `it is mounted on "${folder}"`);
       await bench.unmount(folder);
       await isClean([...check, bench.node]);
 
@@ -111,6 +112,7 @@ interopTest(
     const folder = await bench.mount(partition);
     const inUse = await bench.aoe(["detach", bench.address]);
     assertStringIncludes(inUse.stderr, "is in use");
+    assertStringIncludes(inUse.stderr, `it is mounted on "${folder}"`);
     await bench.unmount(folder);
     await runChecked(["e2fsck", "-f", "-n", partition]);
     await Deno.truncate(bench.image, 48 * MIB);

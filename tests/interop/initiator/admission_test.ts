@@ -142,6 +142,9 @@ interopTest("a disk that is attached and mounted here is not written past", [
         );
       }
       assertEquals(await Deno.readFile(path), before);
+      const detach = await initiator.run([aoe, "detach", address]);
+      assertMatch(verdict(detach.stderr), /is in use: unmount it first/);
+      assertStringIncludes(verdict(detach.stderr), `(it is mounted on "${mount}"`);
       // Reading harms nobody, and who insists knows what he does.
       await initiator.runChecked([aoe, "bench", address, "--runtime", "0.1", "-i", "net0"]);
       await initiator.runChecked([
