@@ -245,8 +245,9 @@ function diskName({ serial, model, sectors }: Identity): string {
   return `${serial}\n${model}\n${sectors}`;
 }
 
+/** Whether one target can have said both; its MTU, and so its sectors a frame, may have changed. */
 function sameConfig(a: ConfigResponse, b: ConfigResponse): boolean {
-  return a.buffers === b.buffers && a.firmware === b.firmware && a.sectors === b.sectors &&
+  return a.buffers === b.buffers && a.firmware === b.firmware &&
     compareBytes(a.string, b.string) === 0;
 }
 

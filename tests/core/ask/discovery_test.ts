@@ -192,6 +192,10 @@ Deno.test("discovery: an address is contested when disks differ, not when a disk
   const discovery = new Discovery(1);
   hear(discovery, configAnswer(discovery, { shelf: 1, slot: 1 }));
   assertEquals(isContested(groupByAddress(discovery.paths())[0]!), false);
+  // Its MTU has shrunk: that is no other disk.
+  const smaller = { ...CONFIG, sectors: 2 };
+  hear(discovery, configAnswer(discovery, { shelf: 1, slot: 1, config: smaller }));
+  assertEquals(isContested(groupByAddress(discovery.paths())[0]!), false);
   const config = { ...CONFIG, string: new Uint8Array([0x69]) };
   hear(discovery, configAnswer(discovery, { shelf: 1, slot: 1, config }));
   assertEquals(isContested(groupByAddress(discovery.paths())[0]!), true);
