@@ -15,7 +15,7 @@ const NETWORK_UNIT = `[Unit]
 DefaultDependencies=no
 Before=network.target network-online.target shutdown.target
 After=systemd-udevd.service sys-subsystem-net-devices-eth0.device
-Wants=network.target
+Wants=network.target sys-subsystem-net-devices-eth0.device
 Conflicts=shutdown.target
 [Service]
 Type=oneshot
