@@ -14,6 +14,10 @@ export interface DiskManners {
   hangMs: number;
   /** Share of reads and writes that fail. */
   errors: number;
+  /** Share of operations that are done in part, or not at all this time. */
+  partial: number;
+  /** Share of fdatasyncs that fail; what they should have written is lost, and taken for written. */
+  syncErrors: number;
   /** Written sectors are stable at once. */
   writeThrough: boolean;
 }
@@ -50,6 +54,11 @@ export class Disk {
     return this.#random.chance(this.manners.errors);
   }
 
+  /** Whether the next fdatasync fails. */
+  failsToSync(): boolean {
+    return this.#random.chance(this.manners.syncErrors);
+  }
+
   /** Copies sectors out. */
   read(lba: number, sectors: number, into: Uint8Array, at: number): void {
     into.set(this.current.subarray(lba * SECTOR_BYTES, (lba + sectors) * SECTOR_BYTES), at);
@@ -80,6 +89,11 @@ export class Disk {
       this.stable.set(this.current.subarray(from, from + SECTOR_BYTES), from);
       this.#dirty.delete(lba);
     }
+  }
+
+  /** A failed fdatasync: the sectors are not stable, and no later one will try again. */
+  forget(sectors: readonly number[]): void {
+    for (const lba of sectors) this.#dirty.delete(lba);
   }
 
   /** Power fails: of what was not stable, any sectors may have reached the medium. */

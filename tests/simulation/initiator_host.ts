@@ -70,6 +70,8 @@ export class InitiatorHost {
   slowestMs = 0;
   /** Content that stable storage holds, asked at a flush's completion. */
   stableContents: () => Int32Array = () => new Int32Array(0);
+  /** Whether the target promises that what it has answered is stable. */
+  writesAreStable = false;
 
   readonly #clock: Clock;
   readonly #random: Random;
@@ -306,6 +308,10 @@ export class InitiatorHost {
       }
     } else if (call.writes.length > 0 && result === RESULT_OK) {
       for (const write of call.writes) write.end = end;
+      if (this.writesAreStable) {
+        const wrong = this.#history.checkFlush(this.#history.next(), this.stableContents());
+        if (wrong !== undefined) this.#fail(wrong);
+      }
     } else if (result === RESULT_BEYOND_END && call.lba + call.sectors <= this.#beyondEndFrom()) {
       this.#fail(`sectors ${call.lba} to ${call.lba + call.sectors} were called beyond the end`);
     }

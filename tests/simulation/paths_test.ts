@@ -35,6 +35,8 @@ function scene(
     }));
   const disk = new Disk(random, SECTORS, {
     ...{ latencyMinMs: SERVICE_MS, latencyMaxMs: SERVICE_MS, hangs: 0, hangMs: 0, errors: 0 },
+    partial: 0,
+    syncErrors: 0,
     writeThrough: true,
   });
   const address = { shelf: 1, slot: 1 };

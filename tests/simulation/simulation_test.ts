@@ -52,6 +52,11 @@ for (
     ["the quarantine of retransmitted writes", { quarantineMs: 0 }],
     ["rule 13, the order of overlapping commands at the target", { unordered: true }],
     ["the generation of a tag", { forgetGeneration: true }],
+    ["the order of those that wait", { promoteYounger: true }],
+    ["the fdatasync of a flush", { skipSync: true }],
+    ["waiting for the fdatasync before the answer", { earlySync: true }],
+    ["the last command of a merged write", { loseNeighbour: true }],
+    ["the memory of a failed fdatasync", { forgetFailure: true }],
     ["the rule that a tag is not free while a queue holds it", { releaseEarly: true }],
   ] as const
 ) {

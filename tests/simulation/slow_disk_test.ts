@@ -15,6 +15,7 @@ import { Disk } from "./disk.ts";
 import { History } from "./history.ts";
 import { InitiatorHost } from "./initiator_host.ts";
 import { Wire } from "./network.ts";
+import { INTACT } from "./target_breakages.ts";
 import { TargetHost } from "./target_host.ts";
 import { Clock, Random } from "./virtual_time.ts";
 
@@ -32,6 +33,7 @@ class SlowDisk extends Disk {
   constructor(clock: Clock, random: Random, commandMs: number, parallel: number) {
     super(random, SECTORS, {
       ...{ latencyMinMs: 0, latencyMaxMs: 0, hangs: 0, hangMs: 0, errors: 0 },
+      ...{ partial: 0, syncErrors: 0 },
       writeThrough: true,
     });
     this.#clock = clock;
@@ -80,7 +82,10 @@ function scene(
   const disk = new SlowDisk(clock, random, commandMs, parallel);
   const address = { shelf: 1, slot: 1 };
   const target = new TargetHost(clock, random, disk, {
-    ...{ ...address, serial: "slow", buffers: window, mtu: 9000, trim: false, ordered: true },
+    ...{ ...address, serial: "slow", buffers: window, mtu: 9000, trim: false, sync: false },
+    frames: 64 + 2 * window,
+    ...{ server: false, directAlignment: 0, offsetBytes: 0, gathers: false, inPlaceMax: -1 },
+    breakages: INTACT,
   });
   const host = new InitiatorHost(clock, random, new History(SECTORS), {
     ...address,

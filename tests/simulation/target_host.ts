@@ -1,51 +1,31 @@
-// A host of the simulation that runs our own target (core/target/target.ts): what core/target/loop.ts
-// does, over the simulation's wires and disk. It can be paused, crash and come back.
+// A host of the simulation that runs our own target: core/target/loop.ts and all behind it, the very
+// code that serves disks, over the simulation's wires and disk. It can be paused, crash and come back.
 
-import { COMMAND_ATA } from "../../src/wire/aoe.ts";
-import {
-  ATA_DATA,
-  ATA_IDENTIFY_DEVICE,
-  DSM_RANGE_BYTES,
-  SECTOR_BYTES,
-} from "../../src/wire/ata.ts";
-import { ETHERNET_HEADER_BYTES } from "../../src/wire/ethernet.ts";
-import { writeIncarnation } from "../../src/wire/incarnation.ts";
-import {
-  Drive,
-  DRIVE_FLUSH,
-  DRIVE_READ,
-  DRIVE_TRIM,
-  DRIVE_WRITE,
-  trimSector,
-  trimSectors,
-} from "../../src/core/target/drive.ts";
-import { OverlapOrder } from "../../src/core/target/overlap.ts";
-import {
-  DISK_WORK,
-  type Link,
-  OUTCOME_DONE,
-  OUTCOME_FAILED,
-  receiveFrame,
-  Target,
-} from "../../src/core/target/target.ts";
-import { sectorsPerFrame } from "../../src/wire/ata.ts";
+import { SECTOR_BYTES } from "../../src/wire/ata.ts";
+import { TargetCommands } from "../../src/core/target/commands.ts";
+import { TargetCounters } from "../../src/core/target/counters.ts";
+import { TargetExport } from "../../src/core/target/export.ts";
+import type { ExportSettings } from "../../src/core/target/export.ts";
+import { FramePool } from "../../src/core/target/frames.ts";
+import { CONTROL_WARY, CONTROL_WORDS, TargetLoop } from "../../src/core/target/loop.ts";
+import { MAPPED_SEGMENT_BYTES } from "../../src/core/target/residency.ts";
 import type { Disk } from "./disk.ts";
+import { breakRules, type TargetBreakages } from "./target_breakages.ts";
 import type { Wire } from "./network.ts";
+import { SimulatedLink } from "./simulated_link.ts";
+import {
+  SimulatedMemory,
+  SimulatedPages,
+  SimulatedQueue,
+  SimulatedVectors,
+} from "./simulated_queue.ts";
+import { SimulatedServer } from "./simulated_server.ts";
 import type { Clock, Random } from "./virtual_time.ts";
 
-const COMMANDS_MAX = 8192;
 const PAUSED_FRAMES_MAX = 512;
-
-/** One command in the host's hands. */
-interface Work {
-  readonly frame: Uint8Array;
-  readonly port: number;
-  readonly operation: number;
-  readonly sector: number;
-  readonly sectors: number;
-  /** Repetitions of it, answered with it. */
-  readonly repetitions: Work[];
-}
+const FILE_FD = 3;
+const DIRECT_FD = 4;
+const SERVER_FD = -2;
 
 /** What the simulation chooses of a host. */
 export interface TargetHostOptions {
@@ -55,8 +35,35 @@ export interface TargetHostOptions {
   readonly buffers: number;
   readonly mtu: number;
   readonly trim: boolean;
-  /** Whether commands that overlap wait for each other (rule 13); false only to show the need. */
-  readonly ordered: boolean;
+  /** Of its pool. */
+  readonly frames: number;
+  /** A write is answered once it is stable (`aoe serve -s`). */
+  readonly sync: boolean;
+  /** An NBD server is behind it, which may be killed and started again. */
+  readonly server: boolean;
+  /** Around the page cache, on a disk that asks for such an alignment; 0 through it. */
+  readonly directAlignment: number;
+  /** Where the export begins in its file. */
+  readonly offsetBytes: number;
+  /** Answers may be gathered from the page cache. */
+  readonly gathers: boolean;
+  /** Frames of a turn up to which writes are done in place. */
+  readonly inPlaceMax: number;
+  /** What is taken out, to show that it is needed. */
+  readonly breakages: TargetBreakages;
+}
+
+/** What lives from one start of the host to its crash. */
+interface Life {
+  readonly loop: TargetLoop;
+  readonly ex: TargetExport;
+  readonly links: SimulatedLink[];
+  readonly counters: TargetCounters;
+  readonly queue: SimulatedQueue | SimulatedServer;
+  readonly pool: FramePool;
+  readonly commands: TargetCommands;
+  readonly control: Int32Array;
+  turnAtMs: number;
 }
 
 /** One host. */
@@ -64,35 +71,35 @@ export class TargetHost {
   readonly disk: Disk;
   paused = false;
   up = true;
+  /** Told when a server has lost what it had answered. */
+  onServerLoss: () => void = () => {};
+  /** Names the life of the host; ends with a crash. */
+  incarnation = 1;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #options: TargetHostOptions;
-  readonly #links: Link[] = [];
-  readonly #wires: Wire[] = [];
+  readonly #wires: { wire: Wire; mac: Uint8Array; mtu: number }[] = [];
   readonly #waiting: { port: number; bytes: Uint8Array }[] = [];
-  readonly #works = new Map<number, Work>();
-  #target: Target;
-  #order = new OverlapOrder(COMMANDS_MAX);
-  #nextWork = 0;
-  /** Commands that were not done again. */
-  repeated = 0;
-  /** Names the life of the host; ends with a crash. */
-  incarnation = 1;
+  #life: Life;
 
   constructor(clock: Clock, random: Random, disk: Disk, options: TargetHostOptions) {
     this.#clock = clock;
     this.#random = random;
     this.disk = disk;
     this.#options = options;
-    this.#target = this.#boot();
+    this.#life = this.#boot();
+  }
+
+  /** Counters of this life. */
+  get counters(): TargetCounters {
+    return this.#life.counters;
   }
 
   /** Adds an interface on a wire. */
   join(wire: Wire, mac: Uint8Array): void {
-    const port = this.#links.length;
-    const { mtu } = this.#options;
-    this.#links.push({ mac, mtu, sectors: sectorsPerFrame(mtu) });
-    this.#wires.push(wire);
+    const port = this.#wires.length;
+    this.#wires.push({ wire, mac, mtu: this.#options.mtu });
+    this.#addLink(this.#life, port);
     wire.joinTarget((bytes) => this.#receive(port, bytes));
   }
 
@@ -100,68 +107,129 @@ export class TargetHost {
   crash(): void {
     this.up = false;
     this.#waiting.length = 0;
-    for (const work of this.#works.values()) {
-      if (work.operation === DRIVE_WRITE && this.#random.chance(0.3)) {
-        this.disk.write(work.sector, work.sectors, work.frame, ATA_DATA, true);
-      }
-    }
-    this.#works.clear();
+    this.#life.queue.die();
     this.disk.crash();
   }
 
   /** The host is back after a crash. */
   restart(): void {
     this.incarnation++;
-    this.#order = new OverlapOrder(COMMANDS_MAX);
-    this.#target = this.#boot();
+    this.#life = this.#boot();
+    this.#wires.forEach((_, port) => this.#addLink(this.#life, port));
     this.up = true;
     this.advertise();
+  }
+
+  /** The NBD server behind the export is killed, and what it had not stable is gone. */
+  killServer(backAfterMs: number): void {
+    const { queue } = this.#life;
+    if (!this.up || !(queue instanceof SimulatedServer)) return;
+    if (queue.kill(backAfterMs)) {
+      this.incarnation++;
+      this.#life.ex.drive.incarnation = this.incarnation;
+    }
+    this.onServerLoss();
   }
 
   /** The file behind the export has another size. */
   resize(sectors: number): void {
     this.disk.resize(sectors);
-    this.#target.drive.sectors = sectors;
+    this.#life.ex.refreshSize();
     this.advertise();
   }
 
   /** An interface of the host has another MTU. */
   setMtu(port: number, mtu: number): void {
-    const link = this.#links[port]!;
-    link.mtu = mtu;
-    link.sectors = sectorsPerFrame(mtu);
+    this.#wires[port]!.mtu = mtu;
+    this.#life.links[port]!.setMtu(mtu);
     if (this.up && !this.paused) this.advertise();
   }
 
   /** Tells everybody that it is there (decision 14). */
   advertise(): void {
-    this.#links.forEach((link, port) => {
-      const frame = new Uint8Array(2048);
-      const length = this.#target.writeAdvert(frame, 0, link);
-      this.#wires[port]!.toInitiator(frame.subarray(0, length));
-    });
+    for (const link of this.#life.links) this.#life.loop.announce(link);
+    this.#wake(this.#life, 0);
   }
 
   /** Goes on after a pause. */
   resume(): void {
     this.paused = false;
     for (const { port, bytes } of this.#waiting.splice(0)) this.#receive(port, bytes);
+    this.#wake(this.#life, 0);
   }
 
-  #boot(): Target {
-    const { shelf, slot, serial, buffers, trim } = this.#options;
-    const drive = new Drive({
-      sectors: this.disk.sectors,
+  #boot(): Life {
+    const { shelf, slot, serial, buffers, trim, sync, server, frames } = this.#options;
+    const { mtu, directAlignment, offsetBytes, gathers, inPlaceMax, breakages } = this.#options;
+    const random = this.#random;
+    const alignment = directAlignment > 0 ? 4096 : 512;
+    const mtuMax = Math.max(mtu, 1500);
+    const memory = new SimulatedMemory(
+      FramePool.bytes(frames, mtuMax, alignment) + SimulatedServer.bytes,
+    );
+    const pool = new FramePool(memory, frames, mtuMax, alignment);
+    const commands = new TargetCommands(frames);
+    const vectors = new SimulatedVectors();
+    const directFd = directAlignment > 0 ? DIRECT_FD : -1;
+    const settings: ExportSettings = {
+      ...{ shelf, slot, serial, trim, sync, directAlignment, offsetBytes, directFd },
+      fd: server ? SERVER_FD : FILE_FD,
+      lengthBytes: undefined,
+      remote: false,
       readOnly: false,
-      sync: this.disk.manners.writeThrough,
-      trim,
       physicalSectorBytes: SECTOR_BYTES,
       rotational: false,
-      serial,
-      firmware: "0001",
-      model: "aoe target",
+      incarnation: this.incarnation,
+    };
+    const wake = () => this.#wake(life, 0);
+    const parts = { memory, vectors, pool, commands, offsetBytes, directFd, breakages, wake };
+    const queue = server
+      ? new SimulatedServer(this.#clock, random, this.disk, parts)
+      : new SimulatedQueue(this.#clock, random, this.disk, parts);
+    const { disk } = this;
+    const ex = new TargetExport(0, settings, {
+      backing: {
+        get bytes() {
+          return offsetBytes + disk.sectors * SECTOR_BYTES;
+        },
+        remoteServer: server,
+        get atRisk() {
+          return queue instanceof SimulatedServer && queue.atRisk;
+        },
+        pages: gathers && !server ? new SimulatedPages(random) : undefined,
+      },
+      frames,
+      heldMax: frames - 32,
+      segments: Math.ceil((offsetBytes + disk.sectors * SECTOR_BYTES) / MAPPED_SEGMENT_BYTES),
+      buffers,
+      macs: [],
     });
-    return new Target({ shelf, slot, drive, buffers, allowed: [] });
+    breakRules(ex, breakages);
+    const links: SimulatedLink[] = [];
+    const counters = new TargetCounters(TargetCounters.allocate(1));
+    const control = new Int32Array(CONTROL_WORDS);
+    const loop = new TargetLoop({
+      ...{ pool, commands, vectors, queue, inPlaceMax, counters, links, control },
+      inPlace: queue.inPlace,
+      exports: [ex],
+      clock: { nowMs: () => this.#clock.nowMs },
+      onDiskError: () => {},
+    });
+    const life: Life = {
+      ...{ loop, ex, links, counters, queue, pool, commands, control },
+      turnAtMs: Infinity,
+    };
+    return life;
+  }
+
+  #addLink(life: Life, port: number): void {
+    const { wire, mac, mtu } = this.#wires[port]!;
+    life.links.push(
+      new SimulatedLink(mac, mtu, {
+        ...{ wire, random: this.#random, disk: this.disk },
+        ...{ pool: life.pool, commands: life.commands, offsetBytes: this.#options.offsetBytes },
+      }),
+    );
   }
 
   #receive(port: number, bytes: Uint8Array): void {
@@ -170,112 +238,30 @@ export class TargetHost {
       if (this.#waiting.length < PAUSED_FRAMES_MAX) this.#waiting.push({ port, bytes });
       return;
     }
-    const link = this.#links[port]!;
-    const room = ATA_DATA + link.sectors * SECTOR_BYTES;
-    const frame = new Uint8Array(Math.max(2048, room, bytes.length));
-    frame.set(bytes);
-    const target = this.#target;
-    const verdict = receiveFrame(target, frame, 0, bytes.length, link);
-    if (verdict < 0) return;
-    if (verdict !== DISK_WORK) {
-      // The target does not name its incarnation itself yet.
-      if (bytes[19] === COMMAND_ATA && bytes[27] === ATA_IDENTIFY_DEVICE) {
-        writeIncarnation(frame, ATA_DATA, this.incarnation, false);
-      }
-      this.#wires[port]!.toInitiator(frame.subarray(0, verdict));
-      return;
-    }
-    const { operation, sector, sectorsWanted } = target.drive;
-    const number = this.#nextWork++ % COMMANDS_MAX;
-    const work = { frame, port, operation, sector, sectors: sectorsWanted, repetitions: [] };
-    this.#works.set(number, work);
-    if (operation === DRIVE_FLUSH || !this.#options.ordered) {
-      this.#start(number, work);
-      return;
-    }
-    const trim = operation === DRIVE_TRIM;
-    const end = trim ? Infinity : sector + sectorsWanted;
-    const writes = trim || operation === DRIVE_WRITE;
-    if (this.#repeats(work, writes, end)) {
-      this.#works.delete(number);
-      return;
-    }
-    if (this.#order.admit(number, writes, sector, end)) this.#start(number, work);
+    this.#life.links[port]!.arrive(bytes);
+    // A little later, so that what comes together is taken together.
+    this.#wake(this.#life, this.#random.chance(0.3) ? 0 : this.#random.next() * 0.1);
   }
 
-  /** What the disk has in hand already is not done again (core/target/loop.ts). */
-  #repeats(work: Work, writes: boolean, end: number): boolean {
-    if (work.operation !== DRIVE_READ && work.operation !== DRIVE_WRITE) return false;
-    const elder = this.#works.get(this.#order.repeated(writes, work.sector, end));
-    if (elder === undefined || elder.operation !== work.operation) return false;
-    for (let i = ATA_DATA; writes && i < ATA_DATA + work.sectors * SECTOR_BYTES; i++) {
-      if (elder.frame[i] !== work.frame[i]) return false;
-    }
-    elder.repetitions.push(work);
-    this.repeated++;
-    return true;
-  }
-
-  #start(number: number, work: Work): void {
-    const incarnation = this.incarnation;
-    const dirty = work.operation === DRIVE_FLUSH ? this.disk.dirtySectors() : [];
-    this.#clock.after(this.disk.latencyMs(), () => {
-      if (!this.up || incarnation !== this.incarnation) return;
-      this.#works.delete(number);
-      const outcome = this.#carryOut(work, dirty);
-      this.#answer(work, outcome);
-      for (const repetition of work.repetitions) {
-        if (work.operation === DRIVE_READ) {
-          const end = ATA_DATA + work.sectors * SECTOR_BYTES;
-          repetition.frame.set(work.frame.subarray(ATA_DATA, end), ATA_DATA);
-        }
-        this.#answer(repetition, outcome);
-      }
-      if (work.operation === DRIVE_FLUSH || !this.#options.ordered) return;
-      this.#order.finish(number);
-      for (;;) {
-        const next = this.#order.promote();
-        if (next < 0) break;
-        this.#start(next, this.#works.get(next)!);
-      }
+  /** Asks for a turn, unless one is asked for that comes sooner. */
+  #wake(life: Life, afterMs: number): void {
+    const atMs = this.#clock.nowMs + afterMs;
+    if (atMs >= life.turnAtMs) return;
+    life.turnAtMs = atMs;
+    this.#clock.at(atMs, () => {
+      if (life.turnAtMs !== atMs || life !== this.#life) return;
+      life.turnAtMs = Infinity;
+      if (this.up && !this.paused) this.#turn(life);
     });
   }
 
-  #answer(work: Work, outcome: number): void {
-    const { frame, port, operation, sectors } = work;
-    const link = this.#links[port]!;
-    const length = this.#target.complete(frame, 0, link, operation, sectors, outcome);
-    // What the interface does not carry any more never leaves.
-    if (length > link.mtu + ETHERNET_HEADER_BYTES) return;
-    this.#wires[port]!.toInitiator(frame.subarray(0, length));
-  }
-
-  #carryOut(work: Work, dirty: readonly number[]): number {
-    const { frame, sector, sectors } = work;
-    const disk = this.disk;
-    switch (work.operation) {
-      case DRIVE_READ:
-        if (sector + sectors > disk.sectors || disk.fails()) return OUTCOME_FAILED;
-        disk.read(sector, sectors, frame, ATA_DATA);
-        return OUTCOME_DONE;
-      case DRIVE_WRITE: {
-        if (sector + sectors > disk.sectors) return OUTCOME_FAILED;
-        const failing = disk.fails();
-        disk.write(sector, sectors, frame, ATA_DATA, failing);
-        return failing ? OUTCOME_FAILED : OUTCOME_DONE;
-      }
-      case DRIVE_TRIM:
-        for (let at = ATA_DATA; at < ATA_DATA + SECTOR_BYTES; at += DSM_RANGE_BYTES) {
-          const first = trimSector(frame, at);
-          const count = trimSectors(frame, at);
-          if (first + count <= disk.sectors) disk.discard(first, count);
-        }
-        return OUTCOME_DONE;
-      case DRIVE_FLUSH:
-        disk.stabilize(dirty.filter((lba) => lba < disk.sectors));
-        return OUTCOME_DONE;
-      default:
-        return OUTCOME_DONE;
+  #turn(life: Life): void {
+    const random = this.#random;
+    life.control[CONTROL_WARY] = random.chance(0.1) ? 1 : 0;
+    for (const link of life.links) link.blocked = link.blocked && random.chance(0.5);
+    life.loop.turn(true);
+    for (const link of life.links) {
+      if (link.blocked || link.readable) this.#wake(life, random.next());
     }
   }
 }

@@ -14,6 +14,7 @@ import { History } from "./history.ts";
 import { type Breakages, InitiatorHost, type Workload } from "./initiator_host.ts";
 import { type Conditions, pcapOf, Wire } from "./network.ts";
 import { hostileNeighbour, ScriptedTarget } from "./scripted_target.ts";
+import { INTACT, type TargetBreakages } from "./target_breakages.ts";
 import { TargetHost } from "./target_host.ts";
 import { Clock, Random } from "./virtual_time.ts";
 
@@ -23,10 +24,8 @@ const SLOT = 1;
 const LIMIT_MS = 7_200_000;
 
 /** What is taken out, to show that it is needed. */
-export interface Mutation extends Partial<Breakages> {
+export interface Mutation extends Partial<Breakages>, Partial<TargetBreakages> {
   readonly quarantineMs?: number;
-  /** Rule 13 at the target. */
-  readonly unordered?: boolean;
 }
 
 /** What a run came to. */
@@ -75,6 +74,14 @@ interface Profile {
   readonly held: number;
   readonly deadAfterMs: number;
   readonly workload: Workload;
+  /** Of our own target: what is behind it, and how it works on that. */
+  readonly server: boolean;
+  readonly serverKills: boolean;
+  readonly directAlignment: number;
+  readonly offsetBytes: number;
+  readonly gathers: boolean;
+  readonly inPlaceMax: number;
+  readonly syncErrors: number;
 }
 
 function profileOf(random: Random): Profile {
@@ -127,6 +134,13 @@ function profileOf(random: Random): Profile {
       discardShare: random.of([0, 0, 0.05]),
     },
     mtuFlips: random.chance(0.2),
+    server: random.chance(0.2),
+    serverKills: random.chance(0.7),
+    directAlignment: random.of([0, 0, 0, 512, 4096]),
+    offsetBytes: random.of([0, 0, 512, 4096]),
+    gathers: random.chance(0.6),
+    inPlaceMax: random.of([-1, 4, Infinity]),
+    syncErrors: random.chance(0.15) ? 0.2 : 0,
   };
 }
 
@@ -157,8 +171,11 @@ class World {
       hangs: profile.hangs,
       hangMs: profile.kind === "own" ? 500 : 50,
       errors: profile.kind === "own" ? profile.diskErrors : 0,
-      // vblade's flush does nothing: only its page cache is what survives.
-      writeThrough: profile.writeThrough || profile.kind === "vblade",
+      partial: 0.03,
+      syncErrors: profile.kind === "own" && !profile.server ? profile.syncErrors : 0,
+      // vblade's flush does nothing: only its page cache is what survives. Our target makes writes
+      // stable by itself.
+      writeThrough: profile.kind === "vblade" || (profile.writeThrough && profile.kind !== "own"),
     });
     const address = { shelf: SHELF, slot: SLOT };
     this.#target = profile.kind === "own"
@@ -168,7 +185,15 @@ class World {
         buffers: profile.buffers,
         mtu: profile.mtu,
         trim: true,
-        ordered: mutation.unordered !== true,
+        // Few, so that they are scarce at times.
+        frames: 96,
+        sync: profile.writeThrough,
+        server: profile.server,
+        directAlignment: profile.server ? 0 : profile.directAlignment,
+        offsetBytes: profile.offsetBytes,
+        gathers: profile.gathers && profile.directAlignment === 0,
+        inPlaceMax: profile.inPlaceMax,
+        breakages: { ...INTACT, ...mutation },
       })
       : new ScriptedTarget(clock, random, this.#disk, {
         ...address,
@@ -202,6 +227,10 @@ class World {
       heldMs: random.of([1, 50, 400]),
     });
     this.#host.stableContents = () => contentsOf(this.#disk.stable);
+    this.#host.writesAreStable = profile.kind === "own" && profile.writeThrough;
+    if (this.#target instanceof TargetHost) {
+      this.#target.onServerLoss = () => this.#history.crash(contentsOf(this.#disk.current));
+    }
     this.#join();
     this.#appointFaults();
   }
@@ -252,6 +281,7 @@ class World {
       });
     }
     this.#disk.manners.errors = 0;
+    this.#disk.manners.syncErrors = 0;
     const host = this.#host;
     this.#clock.after(10_000, () => {
       if (!this.#target.up) this.#target.restart();
@@ -358,6 +388,11 @@ class World {
       target.crash();
       if (target instanceof TargetHost) this.#history.crash(contentsOf(this.#disk.current));
       clock.after(random.next() * random.of([100, 5000, 40_000]), () => target.restart());
+    });
+    some(profile.server && profile.serverKills, () => {
+      if (target instanceof TargetHost) {
+        target.killServer(random.next() * random.of([10, 1000, 20_000]));
+      }
     });
     some(profile.resizes, () => {
       if (!target.up) return;

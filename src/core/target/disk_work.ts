@@ -232,6 +232,8 @@ export class DiskWork {
     const flags = this.#commands.flags[first]!;
     if (
       (flags & FRAME_STABLE) === 0 || count > 1 || ex.writesOfTurn > SYNC_INLINE_MAX ||
+      // What a first attempt has written is not made stable by the rest.
+      this.#commands.progress[first]! > 0 ||
       // Each descriptor is told of an error of writing back: of the cache's only fdatasync asks.
       (ex.settings.directFd >= 0 && fd !== ex.settings.directFd)
     ) {
