@@ -95,6 +95,11 @@ interopTest("attach: what cannot be written keeps no disk from being attached", 
   assert(!exists(bench.node), "and detached");
   const words = ["attach", bench.address, "-i", "net0", "--foreground"];
   const process = bench.client.start([...full, ...words]);
-  await eventually("it is attached", () => exists(bench.node));
+  await eventually("it is attached, and listens to signals", () => {
+    const status = Deno.readTextFileSync(`/proc/${process.pid}/status`);
+    const mask = /^SigCgt:\s*([0-9a-f]+)/m.exec(status)?.[1];
+    // SIGPWR: nobody else listens to it.
+    return exists(bench.node) && (BigInt(`0x${mask}`) >> 29n & 1n) === 1n;
+  });
   assertEquals((await process.stop("SIGTERM", 20_000)).code, 0, process.text);
 });
