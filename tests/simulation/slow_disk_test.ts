@@ -186,3 +186,26 @@ Deno.test("simulation: a disk that hangs for good fails what waits, deadAfterMs 
   assert((host.results.get("Ok") ?? 0) > 100, "what came when the disk was back failed, too");
   assert(host.slowestMs > 30_000 && host.slowestMs < 33_000, `after ${host.slowestMs} ms`);
 });
+
+/** Kinds of the events that people are told of. */
+function told(host: InitiatorHost): string[] {
+  const kinds: string[] = [];
+  for (;;) {
+    const event = host.initiator.pollEvent();
+    if (event === undefined) return kinds;
+    if (event.kind.startsWith("disk-") || event.kind === "path-lost") kinds.push(event.kind);
+  }
+}
+
+Deno.test("simulation: a disk that is silent is told of once, and once when it answers", () => {
+  const { clock, host, disk, run } = scene({ commandMs: 0.1, window: 64, requests: 4000 });
+  clock.at(3, () => disk.stillUntilMs = 40_000);
+  run();
+  assertEquals(told(host), ["disk-silent", "disk-answers"]);
+});
+
+Deno.test("simulation: a disk of 20 s a command is told of at its first command only", () => {
+  const { host, run } = scene({ commandMs: 20_000, window: 1, requests: 16, writeShare: 0 });
+  run();
+  assertEquals(told(host), ["disk-silent", "disk-answers"]);
+});

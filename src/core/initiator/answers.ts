@@ -68,7 +68,7 @@ export function answer(
   const sentPath = state.session.paths[commands.path[slot]!]!;
   const sentMs = measure(state, nowMs, slot, copy, sentPath);
   if (commands.request[slot] !== NO_REQUEST) {
-    state.progressMs = nowMs;
+    progress(state, nowMs);
     revive(state);
   }
   if (from.state === PATH_PROBING && kind < COMMAND_KIND_PROBE && from.counters.timesLost > 0) {
@@ -126,6 +126,15 @@ export function answer(
       if (result === RESULT_OK) state.flushes.writesAnswered++;
       end(state, nowMs, slot, copy, result);
   }
+}
+
+/** The disk has answered. */
+function progress(state: InitiatorState, nowMs: number): void {
+  if (state.diskSilent) {
+    state.diskSilent = false;
+    state.session.tell({ kind: "disk-answers", silentMs: nowMs - state.progressMs });
+  }
+  state.progressMs = nowMs;
 }
 
 /**

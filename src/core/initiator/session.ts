@@ -26,6 +26,8 @@ export type InitiatorEvent =
   | { kind: "restarted" }
   | { kind: "dead" }
   | { kind: "back" }
+  /** The disk is silent for longer than it takes by its manner, its target is not; and the end of it. */
+  | { kind: "disk-silent" | "disk-answers"; silentMs: number }
   | { kind: "path-found" | "path-up" | "path-lost" | "path-refused"; path: Path }
   | { kind: "frames-small" | "frames-large"; path: Path }
   | { kind: "no-flush-ext" | "no-flush" }

@@ -101,6 +101,8 @@ export class InitiatorState {
   /** When a command of a request was last answered, or the first request came. */
   progressMs = 0;
   deadCheckMs = Infinity;
+  /** It was told that the disk is silent. */
+  diskSilent = false;
   /** The target was silent for too long, and no path works. */
   dead = false;
   closed = false;

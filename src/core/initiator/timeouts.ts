@@ -18,6 +18,9 @@ import { deadCheckEveryMs, type InitiatorState } from "./state.ts";
 const NONE = -1;
 /** Timeouts in a row after which a large frame that is not answered counts as lost. */
 const PROBE_TIMEOUTS = 2;
+/** A disk that is silent for so long, whose target was heard within the other, is told of. */
+const DISK_SILENT_MS = 10_000;
+const TARGET_HEARD_MS = 5000;
 
 /** When `handleTimeout` is due; Infinity when there is nothing to wait for. */
 export function pollTimeout(state: InitiatorState): number {
@@ -261,11 +264,28 @@ function losePath(state: InitiatorState, nowMs: number, path: Path): void {
   state.controlDue = true;
 }
 
+/** Tells, once, that nothing comes from the disk though its target lives. */
+function checkSilent(state: InitiatorState, nowMs: number): void {
+  const silentMs = nowMs - state.progressMs;
+  if (silentMs < DISK_SILENT_MS) return;
+  let lives = false;
+  for (const path of state.session.paths) {
+    if (path.state !== PATH_UP) continue;
+    lives ||= nowMs - path.heardMs < TARGET_HEARD_MS;
+    // A disk that always takes so long is not told of each time.
+    for (const pace of path.paces) if (pace.srttMs > 0 && silentMs < pace.rtoMs) return;
+  }
+  if (!lives) return;
+  state.diskSilent = true;
+  state.session.tell({ kind: "disk-silent", silentMs });
+}
+
 /** Ends what has waited for longer than `deadAfterMs`. */
 function checkDead(state: InitiatorState, nowMs: number): void {
   const commands = state.commands;
   const { deadAfterMs } = state.settings;
   state.deadCheckMs = nowMs + deadCheckEveryMs(state);
+  if (!state.diskSilent) checkSilent(state, nowMs);
   if (nowMs - state.progressMs >= deadAfterMs) {
     // With a path that works it is the disk that hangs: the next request may fare better.
     if (!state.session.anyUp()) {

@@ -321,7 +321,8 @@ export class TargetLoop {
         end += (ex.grain - end % ex.grain) % ex.grain;
       }
     }
-    if (ex.holdsSeveral && this.#repeats(ex, frame, changes, first, end)) return;
+    ex.order.place(frame, changes, first, end);
+    if (ex.holdsSeveral && this.#repeats(ex, frame, changes)) return;
     if (ex.order.admit(frame, changes, first, end)) this.#disk.run(ex, frame);
     else this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
   }
@@ -331,12 +332,12 @@ export class TargetLoop {
    * it is answered together with it. A write must have the same data, so that it makes no difference
    * whether somebody means it for a new one.
    */
-  #repeats(ex: TargetExport, frame: number, changes: boolean, first: number, end: number): boolean {
+  #repeats(ex: TargetExport, frame: number, changes: boolean): boolean {
     const pool = this.#pool;
     const commands = this.#commands;
     const operation = commands.operation[frame]!;
     if (operation !== DRIVE_READ && operation !== DRIVE_WRITE) return false;
-    const elder = ex.order.repeated(changes, first, end);
+    const elder = ex.order.repeatedBy(frame);
     if (elder < 0 || (commands.flags[elder]! & FRAME_GATHERED) !== 0) return false;
     const own = pool.start(frame);
     const its = pool.start(elder);

@@ -34,15 +34,20 @@ export class OverlapOrder {
     return this.#waiting.size;
   }
 
+  /** Takes note of a command's sectors. */
+  place(command: number, write: boolean, first: number, end: number): void {
+    this.#first[command] = first;
+    this.#end[command] = end;
+    this.#writes[command] = write ? 1 : 0;
+  }
+
   /**
    * Takes a new command for the sectors from `first` to before `end`.
    *
    * @returns Whether it may start now; otherwise `promote` names it later.
    */
   admit(command: number, write: boolean, first: number, end: number): boolean {
-    this.#first[command] = first;
-    this.#end[command] = end;
-    this.#writes[command] = write ? 1 : 0;
+    this.place(command, write, first, end);
     if (this.#blocked(command, this.#waiting.size)) {
       this.#waiting.items[this.#waiting.size++] = command;
       return false;
@@ -56,9 +61,13 @@ export class OverlapOrder {
    * waits, or the newest write that overlaps with it. What that one comes to is an answer to both:
    * nothing that overlaps has an effect in between.
    *
+   * @param command One that has been placed, and not admitted.
    * @returns −1 when there is none. The caller compares what else the two have to have in common.
    */
-  repeated(write: boolean, first: number, end: number): number {
+  repeatedBy(command: number): number {
+    const first = this.#first[command]!;
+    const end = this.#end[command]!;
+    const write = this.#writes[command] === 1;
     for (let i = this.#waiting.size - 1; i >= 0; i--) {
       const other = this.#waiting.items[i]!;
       if ((this.#writes[other] === 1) !== write) continue;

@@ -33,6 +33,10 @@ export function describeEvent(
       return `${name} does not answer any more`;
     case "back":
       return `${name} answers again`;
+    case "disk-silent":
+      return `${name}'s disk does not answer, its target does (for ${seconds(event.silentMs)} s)`;
+    case "disk-answers":
+      return `${name}'s disk answers again (after ${seconds(event.silentMs)} s)`;
     case "path-lost":
       return `${name}: the path to ${path} is lost`;
     case "path-up":
@@ -52,6 +56,10 @@ export function describeEvent(
     default:
       return undefined;
   }
+}
+
+function seconds(ms: number): number {
+  return Math.round(ms / 1000);
 }
 
 function hex(byte: number): string {
