@@ -1,0 +1,65 @@
+// `deno task test`: all checks, the build, then all tests in two lanes beside each other. What
+// needs the machine's block devices stands in one lane, since it may not meet another of its kind;
+// everything else has networks and folders of its own. The closing line counts both lanes.
+
+const MACHINE_WIDE = ["tests/interop/attach", "tests/interop/nbd", "tests/tidy_test.ts"];
+/** Where deno's own closing line is looked for. */
+const CLOSING_CHARACTERS = 2000;
+const root = new URL("..", import.meta.url).pathname;
+
+/** Runs one command, its output shown; ends everything when it fails. */
+async function step(...args: string[]): Promise<void> {
+  const { code } = await new Deno.Command(Deno.execPath(), { args, cwd: root }).spawn().status;
+  if (code !== 0) Deno.exit(code);
+}
+
+/** Folders of tests, and files beside them, that are not in the first lane. */
+function others(): string[] {
+  return ["tests", "tests/interop"].flatMap((folder) =>
+    [...Deno.readDirSync(root + folder)].map(({ name }) => `${folder}/${name}`)
+  ).filter((path) =>
+    !MACHINE_WIDE.includes(path) &&
+    !["tests/interop", "tests/bench", "tests/harness"].includes(path) &&
+    (path.endsWith("_test.ts") || Deno.statSync(root + path).isDirectory)
+  ).sort();
+}
+
+interface LaneResult {
+  readonly code: number;
+  readonly passed: number;
+  readonly failed: number;
+}
+
+/** Runs tests; the output is shown as it comes, or as a whole at the end. */
+async function lane(paths: readonly string[], live: boolean): Promise<LaneResult> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", ...paths],
+    cwd: root,
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const shown: Uint8Array[] = [];
+  for await (const chunk of child.stdout) {
+    if (live) Deno.stdout.writeSync(chunk);
+    shown.push(chunk);
+  }
+  if (!live) { for (const chunk of shown) Deno.stdout.writeSync(chunk); }
+  const { code } = await child.status;
+  const text = await new Blob(shown as BlobPart[]).text();
+  const [, passed = 0, failed = 0] =
+    /\| (\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed/.exec(text.slice(-CLOSING_CHARACTERS)) ??
+      [];
+  return { code, passed: Number(passed), failed: Number(failed) };
+}
+
+await step("fmt", "--check");
+await step("lint");
+await step("check");
+await step("run", "-A", ".tasks/build.ts");
+const lanes = await Promise.all([lane(others(), true), lane(MACHINE_WIDE, false)]);
+const passed = lanes.reduce((sum, result) => sum + result.passed, 0);
+const failed = lanes.reduce((sum, result) => sum + result.failed, 0);
+const code = lanes.find((result) => result.code !== 0)?.code ?? 0;
+console.log(`\n${code === 0 ? "ok" : "FAILED"} | ${passed} passed | ${failed} failed\n`);
+Deno.exit(code);
