@@ -29,8 +29,7 @@ import { type Path, PATH_PROBING, PATH_REFUSED, SECTORS_SMALL } from "./path.ts"
 import { LIST_QUEUED, REQUEST_FLUSH, REQUEST_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
 import { RESULT_ABORTED, RESULT_OK, RESULT_UNAVAILABLE } from "./results.ts";
 import type { InitiatorState } from "./state.ts";
-
-const NONE = -1;
+import { NONE } from "../tables.ts";
 
 /** An answer that belongs to a command: the registers are read, the data are not. */
 export function answer(
@@ -160,7 +159,7 @@ function measure(
     if (commands.kind[slot]! < COMMAND_KIND_PROBE) sentPath.flying--;
     if (!last) path.needless(pace);
   } else {
-    commands.unlink(commands.readyList, slot);
+    commands.lists.remove(commands.readyList, slot);
     path.needless(pace);
   }
   commands.state[slot] = COMMAND_STATE_ENDED;
@@ -184,7 +183,7 @@ function splitAgain(state: InitiatorState, nowMs: number, slot: number, from: Pa
   // Older copies of a write carry the same data; its sectors are quarantined for their sake.
   renew(state, slot, commands.copies[slot]! > 1);
   commands.state[slot] = COMMAND_STATE_READY;
-  commands.append(commands.readyList, slot);
+  commands.lists.append(commands.readyList, slot);
 }
 
 /** Asks for the target's config: what it said of its frames is no longer true. */
@@ -255,7 +254,7 @@ function endPiece(
   commands.tries[slot] = 0;
   renew(state, slot, commands.copies[slot]! > 1);
   commands.state[slot] = COMMAND_STATE_READY;
-  commands.append(commands.readyList, slot);
+  commands.lists.append(commands.readyList, slot);
 }
 
 function endFlush(

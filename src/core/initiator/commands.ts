@@ -16,6 +16,7 @@
 
 import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ, CLASS_WRITE, CLASSES } from "./pace.ts";
 import { SECTORS_SMALL } from "./path.ts";
+import { EntryLists, NONE, NumberQueue } from "../tables.ts";
 
 const SLOT_BITS = 11;
 const COPY_BITS = 3;
@@ -57,7 +58,6 @@ export const COMMAND_KIND_SIZED_PROBE = 7;
 
 /** Request number of a command that no caller asked for. */
 export const NO_REQUEST = -1;
-const NONE = -1;
 /** Beyond this they are not counted. */
 const TRIES_MAX = 255;
 /** Lists of each path: one a class, and one for what was sent more than once. */
@@ -140,16 +140,12 @@ export class CommandTable {
   /** How it ended, once it is ENDED. */
   readonly result: Uint8Array;
 
+  /** For each path `LISTS_PER_PATH` of what is in flight, and `readyList`. */
+  readonly lists: EntryLists;
   /** Commands that are not free. */
   used = 0;
 
-  readonly #free: Int32Array;
-  #freeHead = 0;
-  #freeCount: number;
-  readonly #head: Int32Array;
-  readonly #tail: Int32Array;
-  readonly #next: Int32Array;
-  readonly #previous: Int32Array;
+  readonly #free: NumberQueue;
 
   /**
    * @param size Commands at most.
@@ -187,29 +183,23 @@ export class CommandTable {
     this.block = new Int16Array(size);
     this.outstanding = new Uint8Array(size);
     this.result = new Uint8Array(size);
-    this.#free = new Int32Array(size);
-    this.#freeCount = size;
+    this.#free = new NumberQueue(size);
     for (let slot = 0; slot < size; slot++) {
-      this.#free[slot] = slot;
+      this.#free.append(slot);
       this.tag[slot] = (1 << 31) | (session << SESSION_SHIFT) |
         ((seed & GENERATION_MASK) << GENERATION_SHIFT) | slot;
     }
-    this.#head = new Int32Array(this.readyList + 1).fill(NONE);
-    this.#tail = new Int32Array(this.readyList + 1).fill(NONE);
-    this.#next = new Int32Array(size).fill(NONE);
-    this.#previous = new Int32Array(size).fill(NONE);
+    this.lists = new EntryLists(this.readyList + 1, size);
   }
 
   /** Commands that can still be taken. */
   get free(): number {
-    return this.#freeCount;
+    return this.#free.count;
   }
 
   /** Takes the slot that has been free for longest; the caller has looked at `free`. */
   take(kind: number, request: number, lba: number, sectors: number): number {
-    const slot = this.#free[this.#freeHead]!;
-    if (++this.#freeHead === this.size) this.#freeHead = 0;
-    this.#freeCount--;
+    const slot = this.#free.take();
     this.used++;
     this.state[slot] = COMMAND_STATE_READY;
     this.kind[slot] = kind;
@@ -240,10 +230,7 @@ export class CommandTable {
 
   /** Frees a slot that stands in no list and of which no frame is held. */
   release(slot: number): void {
-    let at = this.#freeHead + this.#freeCount;
-    if (at >= this.size) at -= this.size;
-    this.#free[at] = slot;
-    this.#freeCount++;
+    this.#free.append(slot);
     this.used--;
     this.state[slot] = COMMAND_STATE_FREE;
   }
@@ -289,12 +276,12 @@ export class CommandTable {
     const list = path * LISTS_PER_PATH +
       (this.tries[slot]! > 1 ? LIST_AGAIN : CLASS_OF_KIND[this.kind[slot]!]!);
     this.list[slot] = list;
-    this.append(list, slot);
+    this.lists.append(list, slot);
   }
 
   /** A command leaves the list of its path. */
   land(slot: number): void {
-    this.unlink(this.list[slot]!, slot);
+    this.lists.remove(this.list[slot]!, slot);
   }
 
   /** Class (pace.ts) of a command. */
@@ -304,50 +291,21 @@ export class CommandTable {
 
   /** The command of a class that a path has carried for longest, once each; −1 without one. */
   firstOfClass(path: number, pace: number): number {
-    return this.#head[path * LISTS_PER_PATH + pace]!;
+    return this.lists.first(path * LISTS_PER_PATH + pace);
   }
 
   /** The first command that was sent more than once and is in flight on a path, or −1. */
   firstAgain(path: number): number {
-    return this.#head[path * LISTS_PER_PATH + LIST_AGAIN]!;
+    return this.lists.first(path * LISTS_PER_PATH + LIST_AGAIN);
   }
 
   /** Any command in flight on a path, or −1. */
   anyOf(path: number): number {
     for (let list = path * LISTS_PER_PATH; list < (path + 1) * LISTS_PER_PATH; list++) {
-      if (this.#head[list] !== NONE) return this.#head[list]!;
+      const slot = this.lists.first(list);
+      if (slot !== NONE) return slot;
     }
     return NONE;
-  }
-
-  /** First of a list, −1 when it is empty. */
-  head(list: number): number {
-    return this.#head[list]!;
-  }
-
-  /** The one behind it in its list, or −1. */
-  next(slot: number): number {
-    return this.#next[slot]!;
-  }
-
-  /** Appends to a list. */
-  append(list: number, slot: number): void {
-    const tail = this.#tail[list]!;
-    this.#previous[slot] = tail;
-    this.#next[slot] = NONE;
-    if (tail === NONE) this.#head[list] = slot;
-    else this.#next[tail] = slot;
-    this.#tail[list] = slot;
-  }
-
-  /** Takes out of the list in which it stands. */
-  unlink(list: number, slot: number): void {
-    const next = this.#next[slot]!;
-    const previous = this.#previous[slot]!;
-    if (previous === NONE) this.#head[list] = next;
-    else this.#next[previous] = next;
-    if (next === NONE) this.#tail[list] = previous;
-    else this.#previous[next] = previous;
   }
 
   /** Payload sectors of the frame in flight that are more than every Ethernet carries, or 0. */

@@ -32,8 +32,8 @@ import {
 } from "./results.ts";
 import { CLASS_WRITE } from "./pace.ts";
 import type { InitiatorState } from "./state.ts";
+import { NONE } from "../tables.ts";
 
-const NONE = -1;
 /** So many times the wait for a slow disk may a copy of a write be with it. */
 const SLOW_COPIES = 2;
 const SETTLE_SOON_MS = 10;
@@ -117,7 +117,7 @@ function longestRtoMs(state: InitiatorState, paths: number): number {
 /** Decides when the quarantine is looked through next: soon when somebody waits, or it fills up. */
 export function scheduleSettle(state: InitiatorState, nowMs: number): void {
   const { inQuarantine } = state.writes;
-  const soon = state.requests.head(LIST_BLOCKED) !== NONE ||
+  const soon = state.requests.lists.first(LIST_BLOCKED) !== NONE ||
     2 * inQuarantine > state.settings.quarantineMax;
   const atMs = nowMs + (soon ? SETTLE_SOON_MS : SETTLE_IDLE_MS);
   const pending = state.settleAtMs > nowMs ? state.settleAtMs : Infinity;
@@ -129,9 +129,9 @@ export function failRest(state: InitiatorState, request: number, result: number)
   const requests = state.requests;
   if (requests.result[request] === RESULT_OK) requests.result[request] = result;
   const stood = requests.state[request];
-  if (stood === REQUEST_QUEUED) requests.unlink(LIST_QUEUED, request);
+  if (stood === REQUEST_QUEUED) requests.lists.remove(LIST_QUEUED, request);
   if (stood === REQUEST_BLOCKED) {
-    requests.unlink(LIST_BLOCKED, request);
+    requests.lists.remove(LIST_BLOCKED, request);
     state.unblockDue = true;
   }
   requests.state[request] = REQUEST_ISSUED;
@@ -148,7 +148,7 @@ export function complete(state: InitiatorState, request: number): void {
     );
   }
   requests.state[request] = REQUEST_ENDED;
-  requests.append(LIST_ENDED, request);
+  requests.lists.append(LIST_ENDED, request);
   requests.open--;
   if (requests.open === 0) state.deadCheckMs = Infinity;
 }
@@ -174,7 +174,7 @@ export function giveUp(state: InitiatorState, nowMs: number, slot: number, resul
     commands.land(slot);
     path.flying--;
   } else {
-    commands.unlink(commands.readyList, slot);
+    commands.lists.remove(commands.readyList, slot);
   }
   end(state, nowMs, slot, NONE, result);
 }
@@ -191,7 +191,11 @@ export function waits(state: InitiatorState, slot: number): boolean {
 export function failAll(state: InitiatorState, nowMs: number, result: number): void {
   const requests = state.requests;
   for (const list of [LIST_BLOCKED, LIST_QUEUED]) {
-    for (let index = requests.head(list); index !== NONE; index = requests.head(list)) {
+    for (
+      let index = requests.lists.first(list);
+      index !== NONE;
+      index = requests.lists.first(list)
+    ) {
       failRest(state, index, result);
       if (requests.pending[index] === 0) complete(state, index);
     }

@@ -36,12 +36,12 @@ import {
 } from "./commands.ts";
 import type { Path } from "./path.ts";
 import type { Interface } from "./session.ts";
+import { FreeStack, NONE } from "../tables.ts";
 
 const HEADER_STRIDE = 64;
 /** Sectors of one range entry, and what one block of entries can discard at once. */
 const RANGE_SECTORS_MAX = 65535;
 export const DISCARD_SECTORS_MAX = (SECTOR_BYTES / DSM_RANGE_BYTES) * RANGE_SECTORS_MAX;
-const NONE = -1;
 const NO_STRING = new Uint8Array(0);
 const BROADCAST_MAC = new Uint8Array(6).fill(0xff);
 
@@ -87,7 +87,7 @@ export class FrameWriter {
   readonly #queriesAt: number;
   readonly #blocksAt: number;
   readonly #zerosAt: number;
-  readonly #freeBlocks: number[] = [];
+  readonly #freeBlocks: FreeStack;
   // Reused, so that a frame allocates nothing.
   readonly #aoe: { flags: number; shelf: number; slot: number; command: number; tag: number };
   readonly #ata = { flags: 0, feature: 0, count: 0, command: 0, lba: 0 };
@@ -108,20 +108,20 @@ export class FrameWriter {
     this.#queriesAt = at + sizes.commandsMax * HEADER_STRIDE;
     this.#blocksAt = this.#queriesAt + sizes.interfacesMax * HEADER_STRIDE;
     this.#zerosAt = this.#blocksAt + sizes.discardsMax * SECTOR_BYTES;
-    for (let i = 0; i < sizes.discardsMax; i++) this.#freeBlocks.push(i);
+    this.#freeBlocks = new FreeStack(sizes.discardsMax);
     this.#aoe = { flags: 0, shelf, slot, command: COMMAND_ATA, tag: 0 };
     memory.fill(0, at, at + frameRegionBytes(sizes));
   }
 
   /** Whether one more discard can have a block of ranges. */
   get hasBlock(): boolean {
-    return this.#freeBlocks.length > 0;
+    return this.#freeBlocks.count > 0;
   }
 
   /** Takes a block and fills it with the ranges of a discard. */
   takeBlock(lba: number, sectors: number): number {
-    const block = this.#freeBlocks.pop();
-    if (block === undefined) throw new Error("No free block of ranges");
+    const block = this.#freeBlocks.take();
+    if (block === NONE) throw new Error("No free block of ranges");
     let at = this.#blocksAt + block * SECTOR_BYTES;
     this.#memory.fill(0, at, at + SECTOR_BYTES);
     let first = lba;
@@ -138,7 +138,7 @@ export class FrameWriter {
 
   /** Gives a block back once its frames are sent. */
   releaseBlock(block: number): void {
-    if (block !== NONE) this.#freeBlocks.push(block);
+    if (block !== NONE) this.#freeBlocks.release(block);
   }
 
   /** Writes the query config request of an interface. */

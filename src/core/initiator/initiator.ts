@@ -58,8 +58,8 @@ import { deadCheckEveryMs, type InitiatorOptions, InitiatorState } from "./state
 import { handleTimeout, pollTimeout } from "./timeouts.ts";
 import { transmitControl, transmitQueued, transmitReady, unblock } from "./transmit.ts";
 import type { WriteRanges } from "./writes.ts";
+import { NONE } from "../tables.ts";
 
-const NONE = -1;
 /** A network that sent a frame twice is expected to do so again for this long. */
 const REPEATS_REMEMBERED_MS = 60_000;
 
@@ -207,16 +207,16 @@ export class Initiator {
       requests.covered[index] = this.#state.flushes.writesAnswered;
     }
     requests.state[index] = REQUEST_QUEUED;
-    requests.append(LIST_QUEUED, index);
+    requests.lists.append(LIST_QUEUED, index);
     return true;
   }
 
   /** Takes the next completion into `completion`; its memory belongs to the caller again. */
   pollCompletion(): boolean {
     const requests = this.#state.requests;
-    const index = requests.head(LIST_ENDED);
+    const index = requests.lists.first(LIST_ENDED);
     if (index === NONE) return false;
-    requests.unlink(LIST_ENDED, index);
+    requests.lists.remove(LIST_ENDED, index);
     this.completion.userTag = requests.userTag[index]!;
     this.completion.result = requests.result[index]!;
     requests.release(index);

@@ -2,6 +2,8 @@
 // request passes through: queued → (blocked →) issued → ended. A request is split into commands
 // only when they can be sent, so that each takes the frame size of the path it goes by.
 
+import { EntryLists, FreeStack, NONE } from "../tables.ts";
+
 export const REQUEST_READ = 0;
 export const REQUEST_WRITE = 1;
 export const REQUEST_FLUSH = 2;
@@ -24,7 +26,6 @@ export const LIST_QUEUED = 0;
 export const LIST_BLOCKED = 1;
 export const LIST_ENDED = 2;
 const LISTS = 3;
-const NONE = -1;
 
 /** The table, its free list and its lists. */
 export class RequestTable {
@@ -49,16 +50,13 @@ export class RequestTable {
   /** A flush: 0 flushes, 1 looks whether the target is still the same. */
   readonly stage: Uint8Array;
 
+  /** The lists: `LIST_QUEUED` and so on. */
+  readonly lists: EntryLists;
   /** Requests that have not ended. */
   open = 0;
 
   #serial = 0;
-  #freeHead = 0;
-  #freeCount: number;
-  readonly #head = new Int32Array(LISTS).fill(NONE);
-  readonly #tail = new Int32Array(LISTS).fill(NONE);
-  readonly #next: Int32Array;
-  readonly #previous: Int32Array;
+  readonly #free: FreeStack;
 
   /** @param size Requests at most, ended ones included until their completion is fetched. */
   constructor(size: number) {
@@ -76,15 +74,13 @@ export class RequestTable {
     this.settled = new Float64Array(size);
     this.covered = new Float64Array(size);
     this.stage = new Uint8Array(size);
-    this.#next = new Int32Array(size).fill(NONE);
-    this.#previous = new Int32Array(size).fill(NONE);
-    for (let i = 0; i < size; i++) this.#next[i] = i + 1 < size ? i + 1 : NONE;
-    this.#freeCount = size;
+    this.#free = new FreeStack(size);
+    this.lists = new EntryLists(LISTS, size);
   }
 
   /** Requests that can still be taken. */
   get free(): number {
-    return this.#freeCount;
+    return this.#free.count;
   }
 
   /** Takes a request in no list, or −1 when the table is full. */
@@ -95,10 +91,8 @@ export class RequestTable {
     payloadAt: number,
     userTag: number,
   ): number {
-    if (this.#freeCount === 0) return NONE;
-    const index = this.#freeHead;
-    this.#freeHead = this.#next[index]!;
-    this.#freeCount--;
+    const index = this.#free.take();
+    if (index === NONE) return NONE;
     this.open++;
     this.operation[index] = operation;
     this.lba[index] = lba;
@@ -116,63 +110,26 @@ export class RequestTable {
   /** Gives an ended request back, after its completion was fetched. */
   release(index: number): void {
     this.state[index] = REQUEST_FREE;
-    this.#next[index] = this.#freeHead;
-    this.#freeHead = index;
-    this.#freeCount++;
-  }
-
-  /** First of a list, −1 when it is empty. */
-  head(list: number): number {
-    return this.#head[list]!;
-  }
-
-  /** The one behind it in its list, or −1. */
-  next(index: number): number {
-    return this.#next[index]!;
-  }
-
-  /** Appends to a list. */
-  append(list: number, index: number): void {
-    this.#insertAfter(list, this.#tail[list]!, index);
+    this.#free.release(index);
   }
 
   /** Puts before the first that was submitted later. */
   insertSorted(list: number, index: number): void {
     let after = NONE;
-    let next = this.#head[list]!;
+    let next = this.lists.first(list);
     while (next !== NONE && this.serial[next]! < this.serial[index]!) {
       after = next;
-      next = this.#next[next]!;
+      next = this.lists.next(next);
     }
-    this.#insertAfter(list, after, index);
-  }
-
-  #insertAfter(list: number, after: number, index: number): void {
-    const next = after === NONE ? this.#head[list]! : this.#next[after]!;
-    this.#previous[index] = after;
-    this.#next[index] = next;
-    if (after === NONE) this.#head[list] = index;
-    else this.#next[after] = index;
-    if (next === NONE) this.#tail[list] = index;
-    else this.#previous[next] = index;
-  }
-
-  /** Takes out of the list in which it stands. */
-  unlink(list: number, index: number): void {
-    const next = this.#next[index]!;
-    const previous = this.#previous[index]!;
-    if (previous === NONE) this.#head[list] = next;
-    else this.#next[previous] = next;
-    if (next === NONE) this.#tail[list] = previous;
-    else this.#previous[next] = previous;
+    this.lists.insert(list, after, index);
   }
 
   /** Whether sectors overlap the open rest of a blocked write that was submitted earlier. */
   overlapsBlocked(lba: number, sectors: number, serial: number): boolean {
     for (
-      let index = this.#head[LIST_BLOCKED]!;
+      let index = this.lists.first(LIST_BLOCKED);
       index !== NONE && this.serial[index]! < serial;
-      index = this.#next[index]!
+      index = this.lists.next(index)
     ) {
       const first = this.lba[index]! + this.issued[index]!;
       const end = this.lba[index]! + this.sectors[index]!;

@@ -14,8 +14,8 @@ import { type Path, PATH_UP, SECTORS_SMALL } from "./path.ts";
 import { LIST_BLOCKED } from "./requests.ts";
 import { RESULT_TIMEOUT } from "./results.ts";
 import { deadCheckEveryMs, type InitiatorState } from "./state.ts";
+import { NONE } from "../tables.ts";
 
-const NONE = -1;
 /** Timeouts in a row after which a large frame that is not answered counts as lost. */
 const PROBE_TIMEOUTS = 2;
 /** A disk that is silent for so long, whose target was heard within the other, is told of. */
@@ -37,7 +37,7 @@ export function pollTimeout(state: InitiatorState): number {
     for (let slot = state.commands.firstAgain(i); slot !== NONE;) {
       const lostAtMs = lostAt(state, path, slot);
       if (lostAtMs < dueMs) dueMs = lostAtMs;
-      slot = state.commands.next(slot);
+      slot = state.commands.lists.next(slot);
     }
   }
   return dueMs;
@@ -72,7 +72,7 @@ export function handleTimeout(state: InitiatorState, nowMs: number): void {
 
 /** Ends quarantines; where a frame would show that copies are gone, and is waited for, one is sent. */
 function settle(state: InitiatorState, nowMs: number): void {
-  const blocked = state.requests.head(LIST_BLOCKED) !== NONE;
+  const blocked = state.requests.lists.first(LIST_BLOCKED) !== NONE;
   const wanted = state.writes.settle(nowMs);
   state.unblockDue ||= blocked;
   scheduleSettle(state, nowMs);
@@ -96,7 +96,7 @@ function expire(state: InitiatorState, nowMs: number, path: Path): void {
     }
   }
   for (let slot = commands.firstAgain(path.index); slot !== NONE;) {
-    const next = commands.next(slot);
+    const next = commands.lists.next(slot);
     if (isOvertaken(state, path, slot) && lostAt(state, path, slot) <= nowMs) {
       loseOvertaken(state, nowMs, path, slot);
     }
@@ -136,7 +136,7 @@ function firstOverdue(state: InitiatorState, nowMs: number, path: Path, pace: nu
     if (path.paces[pace]!.timeoutAtMs(commands.sentMs[slot]!) > nowMs) break;
     if (commands.kind[slot] !== COMMAND_KIND_LARGE_PROBE) return slot;
     probe = slot;
-    slot = commands.next(slot);
+    slot = commands.lists.next(slot);
   }
   const again = againOverdue(state, nowMs, path, pace);
   return again === NONE ? probe : again;
@@ -147,7 +147,7 @@ function againOverdue(state: InitiatorState, nowMs: number, path: Path, pace: nu
   const { commands } = state;
   let slot = commands.firstAgain(path.index);
   while (slot !== NONE && (commands.classOf(slot) !== pace || lostAt(state, path, slot) > nowMs)) {
-    slot = commands.next(slot);
+    slot = commands.lists.next(slot);
   }
   return slot;
 }
@@ -229,7 +229,7 @@ function becomeSmall(state: InitiatorState, path: Path): void {
 export function lost(state: InitiatorState, slot: number): void {
   const { commands } = state;
   commands.state[slot] = COMMAND_STATE_READY;
-  commands.append(commands.readyList, slot);
+  commands.lists.append(commands.readyList, slot);
 }
 
 /**

@@ -31,8 +31,7 @@ import {
   REQUEST_WRITE,
 } from "./requests.ts";
 import type { InitiatorState } from "./state.ts";
-
-const NONE = -1;
+import { NONE } from "../tables.ts";
 
 /** Queries and probes that are due. */
 export function transmitControl(state: InitiatorState, nowMs: number): boolean {
@@ -74,14 +73,14 @@ export function transmitControl(state: InitiatorState, nowMs: number): boolean {
 /** Commands that were lost, or whose next piece is due. */
 export function transmitReady(state: InitiatorState, nowMs: number): boolean {
   const commands = state.commands;
-  let slot = commands.head(commands.readyList);
-  for (; slot !== NONE; slot = commands.next(slot)) {
+  let slot = commands.lists.first(commands.readyList);
+  for (; slot !== NONE; slot = commands.lists.next(slot)) {
     // Its last frame has not left yet, and another would take the header away from under it. The
     // loop drops it: `isWanted` says so.
     if (commands.held[slot] !== 0) continue;
     const path = state.session.pick(commands.path[slot]!) ?? urgentPath(state, slot);
     if (path === undefined) return false;
-    commands.unlink(commands.readyList, slot);
+    commands.lists.remove(commands.readyList, slot);
     commands.urgent[slot] = 0;
     let piece = 1;
     if (commands.kind[slot]! <= COMMAND_KIND_WRITE) {
@@ -117,7 +116,7 @@ function urgentPath(state: InitiatorState, slot: number): Path | undefined {
 export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
   const requests = state.requests;
   for (;;) {
-    const index = requests.head(LIST_QUEUED);
+    const index = requests.lists.first(LIST_QUEUED);
     if (index === NONE || state.commands.free <= state.reserve) return false;
     const operation = requests.operation[index]!;
     if (operation === REQUEST_DISCARD && !state.frames.hasBlock) return false;
@@ -142,7 +141,7 @@ export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
       (state.writes.overlaps(lba, sectors) ||
         requests.overlapsBlocked(lba, sectors, requests.serial[index]!))
     ) {
-      requests.unlink(LIST_QUEUED, index);
+      requests.lists.remove(LIST_QUEUED, index);
       requests.state[index] = REQUEST_BLOCKED;
       requests.insertSorted(LIST_BLOCKED, index);
       scheduleSettle(state, nowMs);
@@ -181,7 +180,7 @@ export function issue(
   requests.issued[index] = requests.issued[index]! + sectors;
   requests.pending[index]!++;
   if (requests.issued[index] === requests.sectors[index]) {
-    requests.unlink(LIST_QUEUED, index);
+    requests.lists.remove(LIST_QUEUED, index);
     requests.state[index] = REQUEST_ISSUED;
   }
   launch(state, nowMs, slot, path, kind <= COMMAND_KIND_WRITE ? sectors : 1);
@@ -219,9 +218,9 @@ function launch(
 export function unblock(state: InitiatorState): void {
   state.unblockDue = false;
   const requests = state.requests;
-  let index = requests.head(LIST_BLOCKED);
+  let index = requests.lists.first(LIST_BLOCKED);
   while (index !== NONE) {
-    const next = requests.next(index);
+    const next = requests.lists.next(index);
     const lba = requests.lba[index]! + requests.issued[index]!;
     const rest = requests.sectors[index]! - requests.issued[index]!;
     // The smallest part that can be sent: more is looked at when it is.
@@ -232,7 +231,7 @@ export function unblock(state: InitiatorState): void {
       !state.writes.overlaps(lba, sectors) &&
       !requests.overlapsBlocked(lba, sectors, requests.serial[index]!)
     ) {
-      requests.unlink(LIST_BLOCKED, index);
+      requests.lists.remove(LIST_BLOCKED, index);
       requests.state[index] = REQUEST_QUEUED;
       requests.insertSorted(LIST_QUEUED, index);
     }

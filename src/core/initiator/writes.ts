@@ -18,21 +18,21 @@
 // Ranges of up to 256 sectors stand in buckets by their first sector; wider ones (discards, and
 // what is left when the quarantine is full) in one short list that every question goes through.
 
+import { EntryLists, NONE } from "../tables.ts";
+
 /** Sectors a bucket spans, and the most a range in a bucket has. */
 const BUCKET_SECTORS = 256;
-const NONE = -1;
 
 /** Ranges in flight and in quarantine. */
 export class WriteRanges {
   readonly #commands: number;
   readonly #quarantineSize: number;
   readonly #bucketMask: number;
-  readonly #buckets: Int32Array;
+  /** A list a bucket, and one of wide ranges. */
+  readonly #buckets: EntryLists;
   /** Per node: a command's slot, then the quarantine's entries, then its overflow. */
   readonly #lba: Float64Array;
   readonly #end: Float64Array;
-  readonly #next: Int32Array;
-  readonly #previous: Int32Array;
   /** Bucket, or the wide list's number, or −1 when the node is not in use. */
   readonly #list: Int32Array;
   readonly #wideList: number;
@@ -73,11 +73,9 @@ export class WriteRanges {
     while (buckets < commands) buckets *= 2;
     this.#bucketMask = buckets - 1;
     this.#wideList = buckets;
-    this.#buckets = new Int32Array(buckets + 1).fill(NONE);
+    this.#buckets = new EntryLists(buckets + 1, nodes);
     this.#lba = new Float64Array(nodes);
     this.#end = new Float64Array(nodes);
-    this.#next = new Int32Array(nodes).fill(NONE);
-    this.#previous = new Int32Array(nodes).fill(NONE);
     this.#list = new Int32Array(nodes).fill(NONE);
     this.#untilMs = new Float64Array(quarantineSize);
     this.#identity = new Int32Array(quarantineSize);
@@ -206,9 +204,7 @@ export class WriteRanges {
   /** Whether a range overlaps one that is being, or may still be, written. */
   overlaps(lba: number, sectors: number): boolean {
     const end = lba + sectors;
-    for (let node = this.#buckets[this.#wideList]!; node !== NONE; node = this.#next[node]!) {
-      if (this.#lba[node]! < end && lba < this.#end[node]!) return true;
-    }
+    if (this.#bucketOverlaps(this.#wideList, lba, end)) return true;
     const first = Math.floor(lba / BUCKET_SECTORS) - 1;
     const last = Math.floor((end - 1) / BUCKET_SECTORS);
     if (last - first > this.#bucketMask) {
@@ -225,7 +221,8 @@ export class WriteRanges {
   }
 
   #bucketOverlaps(bucket: number, lba: number, end: number): boolean {
-    for (let node = this.#buckets[bucket]!; node !== NONE; node = this.#next[node]!) {
+    const buckets = this.#buckets;
+    for (let node = buckets.first(bucket); node !== NONE; node = buckets.next(node)) {
       if (this.#lba[node]! < end && lba < this.#end[node]!) return true;
     }
     return false;
@@ -259,22 +256,14 @@ export class WriteRanges {
   #link(node: number, lba: number, end: number, list: number): void {
     this.#lba[node] = lba;
     this.#end[node] = end;
-    const head = this.#buckets[list]!;
-    this.#next[node] = head;
-    this.#previous[node] = NONE;
-    if (head !== NONE) this.#previous[head] = node;
-    this.#buckets[list] = node;
+    this.#buckets.insert(list, NONE, node);
     this.#list[node] = list;
   }
 
   #take(node: number): void {
     const list = this.#list[node]!;
     if (list === NONE) return;
-    const next = this.#next[node]!;
-    const previous = this.#previous[node]!;
-    if (previous === NONE) this.#buckets[list] = next;
-    else this.#next[previous] = next;
-    if (next !== NONE) this.#previous[next] = previous;
+    this.#buckets.remove(list, node);
     this.#list[node] = NONE;
   }
 }

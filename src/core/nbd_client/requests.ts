@@ -30,6 +30,7 @@ import {
   writeRequest,
 } from "../../wire/nbd.ts";
 import { EREMOTEIO } from "../../../ffi/errno_numbers.ts";
+import { NumberQueue } from "../tables.ts";
 
 /** `reply`: the answer is taken. */
 export const REPLY_TAKEN = -1;
@@ -79,8 +80,8 @@ export class NbdClientRequests {
   readonly #withFua: Uint8Array;
   readonly #state: Uint8Array;
   readonly #generation: Uint32Array;
-  readonly #line: Ring;
-  readonly #done: Ring;
+  readonly #line: NumberQueue;
+  readonly #done: NumberQueue;
   readonly #results: Float64Array;
   #flags: number;
   /** Requests in state WRITTEN. */
@@ -109,8 +110,8 @@ export class NbdClientRequests {
     this.#withFua = new Uint8Array(count);
     this.#state = new Uint8Array(count);
     this.#generation = new Uint32Array(count);
-    this.#line = new Ring(count);
-    this.#done = new Ring(count);
+    this.#line = new NumberQueue(count);
+    this.#done = new NumberQueue(count);
     this.#results = new Float64Array(count);
     this.#flags = flags;
   }
@@ -122,7 +123,7 @@ export class NbdClientRequests {
 
   /** Requests in line. */
   get lineLength(): number {
-    return this.#line.size;
+    return this.#line.count;
   }
 
   /** The number of the `i`th request in line. */
@@ -275,12 +276,12 @@ export class NbdClientRequests {
   /** There is a connection again, to a server with these transmission flags. */
   connected(flags: number): void {
     this.#flags = flags;
-    for (let i = 0; i < this.#line.size; i++) this.#chooseFua(this.#line.at(i));
+    for (let i = 0; i < this.#line.count; i++) this.#chooseFua(this.#line.at(i));
   }
 
   /** Takes a request that is over into `doneNumber` and `doneResult`; false when there is none. */
   nextDone(): boolean {
-    if (this.#done.size === 0) return false;
+    if (this.#done.count === 0) return false;
     const number = this.#done.take();
     this.doneNumber = number;
     this.doneResult = this.#results[number]!;
@@ -349,37 +350,5 @@ export class NbdClientRequests {
 
   #settle(changes: number): void {
     this.#changesSettled = Math.max(this.#changesSettled, changes);
-  }
-}
-
-/** Numbers in order of arrival. */
-class Ring {
-  size = 0;
-  readonly #numbers: Int32Array;
-  #first = 0;
-
-  /** @param capacity Of a power of two or not: no number stands here twice. */
-  constructor(capacity: number) {
-    this.#numbers = new Int32Array(capacity);
-  }
-
-  append(number: number): void {
-    this.#numbers[(this.#first + this.size) % this.#numbers.length] = number;
-    this.size++;
-  }
-
-  take(): number {
-    const number = this.#numbers[this.#first]!;
-    this.#first = (this.#first + 1) % this.#numbers.length;
-    this.size--;
-    return number;
-  }
-
-  at(i: number): number {
-    return this.#numbers[(this.#first + i) % this.#numbers.length]!;
-  }
-
-  clear(): void {
-    this.size = 0;
   }
 }

@@ -4,6 +4,7 @@
 
 import { ATA_DATA } from "../../wire/ata.ts";
 import { ETHERNET_HEADER_BYTES } from "../../wire/ethernet.ts";
+import { FreeStack } from "../tables.ts";
 
 /** Memory that does not move: an arena's, or the simulation's. */
 export interface FrameMemory {
@@ -27,8 +28,7 @@ export class FramePool {
 
   readonly #address: number;
   readonly #stride: number;
-  readonly #free: Int32Array;
-  #freeCount: number;
+  readonly #free: FreeStack;
 
   /**
    * @param alignment Of a frame's data, in bytes: what O_DIRECT asks for.
@@ -42,9 +42,7 @@ export class FramePool {
     this.memoryBytes = count * this.#stride;
     this.memoryAt = memory.allocate(this.memoryBytes + alignedTo, alignedTo) + alignedTo - ATA_DATA;
     this.#address = memory.address + this.memoryAt;
-    this.#free = new Int32Array(count);
-    for (let i = 0; i < count; i++) this.#free[i] = count - 1 - i;
-    this.#freeCount = count;
+    this.#free = new FreeStack(count);
   }
 
   /** Bytes of memory of such a pool. */
@@ -54,7 +52,7 @@ export class FramePool {
 
   /** Frames nobody holds. */
   get free(): number {
-    return this.#freeCount;
+    return this.#free.count;
   }
 
   /** Bytes of the longest frame. */
@@ -72,14 +70,14 @@ export class FramePool {
     return this.#address + frame * this.#stride;
   }
 
-  /** Takes a frame; −1 when there is none. The one given back last comes first, as it is warm. */
+  /** Takes a frame, or `NONE`. */
   take(): number {
-    return this.#freeCount === 0 ? -1 : this.#free[--this.#freeCount]!;
+    return this.#free.take();
   }
 
   /** Gives a frame back. */
   release(frame: number): void {
-    this.#free[this.#freeCount++] = frame;
+    this.#free.release(frame);
   }
 }
 

@@ -60,6 +60,7 @@ import {
 } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
 import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
+import { FreeStack } from "../../core/tables.ts";
 
 /** Requests at once; a loop device has 128. */
 const SLOTS = 160;
@@ -108,8 +109,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   readonly #queue: FuseQueue;
   readonly #words: Uint32Array;
   readonly #place: number;
-  readonly #free = Int32Array.from({ length: SLOTS }, (_, i) => SLOTS - 1 - i);
-  #freeCount = SLOTS;
+  readonly #free = new FreeStack(SLOTS);
   /** Requests that are asked for and not there; as many as the last turn found are worth it. */
   #asked = 0;
   #worthAsking = 1;
@@ -188,7 +188,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   #begin(nowMs: number): boolean {
     if (!this.#requests.connect(nowMs)) return false;
     if (this.#config.before !== undefined) {
-      const slot = this.#free[--this.#freeCount]!;
+      const slot = this.#free.take();
       this.#queue.answer(slot, writeFuseResend(this.#words, this.#slots.answerAt(slot)));
     }
     this.#loop.want(this.#place, POLLIN);
@@ -220,11 +220,11 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       this.#worthAsking = allThere && several
         ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
         : Math.max(1, count);
-      const more = allThere && count > 1 && this.#freeCount > 0;
+      const more = allThere && count > 1 && this.#free.count > 0;
       again = !refused && (more || this.#queue.queued > 0);
       // The descriptor is ready, and yet no request has come: what was asked for waits for the
       // file that the descriptor stood for before (`abandonFile`).
-      if (!again && anew && received === 0 && this.#freeCount > 0) {
+      if (!again && anew && received === 0 && this.#free.count > 0) {
         anew = false;
         again = true;
         this.#askOne();
@@ -232,15 +232,15 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     }
     if (this.#disconnected) return;
     // Where there is no room for a request, the descriptor would be ready for nothing.
-    this.#loop.want(this.#place, this.#freeCount + this.#asked > 0 ? POLLIN : 0);
+    this.#loop.want(this.#place, this.#free.count + this.#asked > 0 ? POLLIN : 0);
   }
 
   #ask(): void {
-    while (this.#asked < this.#worthAsking && this.#freeCount > 0) this.#askOne();
+    while (this.#asked < this.#worthAsking && this.#free.count > 0) this.#askOne();
   }
 
   #askOne(): void {
-    this.#queue.receive(this.#free[--this.#freeCount]!);
+    this.#queue.receive(this.#free.take());
     this.#asked++;
   }
 
@@ -251,7 +251,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     while (!this.#disconnected && queue.next()) {
       const { slot, result } = queue;
       if (queue.isAnswer) {
-        this.#free[this.#freeCount++] = slot;
+        this.#free.release(slot);
         continue;
       }
       this.#asked--;
@@ -260,7 +260,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
         this.#handle(nowMs, slot, result);
         continue;
       }
-      this.#free[this.#freeCount++] = slot;
+      this.#free.release(slot);
       if (isEnd(result)) this.#disconnect();
     }
     return received;
@@ -298,7 +298,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       case FUSE_FORGET:
       case FUSE_BATCH_FORGET:
       case FUSE_INTERRUPT:
-        this.#free[this.#freeCount++] = slot;
+        this.#free.release(slot);
         return;
       case FUSE_INIT: {
         const minor = fuseInitMinor(words, at);
@@ -363,7 +363,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
    */
   #answer(slot: number, bytes: number, errno: number): void {
     if (this.#disconnected) {
-      this.#free[this.#freeCount++] = slot;
+      this.#free.release(slot);
       return;
     }
     const outAt = this.#slots.answerAt(slot);

@@ -24,6 +24,7 @@ import {
 import { describeEvent } from "../initiator/events.ts";
 import { FailureTally } from "../initiator/failure_tally.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
+import { FreeStack, NONE } from "../../core/tables.ts";
 
 const BENCH_CONNECTING = 0;
 export const BENCH_RUNNING = 1;
@@ -96,11 +97,10 @@ export class BenchDriver implements InitiatorDriver {
   readonly #words: Int32Array;
   readonly #blockSectors: number;
   // Of each request.
-  readonly #free: Int32Array;
+  readonly #free: FreeStack;
   readonly #block: Float64Array;
   readonly #operation: Uint8Array;
   readonly #startedMs: Float64Array;
-  #freeCount: number;
   readonly #reads = new LatencyHistogram();
   readonly #writes = new LatencyHistogram();
   #readCount = 0;
@@ -138,8 +138,7 @@ export class BenchDriver implements InitiatorDriver {
     this.#memoryAt = loop.arena.allocate(config.iodepth * config.blockBytes, 4096);
     this.#words = loop.arena.i32;
     this.#blockSectors = config.blockBytes / SECTOR_BYTES;
-    this.#free = Int32Array.from({ length: config.iodepth }, (_, i) => config.iodepth - 1 - i);
-    this.#freeCount = config.iodepth;
+    this.#free = new FreeStack(config.iodepth);
     this.#block = new Float64Array(config.iodepth);
     this.#operation = new Uint8Array(config.iodepth);
     this.#startedMs = new Float64Array(config.iodepth);
@@ -156,7 +155,7 @@ export class BenchDriver implements InitiatorDriver {
       case BENCH_RUNNING:
         if (nowMs >= this.#untilMs || this.#stopped || this.#failure !== undefined) {
           this.#endedMs ||= nowMs;
-          const idle = this.#freeCount === this.#config.iodepth;
+          const idle = this.#free.count === this.#config.iodepth;
           if (idle || nowMs >= this.#drainUntilMs) this.#afterRun(nowMs);
         } else this.#issue(nowMs);
         this.#count(nowMs);
@@ -208,7 +207,7 @@ export class BenchDriver implements InitiatorDriver {
     }
     const slot = userTag;
     const block = this.#block[slot]!;
-    this.#free[this.#freeCount++] = slot;
+    this.#free.release(slot);
     if (this.#config.verify) this.#generation[block] = this.#generation[block]! & ~BUSY;
     if (result !== RESULT_OK) {
       this.#fail(result);
@@ -265,11 +264,10 @@ export class BenchDriver implements InitiatorDriver {
   }
 
   #issue(nowMs: number): void {
-    while (this.#freeCount > 0) {
-      const slot = this.#free[this.#freeCount - 1]!;
+    while (this.#free.count > 0) {
       const block = this.#draw();
-      if (block < 0) return;
-      this.#freeCount--;
+      if (block === NONE) return;
+      const slot = this.#free.take();
       const { readPercent } = this.#config;
       const read = readPercent === 100 || (readPercent > 0 && this.#below(100) < readPercent);
       this.#submit(nowMs, slot, read ? REQUEST_READ : REQUEST_WRITE, block);
@@ -296,7 +294,7 @@ export class BenchDriver implements InitiatorDriver {
     }
   }
 
-  /** The next block; −1 when all that were looked at are busy. */
+  /** The next block, or `NONE` when all that were looked at are busy. */
   #draw(): number {
     for (let i = 0; i < DRAWS_MAX; i++) {
       let block = this.#next;
@@ -304,7 +302,7 @@ export class BenchDriver implements InitiatorDriver {
       else this.#next = block + 1 < this.#blocks ? block + 1 : 0;
       if (!this.#config.verify || (this.#generation[block]! & BUSY) === 0) return block;
     }
-    return -1;
+    return NONE;
   }
 
   #below(limit: number): number {
@@ -354,13 +352,13 @@ export class BenchDriver implements InitiatorDriver {
 
   /** Reads back what was written, in order. */
   #verifyNext(nowMs: number): void {
-    while (this.#freeCount > 0 && this.#toVerify < this.#blocks && this.#failure === undefined) {
+    while (this.#free.count > 0 && this.#toVerify < this.#blocks && this.#failure === undefined) {
       const block = this.#toVerify++;
       if (this.#generation[block] === 0) continue;
-      this.#submit(nowMs, this.#free[--this.#freeCount]!, REQUEST_READ, block);
+      this.#submit(nowMs, this.#free.take(), REQUEST_READ, block);
     }
     this.#loop.counters.set(INITIATOR_COUNT_BYTES, this.#toVerify);
-    if (this.#freeCount === this.#config.iodepth) this.#phase = BENCH_OVER;
+    if (this.#free.count === this.#config.iodepth) this.#phase = BENCH_OVER;
   }
 
   #fail(result: number): void {

@@ -13,6 +13,7 @@ import type { Arena } from "../../../ffi/arena.ts";
 import { isEqual } from "../../../ffi/file_data.ts";
 import type { Checksum } from "./checksum.ts";
 import type { CopyEnd, CopyFailure, CopyOutcome } from "./end.ts";
+import { FreeStack } from "../../core/tables.ts";
 
 export const COPY_CHUNK_BYTES = 256 * 1024;
 const CHUNKS = 64;
@@ -70,8 +71,7 @@ export class CopyPump implements CopyOutcome {
   readonly #state = new Uint8Array(CHUNKS);
   /** Where the bytes of a chunk are: buffers are used again at once, while the cache has them. */
   readonly #buffer = new Int32Array(CHUNKS);
-  readonly #freeBuffers = Int32Array.from({ length: CHUNKS }, (_, i) => CHUNKS - 1 - i);
-  #freeBufferCount = CHUNKS;
+  readonly #freeBuffers = new FreeStack(CHUNKS);
   readonly #hole = new Uint8Array(CHUNKS);
   readonly #start = new Float64Array(CHUNKS);
   readonly #size = new Float64Array(CHUNKS);
@@ -202,7 +202,7 @@ export class CopyPump implements CopyOutcome {
     this.#nextStart = start + bytes;
     this.#state[chunk] = READING;
     this.#inFlight++;
-    this.#buffer[chunk] = this.#freeBuffers[--this.#freeBufferCount]!;
+    this.#buffer[chunk] = this.#freeBuffers.take();
     source.read(chunk * TAGS_PER_CHUNK, offset, bytes, this.#addressOf(chunk));
   }
 
@@ -304,9 +304,7 @@ export class CopyPump implements CopyOutcome {
       const chunk = this.#toFree % CHUNKS;
       if (this.#state[chunk] !== WRITTEN) break;
       this.#state[chunk] = FREE;
-      if (this.#hole[chunk] === 0) {
-        this.#freeBuffers[this.#freeBufferCount++] = this.#buffer[chunk]!;
-      }
+      if (this.#hole[chunk] === 0) this.#freeBuffers.release(this.#buffer[chunk]!);
       this.position += this.#size[chunk]!;
       this.positionCrc = this.#crc[chunk]!;
     }

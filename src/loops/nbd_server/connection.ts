@@ -40,10 +40,10 @@ import {
 import { NbdReplyLine } from "./reply_line.ts";
 import { type NbdServerRequests, UNIT_BYTES } from "./requests.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
+import { NONE } from "../../core/tables.ts";
 
 /** Received at once, beside the data of a write; an option of a handshake has to fit, too. */
 const INPUT_BYTES = 32 * 1024;
-const NONE = -1;
 
 /** There is no client. */
 const CLOSED = 0;

@@ -23,6 +23,7 @@ import {
   UNITS_A_CONNECTION_MAX,
 } from "./requests.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
+import { NONE } from "../../core/tables.ts";
 
 /** Every reply has a header, every unit of a read stands in the line once; and a handshake. */
 const PIECES = REQUESTS_A_CONNECTION_MAX + UNITS_A_CONNECTION_MAX + 4;
@@ -30,7 +31,6 @@ const PIECES = REQUESTS_A_CONNECTION_MAX + UNITS_A_CONNECTION_MAX + 4;
 const ERROR_BYTES = 6;
 /** u32 context, then one extent: u32 length, u32 state. */
 const STATUS_BYTES = 12;
-const NONE = -1;
 
 /** The line of one connection. */
 export class NbdReplyLine {

@@ -37,6 +37,7 @@ import {
 import type { BlockAnswers, BlockRequests } from "../block/requests.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
 import { EBADE, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM, EROFS } from "../../../ffi/errno_numbers.ts";
+import { FreeStack, NONE } from "../../core/tables.ts";
 
 /** The longest part of a request that is one request to the disk. */
 export const UNIT_BYTES = 128 * 1024;
@@ -47,7 +48,6 @@ export const UNITS_A_CONNECTION_MAX = NBD_DATA_BYTES_MAX / UNIT_BYTES;
 export const REQUESTS_A_CONNECTION_MAX = REQUESTS / 2;
 /** Room for the header of a reply, of whatever kind. */
 const HEADER_BYTES = 64;
-const NONE = -1;
 // What becomes of a request with FUA.
 const FUA_NONE = 0;
 const FUA_WANTED = 1;
@@ -88,10 +88,9 @@ export class NbdServerRequests implements BlockAnswers {
   readonly #parts = new Int32Array(REQUESTS);
   readonly #unitRequest = new Int16Array(UNITS);
   readonly #unitNext = new Int16Array(UNITS);
-  readonly #freeRequests = new Int16Array(REQUESTS);
-  readonly #freeUnits = new Int16Array(UNITS);
-  #freeRequestCount = REQUESTS;
-  #freeUnitCount = UNITS;
+  // The one freed last is taken first: a small load touches little memory.
+  readonly #freeRequests = new FreeStack(REQUESTS);
+  readonly #freeUnits = new FreeStack(UNITS);
   // Of each connection.
   readonly #requestsHeld: Int32Array;
   readonly #unitsHeld: Int32Array;
@@ -114,9 +113,6 @@ export class NbdServerRequests implements BlockAnswers {
     this.#written = new Float64Array(connections);
     this.#settled = new Float64Array(connections);
     this.#doubtful = new Uint8Array(connections);
-    // Those freed last are taken first: a small load touches little memory.
-    for (let i = 0; i < REQUESTS; i++) this.#freeRequests[i] = REQUESTS - 1 - i;
-    for (let i = 0; i < UNITS; i++) this.#freeUnits[i] = UNITS - 1 - i;
   }
 
   /** Arena bytes that the tables take, most of them untouched as long as there is little to do. */
@@ -160,7 +156,7 @@ export class NbdServerRequests implements BlockAnswers {
     const units = Math.ceil(memoryBytes / UNIT_BYTES);
     if (this.#requestsHeld[connection]! >= REQUESTS_A_CONNECTION_MAX) return NONE;
     if (!this.#isTurnOf(connection, 1, units)) return NONE;
-    const id = this.#freeRequests[--this.#freeRequestCount]!;
+    const id = this.#freeRequests.take();
     this.inUse++;
     this.#requestsHeld[connection] = this.#requestsHeld[connection]! + 1;
     this.#connection[id] = connection;
@@ -241,7 +237,7 @@ export class NbdServerRequests implements BlockAnswers {
       unit = next;
     }
     this.firstUnit[id] = NONE;
-    this.#freeRequests[this.#freeRequestCount++] = id;
+    this.#freeRequests.release(id);
     this.#requestsHeld[connection] = this.#requestsHeld[connection]! - 1;
     this.inUse--;
     this.released++;
@@ -249,7 +245,7 @@ export class NbdServerRequests implements BlockAnswers {
 
   /** Frees a unit. */
   releaseUnit(connection: number, unit: number): void {
-    this.#freeUnits[this.#freeUnitCount++] = unit;
+    this.#freeUnits.release(unit);
     this.#unitsHeld[connection] = this.#unitsHeld[connection]! - 1;
   }
 
@@ -330,7 +326,7 @@ export class NbdServerRequests implements BlockAnswers {
   }
 
   #takeUnit(connection: number, id: number): number {
-    const unit = this.#freeUnits[--this.#freeUnitCount]!;
+    const unit = this.#freeUnits.take();
     this.#unitsHeld[connection] = this.#unitsHeld[connection]! + 1;
     this.#unitRequest[unit] = id;
     this.#unitNext[unit] = NONE;
@@ -341,7 +337,7 @@ export class NbdServerRequests implements BlockAnswers {
   #isTurnOf(connection: number, requests: number, units: number): boolean {
     if (this.#unitsHeld[connection]! + units > UNITS_A_CONNECTION_MAX) return false;
     if (this.waiting !== NONE && this.waiting !== connection) return false;
-    const there = this.#freeRequestCount >= requests && this.#freeUnitCount >= units;
+    const there = this.#freeRequests.count >= requests && this.#freeUnits.count >= units;
     this.waiting = there ? NONE : connection;
     return there;
   }
