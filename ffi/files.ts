@@ -27,6 +27,7 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 export const PUNCH_HOLE = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
 // linux/fs.h
 const RWF_DSYNC = 2;
+const RWF_NOWAIT = 8;
 const BLKGETSIZE64 = 0x80081272;
 const BLKSSZGET = 0x1268;
 const BLKPBSZGET = 0x127b;
@@ -73,6 +74,8 @@ const libc = openLibc(
     ftruncate: { parameters: ["i32", "i64"], result: "i32" },
     // int fd, unsigned long request, void *argument
     ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
+    // int fd, const struct iovec *iov, int iovcnt, off_t offset, int flags
+    preadv2: { parameters: ["i32", "pointer", "i32", "i64", "i32"], result: "i32" },
     // int fd, const struct iovec *iov, int iovcnt, off_t offset
     preadv: { parameters: ["i32", "pointer", "i32", "i64"], result: "i32" },
     // int fd, const void *buf, size_t count, off_t offset
@@ -324,6 +327,22 @@ export function writeAt(
   stable: boolean,
 ): number {
   return resultOf(libc.pwritev2(fd, iovecs, count, offsets[place]!, stable ? RWF_DSYNC : 0));
+}
+
+/**
+ * Reads as `readAt` what is in the page cache, and nothing else: preadv2(2) with RWF_NOWAIT.
+ *
+ * @returns Bytes read, less than wanted where the cache ends, or −errno: EAGAIN when nothing is
+ * there, EOPNOTSUPP where the file system cannot tell.
+ */
+export function readCached(
+  fd: number,
+  iovecs: Pointer,
+  count: number,
+  offsets: BigInt64Array,
+  place: number,
+): number {
+  return resultOf(libc.preadv2(fd, iovecs, count, offsets[place]!, RWF_NOWAIT));
 }
 
 /**

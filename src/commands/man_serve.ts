@@ -46,10 +46,12 @@ fails from then on, until \`aoe serve\` is started again. The log says so.`,
   {
     title: "MEMORY",
     text: `
-Reads from the page cache are sent from a mapping of the file, and mapped pages count as resident
-although the cache holds them anyway; --map bounds that (shared by the exports of a thread). What is
-hot beyond it is read with io_uring or pread, at 0.6 to 0.8 of the speed. Raise it for large hot sets,
-if you can live with the number in top. One export takes under 150 MB of resident memory.`,
+Reads from the page cache are sent from a mapping of the file. Mapped pages are the cache's, which
+gives them up when somebody needs memory, but top counts them as resident (RES); what is the
+program's own is RssAnon in /proc/PID/status, under 80 MB for one export. So much of the images is
+mapped as --map says, by default half of the machine's memory and at most 32 GiB, for which the
+kernel's page tables take up to 64 MiB. What is not mapped is read in place where the page cache has
+it, and through io_uring where the disk has.`,
   },
   {
     title: "NBD EXPORTS",

@@ -43,6 +43,9 @@ const BUFFERS_SAFE_MIN = 2;
 const BUFFERS_CUSTOMARY_MIN = 16;
 /** How long to listen for somebody who has the address already. */
 const HOLDER_TIMEOUT_MS = 250;
+/** Most that is mapped unless it is asked for: the page tables for it take 64 MiB. */
+const MAP_BYTES_MAX = 32 * 2 ** 30;
+
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
   writeWithoutWaiting("counted");
@@ -68,7 +71,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     macs: options.macs.map((mac) => parseMac(mac)!),
     uring: options.uring,
     pollUs: options.pollUs,
-    mapBytes: options.mapBytes,
+    mapBytes: options.mapBytes ?? mapBytesDefault(),
     workers,
     onMessage: (message) => report.message(message),
   });
@@ -369,4 +372,9 @@ function durability(options: ServeOptions, files: readonly ExportFile[]): string
     );
   }
   return lines;
+}
+
+/** Mapped pages are the page cache's: as many as it may sensibly hold. */
+function mapBytesDefault(): number {
+  return Math.min(MAP_BYTES_MAX, Math.floor(Deno.systemMemoryInfo().total / 2));
 }

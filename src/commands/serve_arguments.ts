@@ -27,12 +27,6 @@ const BUFFERS_DEFAULT = 64;
 const WORKERS_MAX = 256;
 const POLL_US_MAX = 1_000_000;
 
-/**
- * Mapped pages of an image count as resident memory of this process, though the page cache holds
- * them anyway: so much keeps it under 150 MB in all.
- */
-const MAP_BYTES_DEFAULT = 48 * 2 ** 20;
-
 const EXAMPLE = commandLine("aoe serve eth0 1.1 disk.img");
 
 /** What `aoe serve` was asked to do. */
@@ -54,8 +48,8 @@ export interface ServeOptions {
   readonly workers: number | undefined;
   readonly pollUs: number;
   readonly uring: boolean;
-  /** Bytes of the images that may stay mapped; they count as resident memory. */
-  readonly mapBytes: number;
+  /** Bytes of the images that may stay mapped; undefined: as the machine has memory. */
+  readonly mapBytes: number | undefined;
   readonly force: boolean;
   /** `raw`: what is served is a disk, whatever it looks like. */
   readonly format: "raw" | undefined;
@@ -145,11 +139,11 @@ export const serveParser = command(
         }),
         0,
       ),
-      mapBytes: withDefault(
+      mapBytes: optional(
         option("--map", byteSize(), {
-          description: message`How much of hot images to keep mapped, a thread (default 48M).`,
+          description:
+            message`How much of the images to keep mapped (default: half of the memory, at most 32G).`,
         }),
-        MAP_BYTES_DEFAULT,
       ),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
       format: optional(

@@ -245,6 +245,14 @@ export class SimulatedQueue implements DiskQueue {
   /** The same disk in place, where an fdatasync has no tag and a frame stands for its data. */
   get inPlace(): DiskInPlace {
     return {
+      readCached: (_fd, frame, sectors, offset) => {
+        if (this.#random.chance(0.5)) return -EAGAIN;
+        const bytes = sectors * SECTOR_BYTES;
+        const pieces = [{ at: this.#pool.start(frame) + ATA_DATA, bytes }];
+        const result = Math.max(0, this.#shorten(bytes));
+        this.#carry(pieces, offset, result, false, false);
+        return result;
+      },
       write: (_fd, frame, sectors, offset) =>
         this.#writeInPlace(
           [{ at: this.#pool.start(frame) + ATA_DATA, bytes: sectors * SECTOR_BYTES }],

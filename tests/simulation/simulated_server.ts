@@ -95,7 +95,7 @@ export class SimulatedServer implements DiskQueue {
     const none = () => {
       throw new Error("An NBD server was asked to work in place");
     };
-    return { write: none, writeVectors: none, sync: none };
+    return { readCached: none, write: none, writeVectors: none, sync: none };
   }
 
   read(tag: number, _fd: number, _address: number, _bytes: number, offset: number): void {

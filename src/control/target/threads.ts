@@ -71,9 +71,12 @@ export class TargetGroup {
       { length: Math.min(workers, options.exports.length) },
       () => [],
     );
+    const mapBytes = Math.floor(options.mapBytes / shares.length);
     options.exports.forEach((ex, i) => shares[i % shares.length]!.push(ex));
     try {
-      for (const exports of shares) await group.#startMember({ ...shared, exports }, onMessage);
+      for (const exports of shares) {
+        await group.#startMember({ ...shared, mapBytes, exports }, onMessage);
+      }
     } catch (error) {
       await group.stop();
       throw error;

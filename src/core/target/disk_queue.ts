@@ -74,6 +74,11 @@ export interface DiskQueue {
 
 /** Work that is done at once through the page cache; the thread waits for it. */
 export interface DiskInPlace {
+  /**
+   * Reads into a frame what is in memory, without waiting for a disk; bytes read, or −errno: EAGAIN
+   * when nothing is there, EOPNOTSUPP where that cannot be told.
+   */
+  readCached(fd: number, frame: number, sectors: number, offset: number): number;
   /** Writes the whole data of a frame at `offset`; bytes written, or −errno. */
   write(fd: number, frame: number, sectors: number, offset: number): number;
   /** Writes from `count` iovecs, from number `vector` on; otherwise as `DiskQueue.writeVectors`. */

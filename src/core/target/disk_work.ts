@@ -128,6 +128,9 @@ export class DiskWork {
         this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
+      if (ex.maybeCached && commands.progress[frame] === 0 && this.#readCached(ex, frame, bytes)) {
+        return;
+      }
     }
     if (operation === DRIVE_WRITE) ex.countWrite();
     const alone = (commands.flags[frame]! & FRAME_ALONE) !== 0;
@@ -150,6 +153,18 @@ export class DiskWork {
     this.#mergeCount++;
     this.#mergeBytes += bytes;
     this.#mergeEnd = alone ? -1 : offset + bytes;
+  }
+
+  /** Reads a whole command from the page cache at once, if all of it is there. */
+  #readCached(ex: TargetExport, frame: number, bytes: number): boolean {
+    const { sectors, offset, next } = this.#commands;
+    const { fd } = ex.settings;
+    const result = this.#inPlace.readCached(fd, frame, sectors[frame]!, offset[frame]!);
+    ex.lookedForCached(result === bytes, result === -EOPNOTSUPP);
+    if (result !== bytes) return false;
+    next[frame] = -1;
+    this.#complete(ex, frame, result);
+    return true;
   }
 
   /** Punches the next range of a TRIM; when none is left, the command is done. */

@@ -19,6 +19,11 @@ import type { CacheSwitchListener } from "./target.ts";
 import { DiskSilence } from "./silence.ts";
 import type { SilenceNews } from "./silence.ts";
 
+/** Reads between two looks whether the page cache has the data, when looks are in vain. */
+const LOOKS_SKIPPED_MAX = 63;
+/** Segments that a file may grow by, beside doubling, and still be mapped whole. */
+const GROWTH_SEGMENTS = 64;
+
 /** What is exported, and as what. */
 export interface ExportSettings {
   readonly shelf: number;
@@ -142,6 +147,10 @@ export class TargetExport {
   // When the last fdatasync began that went well, and the one under way; monotonic milliseconds.
   #stableMs = 0;
   #syncBeganMs = 0;
+  // Reads of what is in the page cache and not mapped.
+  #cachedReads: boolean;
+  #looksInVain = 0;
+  #looksToSkip = 0;
   // Writes of the turn before: a lone one is made stable by the disk itself.
   #writesLastTurn = 0;
   #writesThisTurn = 0;
@@ -188,9 +197,12 @@ export class TargetExport {
     this.grain = settings.directFd >= 0 && settings.directAlignment > SECTOR_BYTES
       ? settings.directAlignment / SECTOR_BYTES
       : 1;
+    this.#cachedReads = settings.directFd < 0 && !settings.remote && !backing.remoteServer;
     this.#pages = segments > 0 ? backing.pages : undefined;
-    const places = Math.max(1, segments);
-    this.#choice = new SegmentChoice(places, Math.ceil(this.#fileBytes / MAPPED_SEGMENT_BYTES));
+    const fileSegments = Math.ceil(this.#fileBytes / MAPPED_SEGMENT_BYTES);
+    // Tables are made for what is there, and for some growth.
+    const places = Math.max(1, Math.min(segments, 2 * fileSegments + GROWTH_SEGMENTS));
+    this.#choice = new SegmentChoice(places, fileSegments);
     this.#chunks = new ChunkMemory(places);
   }
 
@@ -262,6 +274,24 @@ export class TargetExport {
   /** Whether a disk still works on a command. */
   get working(): boolean {
     return this.order.running > this.#gathersUnsent;
+  }
+
+  /**
+   * Whether it is worth a look whether data that are not mapped are in the page cache; where looks
+   * are in vain, fewer and fewer.
+   */
+  get maybeCached(): boolean {
+    if (!this.#cachedReads) return false;
+    if (this.#looksToSkip === 0) return true;
+    this.#looksToSkip--;
+    return false;
+  }
+
+  /** Such a look has found all of the data, or not; `never`: the file system cannot tell. */
+  lookedForCached(found: boolean, never: boolean): void {
+    if (never) this.#cachedReads = false;
+    this.#looksInVain = found ? 0 : Math.min(2 * this.#looksInVain + 1, LOOKS_SKIPPED_MAX);
+    this.#looksToSkip = this.#looksInVain;
   }
 
   /** A write has been started. */

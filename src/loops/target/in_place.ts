@@ -2,7 +2,7 @@
 // fdatasync. Nothing is made for a call: the pointers stand ready, an offset goes through the arena.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { syncFile, writeAt, writeBlock } from "../../../ffi/files.ts";
+import { readCached, syncFile, writeAt, writeBlock } from "../../../ffi/files.ts";
 import type { VectorTable } from "../../../ffi/iovec_table.ts";
 import type { DiskInPlace } from "../../core/target/disk_queue.ts";
 import type { FramePool } from "../../core/target/frames.ts";
@@ -14,13 +14,24 @@ const BYTES_OF_SECTORS = Array.from(
   (_, sectors) => BigInt(sectors * SECTOR_BYTES),
 );
 
+/** Struct iovec. */
+const IOVEC_BYTES = 16;
+
 /** The files of one worker, written through the page cache. */
 export class FilesInPlace implements DiskInPlace {
   readonly #arena: Arena;
   readonly #vectors: VectorTable;
   readonly #data: readonly Deno.PointerValue[];
+  /** An iovec for each frame's data; its length is set as it is used. */
+  readonly #iovecsAt: number;
+  readonly #iovecs: readonly Deno.PointerValue[];
   /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
   readonly #offsetAt: number;
+
+  /** Arena bytes for a pool of so many frames. */
+  static bytes(frames: number): number {
+    return (frames + 1) * IOVEC_BYTES + 8;
+  }
 
   constructor(arena: Arena, pool: FramePool, vectors: VectorTable) {
     this.#arena = arena;
@@ -30,6 +41,18 @@ export class FilesInPlace implements DiskInPlace {
       { length: pool.count },
       (_, frame) => arena.pointer(pool.start(frame) + ATA_DATA),
     );
+    const at = this.#iovecsAt = arena.allocate(pool.count * IOVEC_BYTES, IOVEC_BYTES);
+    this.#iovecs = Array.from({ length: pool.count }, (_, frame) => {
+      arena.setAddress(at + frame * IOVEC_BYTES, pool.address(frame) + ATA_DATA);
+      return arena.pointer(at + frame * IOVEC_BYTES);
+    });
+  }
+
+  readCached(fd: number, frame: number, sectors: number, offset: number): number {
+    this.#storeOffset(offset);
+    this.#arena.u32[(this.#iovecsAt + frame * IOVEC_BYTES + 8) >>> 2] = sectors * SECTOR_BYTES;
+    const iovec = this.#iovecs[frame]!;
+    return readCached(fd, iovec, 1, this.#arena.i64, this.#offsetAt >>> 3);
   }
 
   write(fd: number, frame: number, sectors: number, offset: number): number {

@@ -191,7 +191,7 @@ export class TargetWorker {
     const arena = new Arena(
       FramePool.bytes(frames, mtuMax, alignment) + VectorTable.bytes(frames) +
         config.interfaces.length * TargetLink.bytes(frames) + PollSet.bytes(pollPlaces) +
-        SyncQueue.bytes + sources * NbdSource.bytes(frames) + 4096,
+        SyncQueue.bytes + FilesInPlace.bytes(frames) + sources * NbdSource.bytes(frames) + 4096,
     );
     const pool = this.#pool = new FramePool(arena, frames, mtuMax, alignment);
     const commands = this.#commands = new TargetCommands(frames);
