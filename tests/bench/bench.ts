@@ -62,9 +62,10 @@ const parser = object({
   ),
   cachedMib: withDefault(
     option("--cached-mib", integer({ metavar: "MIB", min: 16 }), {
-      description: message`Size of an image in the page cache (default 48, what stays mapped).`,
+      description:
+        message`Size of an image in the page cache (default 256, as real ones are larger than caches of processors).`,
     }),
-    48,
+    256,
   ),
   diskMib: withDefault(
     option("--disk-mib", integer({ metavar: "MIB", min: 16 }), {

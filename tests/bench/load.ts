@@ -45,7 +45,8 @@ export function startGenerator(aoebench: string, station: Station, load: Load): 
   const { shelf, slot } = station.export;
   return station.namespace.start([
     ...[aoebench, IFACE, `${shelf}.${slot}`, load.mode, "-s", `${load.sectors}`],
-    ...["-w", `${load.window}`, "-t", `${load.seconds}`],
+    // Polling: a target is not to pay for waking the generator, which nobody pays on a wire.
+    ...["-w", `${load.window}`, "-t", `${load.seconds}`, "-B"],
     ...load.sequential === true ? ["-q"] : [],
     ...load.core === undefined ? [] : ["-c", `${load.core}`],
   ]);
