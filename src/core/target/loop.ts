@@ -338,7 +338,9 @@ export class TargetLoop {
     const operation = commands.operation[frame]!;
     if (operation !== DRIVE_READ && operation !== DRIVE_WRITE) return false;
     const elder = ex.order.repeatedBy(frame);
-    if (elder < 0 || (commands.flags[elder]! & FRAME_GATHERED) !== 0) return false;
+    if (elder < 0 || elder === frame || (commands.flags[elder]! & FRAME_GATHERED) !== 0) {
+      return false;
+    }
     const own = pool.start(frame);
     const its = pool.start(elder);
     if (
