@@ -23,6 +23,7 @@ import {
   DISCOVER_MANUAL,
   MASK_MANUAL,
   RESERVE_MANUAL,
+  STAT_MANUAL,
 } from "./man_tools.ts";
 import { Failure, printLine } from "./output.ts";
 
@@ -38,6 +39,7 @@ const SECTIONS: Readonly<Record<string, readonly ManualSection[]>> = {
   nbd: NBD_MANUAL,
   reserve: RESERVE_MANUAL,
   serve: SERVE_MANUAL,
+  stat: STAT_MANUAL,
 };
 
 type Commands = Readonly<Record<string, Parser<"sync", unknown, unknown>>>;

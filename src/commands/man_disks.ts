@@ -39,6 +39,38 @@ The target may be stopped, killed and served again while a file system is mounte
 writers wait.`,
   },
   {
+    title: "SLOW AND SILENT DISKS",
+    text: `
+A target that answers IDENTIFY, and no command, has a slow disk, which is waited for as long as it
+goes on; --dead-after counts from the disk's last answer. The log says once that the disk does not
+answer though its target does, and once that it answers again. A target that answers nothing while its
+disk works (vblade) looks like a lost path.`,
+  },
+  {
+    title: "AT BOOT",
+    text: `
+\`aoe unit attach\` writes a systemd unit that attaches before remote file systems are mounted, and
+detaches after they are unmounted and before the network goes. The file system's line in /etc/fstab
+needs \`_netdev\`:
+
+\`\`\`
+aoe unit attach e1.1 -i eth0 > /etc/systemd/system/aoe-e1.1.service
+systemctl enable --now aoe-e1.1
+echo '/dev/etherd/e1.1 /srv ext4 _netdev 0 2' >> /etc/fstab
+\`\`\`
+
+Nothing else is to be installed: \`attach\` tells udev, and so systemd, of the disk and its partitions
+by a rule in /run/udev/rules.d. Attaching what is attached already in the same way is success. A disk
+that is mounted by hand is not ordered at shutdown. Modules that this kernel has are loaded.`,
+  },
+  {
+    title: "NAMES",
+    text: `
+/dev/etherd/e1.1 is a node of the group disk, e1.1p1 and so on are links to the kernel's own nodes of
+its partitions. No name outlives its device: when daemon and keeper are killed, a small watcher takes
+the name away, and whatever of \`aoe\` runs next where that was killed, too.`,
+  },
+  {
     title: "RESERVATION",
     text: `
 With --reserve the reservation is for the MACs of all the interfaces, and is taken again every ten
@@ -63,8 +95,8 @@ is warned of in the log.`,
   once in about 25 tries; stopping and detaching never was. That kernel also crashes with nothing
   killed, once in some twenty boots of our tests' emulator. ublk was never run on real hardware;
   where that matters more than speed: --backend nbd or fuse.
-- A disk answers, but the wrong one? Only its address and the serial number on each path are
-  compared. Give every disk of a segment an address of its own.`,
+- Two disks with one address are refused when it is attached, unless --target names one. What starts
+  later is told apart by its serial number only: give every disk of a segment an address of its own.`,
   },
 ];
 

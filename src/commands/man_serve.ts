@@ -8,25 +8,49 @@ export const SERVE_MANUAL: readonly ManualSection[] = [
     title: "COMING FROM VBLADE",
     text: `
 The options -b, -d, -s, -r, -m, -o and -l are vblade's. Only the order of the rest differs: first the
-interfaces, then address and path, as often as you like. Options may stand anywhere.`,
+interfaces, then address and path, as often as you like. Options may stand anywhere. -b below 16 is
+announced as asked, with a warning; the Linux driver never comes up with 0 or 1, so 1 announces 2.`,
   },
   {
     title: "WHAT IS REFUSED",
     text: `
-\`serve\` refuses to start, in one sentence, when an address already answers on that segment, when the
-image is open in another \`aoe serve\` (it is locked with flock), and when a block device is mounted.
-It warns of what will bite later: shelf 4095, a size that is no multiple of 512, an MTU under 1060,
-an interface that is down.`,
+\`serve\` refuses to start, in one sentence, when an address already answers on that segment or is
+served by another program of this host on the same interface; when an image is open for writing
+elsewhere, or stands behind a loop device; when a block device is mounted or part of something.
+--force serves all the same. With -r such uses are a warning. All paths that cannot be opened are named
+at once.
+
+An image of another format (qcow2, VMDK, VDI, VHD, VHDX, QED, Parallels, DMG, gzip, xz, zstd, bzip2,
+lz4, zip, 7z) is recognized by its content and refused, with the qemu-nbd line that serves what is in
+it; --format raw serves it as it is. A unit for a disk whose first bytes belong to a guest should say
+--format raw. 128 PiB and more is more than AoE can say.
+
+It warns of what will bite later: shelf 4095, a size that is no multiple of 512, an MTU under 1060, an
+interface that is down, a device or file system that is read-only (so is the disk then).`,
   },
   {
     title: "WHILE IT RUNS",
     text: `
-An interface that goes down and comes back is served again. A file or device that grows is seen
-within a second, and initiators are told. A file that shrinks, or a disk that fails, gives ATA errors
-for those sectors and a line in the log.
+An interface that goes down and comes back is served again, also under another name. A file or device
+that grows is seen within a second, and initiators are told. A file that shrinks, or a disk that fails,
+gives ATA errors for those sectors and a line in the log. A file that was replaced, deleted or moved
+away is told of once: what clients write goes with the old one.
+
+A disk that does not answer for two seconds is told of once, and once when it answers again. While it
+hangs the target still answers query config and IDENTIFY, so that initiators can tell a slow disk from
+a dead host; with --no-uring all disks of one thread wait for the one that hangs. A command that an
+initiator sends again while the disk has it in hand is not done twice, but answered with it; the
+summary counts those.
+
+An initiator may switch the write cache off (SET FEATURES), after which each write of all initiators
+is stable before its answer: the log says who has. --write-cache fixed refuses that.
 
 At the end what has been received is answered, what has been written is flushed, and a summary says
-what there was. Config strings, mask lists and reservations live in the process, and end with it.`,
+what there was. When the last flush fails it says what may be lost, and exits with 1. Config strings,
+mask lists and reservations live in the process, and end with it.
+
+Few files may be open here (ulimit -n)? The limit is raised to the hard one, and what is needed is
+looked at before anything starts.`,
   },
   {
     title: "DURABILITY",
@@ -100,7 +124,8 @@ overlapping one may be under way. The Linux driver does not: with it, use one ho
     title: "JSON",
     text: `
 With --json each line is an event. \`export\`, \`interface\` and \`serving\` come first; then \`resized\`,
-\`link\`, \`source\` and \`error\` as they happen; \`stopped\` is the summary. In it, \`gathered\` counts reads that
+\`link\`, \`renamed\`, \`source\`, \`silence\`, \`write-cache\`, \`error\` and \`lost\` (lines that could not be
+written) as they happen, each with its time; \`counters\` at SIGUSR1; \`stopped\` is the summary. In it, \`gathered\` counts reads that
 were sent straight from the page cache, \`syncs\` the fdatasync calls that writes and flushes shared,
 \`overlaps\` commands that waited for an older one, \`abandoned\` commands that a disk had not finished
 ten seconds after the word to stop.`,
