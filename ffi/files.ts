@@ -96,6 +96,8 @@ export interface OpenOptions {
   readonly direct?: boolean;
   /** Make the file; it must not exist. */
   readonly create?: boolean;
+  /** Permissions of what is made: 0644 without. */
+  readonly mode?: number;
   /** Fail with EBUSY when a block device is mounted or otherwise claimed. */
   readonly exclusive?: boolean;
   /** Reads and writes of a device return EAGAIN and do not wait. */
@@ -126,12 +128,13 @@ export interface FileStatus {
  * @throws {SystemError} With open(2)'s reason.
  */
 export function openFile(path: string, options: OpenOptions): number {
+  const { mode = 0o644 } = options;
   const flags = (options.readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC |
     (options.direct === true ? O_DIRECT : 0) |
     (options.create === true ? O_CREAT | O_EXCL : 0) |
     (options.exclusive === true ? O_EXCL : 0) |
     (options.nonBlocking === true ? O_NONBLOCK : 0);
-  return check(libc.open(new TextEncoder().encode(`${path}\0`), flags, 0o644), `Open "${path}"`);
+  return check(libc.open(new TextEncoder().encode(`${path}\0`), flags, mode), `Open "${path}"`);
 }
 
 /** Closes a descriptor. */

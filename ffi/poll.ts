@@ -30,6 +30,7 @@ const libc = openLibc(
   } as const,
 );
 
+const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
 
 /** A set of file descriptors to wait for, its structures in an arena. */
@@ -130,6 +131,33 @@ export class Clock {
     libc.clock_gettime(CLOCK_MONOTONIC, this.#pointer);
     const at = this.#at >>> 2;
     return this.#arena.u32[at]! * 1000 + this.#arena.u32[at + 2]! / 1e6;
+  }
+}
+
+/** The time of day, read without allocating. */
+export class WallClock {
+  readonly #arena: Arena;
+  readonly #at: number;
+  readonly #pointer: Pointer;
+
+  constructor(arena: Arena) {
+    this.#arena = arena;
+    this.#at = arena.allocate(TIMESPEC_BYTES);
+    this.#pointer = arena.pointer(this.#at);
+  }
+
+  /** Takes the time that `seconds` and `nanoseconds` tell until the next call. */
+  read(): void {
+    libc.clock_gettime(CLOCK_REALTIME, this.#pointer);
+  }
+
+  /** Since 1970, up to the year 2106. */
+  get seconds(): number {
+    return this.#arena.u32[this.#at >>> 2]!;
+  }
+
+  get nanoseconds(): number {
+    return this.#arena.u32[(this.#at >>> 2) + 2]!;
   }
 }
 

@@ -21,6 +21,10 @@ const PARTITION = /^(?:\/dev\/etherd\/)?(e\d{1,5}\.\d{1,3})p\d+$/;
 
 /** Linux's ALTIFNAMSIZ without the closing zero; a name that is no alternative has up to 15. */
 const INTERFACE_NAME_CHARACTERS_MAX = 127;
+/** A few frames: a limit that is smaller was meant to be something else. */
+const CAPTURE_BYTES_MIN = 65_536;
+const PERCENT_MIN = 0.01;
+const PERCENT_MAX = 99;
 /** The shortest time to wait: settings count whole milliseconds. */
 const SECONDS_MIN = 0.001;
 
@@ -265,6 +269,28 @@ export function sessionOptions() {
   };
 }
 
+/** What helps to see what goes over the wire, and what happens when frames are lost. */
+export function wireOptions() {
+  return {
+    capture: optional(
+      option("--capture", path("FILE"), {
+        description: message`Write the frames that are received and sent to a new pcap file.`,
+      }),
+    ),
+    captureBytes: optional(
+      option("--capture-size", byteSize({ min: CAPTURE_BYTES_MIN }), {
+        description: message`How large it may become; then it ends (default 64M).`,
+      }),
+    ),
+    dropPercent: optional(
+      option("--drop", percentage(), {
+        description:
+          message`For tests: lose so many percent of the frames, received and sent, on purpose.`,
+      }),
+    ),
+  };
+}
+
 /** What to attach and how: for the command, and for a unit that runs it. */
 export function attachOptions() {
   return {
@@ -336,6 +362,19 @@ export function integerBetween(
       return value >= min && value <= max
         ? value
         : refuse`Expected a whole number from ${min} to ${max}, but got ${text}`;
+    },
+    format: String,
+  });
+}
+
+/** A share of a hundred, fractions allowed: enough to be one, and not all. */
+function percentage(): ValueParser<"sync", number> {
+  return valueParser("PERCENT", PERCENT_MIN, {
+    parse: (text) => {
+      const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
+      return value >= PERCENT_MIN && value <= PERCENT_MAX
+        ? value
+        : refuse`Expected a number from ${PERCENT_MIN} to ${PERCENT_MAX}, but got ${text}`;
     },
     format: String,
   });

@@ -19,7 +19,7 @@ import { admitDisk } from "../control/admission.ts";
 import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { scan } from "../control/ask/scan.ts";
-import { attachParser, foregroundArguments } from "./attach_arguments.ts";
+import { attachParser, foregroundArguments, wireArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { serveDisk, startDaemon } from "./attach_daemon.ts";
 import { EXIT_USAGE } from "./exit_codes.ts";
@@ -56,6 +56,9 @@ export async function runAttach(options: AttachCommandOptions): Promise<number> 
     return (await attach({ address, options })) ? 0 : 1;
   }
   if (options.foreground) throw new Failure("--foreground attaches one disk only", EXIT_USAGE);
+  if (wireArguments(options).length > 0) {
+    throw new Failure("--capture and --drop are for one disk at a time", EXIT_USAGE);
+  }
   const wishes = address !== undefined
     ? options.addresses.map((address) => ({ address, options }))
     : options.all
@@ -81,7 +84,10 @@ async function attach({ address, options }: Wish): Promise<boolean> {
     return true;
   }
   if (await isAttached(address, options)) return true;
-  const status = await startDaemon(foregroundArguments(address, options));
+  const status = await startDaemon([
+    ...foregroundArguments(address, options),
+    ...wireArguments(options),
+  ]);
   if (status === undefined) return false;
   report(status, options);
   return true;
@@ -102,6 +108,8 @@ async function isAttached(address: Address, options: AttachCommandOptions): Prom
     ? asked.reserve ? "with its reservation" : "without its reservation"
     : options.backEnd !== "auto" && options.backEnd !== backEnd
     ? `by ${backEnd}`
+    : wireArguments(options).length > 0
+    ? "and --capture and --drop are for its start"
     : undefined;
   if (other !== undefined) {
     throw new Failure(
@@ -126,6 +134,12 @@ function isKernels(address: Address, options: AttachCommandOptions): boolean {
 }
 
 async function attachKernel(address: Address, options: AttachCommandOptions): Promise<void> {
+  if (wireArguments(options).length > 0) {
+    throw new Failure(
+      "The kernel's driver knows no --capture and --drop: choose another --backend",
+      EXIT_USAGE,
+    );
+  }
   const problem = prepareKernelDriver();
   if (problem !== undefined) throw new Failure(`Cannot attach by kernel: ${problem}`);
   if (options.targets.length > 0) {

@@ -6,7 +6,7 @@ import { map } from "@optique/core/modifiers";
 import { command, option } from "@optique/core/primitives";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { attachOptions, jsonFlag, sessionOptions, shortUsage } from "./arguments.ts";
+import { attachOptions, jsonFlag, sessionOptions, shortUsage, wireOptions } from "./arguments.ts";
 import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 
 /** What `aoe attach` was asked to do. */
@@ -23,6 +23,9 @@ export interface AttachCommandOptions {
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   readonly retransmitMs: number | undefined;
+  readonly capture: string | undefined;
+  readonly captureBytes: number | undefined;
+  readonly dropPercent: number | undefined;
   readonly json: boolean;
 }
 
@@ -36,6 +39,7 @@ export const attachParser = command(
         description: message`Stay in the foreground, and write the log to standard error.`,
       }),
       ...sessionOptions(),
+      ...wireOptions(),
       json: jsonFlag(),
     }),
     (options): AttachCommandOptions => options,
@@ -63,5 +67,18 @@ export function foregroundArguments(disk: Address, options: AttachCommandOptions
     ...(retransmitMs === undefined ? [] : ["--retransmit-ms", String(retransmitMs)]),
     ...options.interfaces.flatMap((name) => ["-i", name]),
     ...(options.json ? ["--json"] : []),
+  ];
+}
+
+/** The arguments for what is done once: a daemon in the place of one that was killed goes without. */
+export function wireArguments(options: AttachCommandOptions): string[] {
+  const { capture, captureBytes, dropPercent } = options;
+  return [
+    // A daemon's folder is another one.
+    ...(capture === undefined
+      ? []
+      : ["--capture", capture.startsWith("/") ? capture : `${Deno.cwd()}/${capture}`]),
+    ...(captureBytes === undefined ? [] : ["--capture-size", String(captureBytes)]),
+    ...(dropPercent === undefined ? [] : ["--drop", String(dropPercent)]),
   ];
 }

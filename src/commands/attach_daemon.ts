@@ -14,6 +14,7 @@ import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
+import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
 import { admitDisk } from "../control/admission.ts";
 import { chooseBackEnd } from "../control/attach/back_ends.ts";
 import { writeSystemLog } from "../../ffi/syslog.ts";
@@ -136,6 +137,9 @@ export async function serveDisk(
       log(`${name} is reserved by ${who}: reads and writes will be refused`, "warning");
     }
   }
+  const aids = openInitiatorAids(options);
+  const drops = dropWarning(options.dropPercent);
+  if (drops !== undefined) log(`${name}: ${drops}`, "warning");
   const { deadAfterMs, retransmitMs } = options;
   const start = AttachedDisk.start({
     address: disk,
@@ -148,6 +152,7 @@ export async function serveDisk(
       deadAfterMs,
       ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
     },
+    aids,
     connectMs: options.timeoutMs,
     lock,
     resume,

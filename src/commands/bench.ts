@@ -4,6 +4,7 @@
 import type { BenchResult } from "../loops/bench/driver.ts";
 import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
+import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { liveLine, reportJson, reportText } from "./bench_report.ts";
@@ -59,11 +60,16 @@ export async function runBench(options: BenchOptions): Promise<number> {
   }
   const writes = readPercent < 100;
   const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
+  const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
+  const aids = openInitiatorAids(options);
+  const drops = dropWarning(options.dropPercent);
+  if (drops !== undefined) warn(drops);
   const line = new ProgressLine(!json);
   let result: BenchResult | undefined;
   const thread = await InitiatorThread.start({
-    interfaces: findInterfaces(options.interfaces).map((link) => link.name),
+    interfaces,
     disks: [disk],
+    aids,
     settings: {
       deadAfterMs: options.deadAfterMs,
       ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),

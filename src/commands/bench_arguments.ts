@@ -17,6 +17,7 @@ import {
   sectorsOrBytes,
   sessionOptions,
   shortUsage,
+  wireOptions,
 } from "./arguments.ts";
 
 const BLOCK_BYTES_DEFAULT = 4096;
@@ -45,6 +46,9 @@ export interface BenchOptions {
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
   readonly retransmitMs: number | undefined;
+  readonly capture: string | undefined;
+  readonly captureBytes: number | undefined;
+  readonly dropPercent: number | undefined;
   readonly json: boolean;
 }
 
@@ -108,6 +112,7 @@ export const benchParser = command(
       ),
       force: forceOption(),
       ...sessionOptions(),
+      ...wireOptions(),
       json: jsonFlag(),
     }),
     (options): BenchOptions => options,

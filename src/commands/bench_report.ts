@@ -14,6 +14,7 @@ import {
   INITIATOR_COUNT_BYTES_TOTAL,
   INITIATOR_COUNT_COMMANDS,
   INITIATOR_COUNT_KERNEL_DROPS,
+  INITIATOR_COUNT_LOST,
   INITIATOR_COUNT_PATHS,
   INITIATOR_COUNT_PATHS_UP,
   INITIATOR_COUNT_PHASE,
@@ -101,6 +102,8 @@ export function reportText(
   for (const [direction, side] of [["read", result.read], ["write", result.write]] as const) {
     if (side.latency.count > 0) lines.push(...sideText(direction, side, result.seconds));
   }
+  const lost = counters.value(INITIATOR_COUNT_LOST);
+  if (lost > 0) lines.push(`  ${counted(lost, "frame")} lost on purpose (--drop)`);
   if (result.verified !== undefined) {
     const bad = result.mismatches === 0
       ? "all as written"
@@ -176,6 +179,9 @@ export function reportJson(
       stopped: result.stopped,
       verifiedBlocks: result.verified ?? null,
       mismatches: result.mismatches,
+      ...(options.dropPercent === undefined
+        ? {}
+        : { drop: options.dropPercent, lost: counters.value(INITIATOR_COUNT_LOST) }),
     },
   };
 }

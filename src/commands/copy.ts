@@ -4,10 +4,12 @@
 import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
 import { openCopySource, openDestination, standardEnd } from "../control/copy_ends.ts";
+import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { syncFolderOf } from "../control/own_files.ts";
 import type { CopyConfig, CopyEndConfig, CopyResult } from "../loops/copy/config.ts";
+import type { WireAids } from "../loops/capture.ts";
 import type { DiskChoice } from "../loops/initiator/loop.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { CopyEndName, CopyOptions } from "./copy_arguments.ts";
@@ -65,9 +67,13 @@ export async function runCopy(options: CopyOptions): Promise<number> {
     ? undefined
     : new CopyStateKeeper(path, before?.done ?? 0, (text) => report.note(text));
   if (before !== undefined) tellReplaced(before, report);
+  const aids = openInitiatorAids(options);
+  const drops = dropWarning(options.dropPercent);
+  if (drops !== undefined) report.note(drops);
   let result: CopyResult | undefined;
   try {
-    result = await runThread({ interfaces, disks, options, config, identity, keeper, report });
+    const parts = { interfaces, disks, aids, options, config, identity, keeper, report };
+    result = await runThread(parts);
   } finally {
     if ((result?.bytes ?? 0) === 0) dropUnused(destination, destinationEnd);
   }
@@ -212,9 +218,10 @@ function configOf(
 
 /** Runs the thread to its end, keeps what it tells, and says what became of it. */
 async function runThread(
-  { interfaces, disks, options, config, identity, keeper, report }: {
+  { interfaces, disks, aids, options, config, identity, keeper, report }: {
     readonly interfaces: readonly string[];
     readonly disks: readonly DiskChoice[];
+    readonly aids: WireAids | undefined;
     readonly options: CopyOptions;
     readonly config: CopyConfig;
     readonly identity: CopyIdentity;
@@ -229,6 +236,7 @@ async function runThread(
   const thread = await InitiatorThread.start({
     interfaces,
     disks,
+    aids,
     settings: {
       deadAfterMs,
       ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),

@@ -15,6 +15,7 @@ import {
   sectorsOrBytes,
   sessionOptions,
   shortUsage,
+  wireOptions,
 } from "./arguments.ts";
 
 /** One end: a disk on the network, standard input or output, or a path. */
@@ -46,6 +47,9 @@ export interface CopyOptions {
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
   readonly retransmitMs: number | undefined;
+  readonly capture: string | undefined;
+  readonly captureBytes: number | undefined;
+  readonly dropPercent: number | undefined;
   readonly json: boolean;
   readonly quiet: boolean;
 }
@@ -110,6 +114,7 @@ export const copyParser = command(
       ),
       force: forceOption(),
       ...sessionOptions(),
+      ...wireOptions(),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),

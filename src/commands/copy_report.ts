@@ -4,6 +4,7 @@ import type { CopyResult } from "../loops/copy/config.ts";
 import {
   INITIATOR_COUNT_BYTES,
   INITIATOR_COUNT_BYTES_TOTAL,
+  INITIATOR_COUNT_LOST,
   INITIATOR_COUNT_PATHS_UP,
   INITIATOR_COUNT_PHASE,
   INITIATOR_COUNT_RETRANSMITTED,
@@ -94,6 +95,8 @@ export class CopyReport {
   ): void {
     const { bytes, seconds, checksum, zeroBytes, verified, flushed } = result;
     const retransmitted = counters.value(INITIATOR_COUNT_RETRANSMITTED);
+    const lost = counters.value(INITIATOR_COUNT_LOST);
+    const { dropPercent: drop } = this.#options;
     if (this.#options.json) {
       this.#json({
         event: result.failure !== undefined ? "failed" : result.stopped ? "stopped" : "copied",
@@ -107,6 +110,7 @@ export class CopyReport {
         ...(verified ? { sourceReadAgain: result.sourceReadAgain } : {}),
         resumable: kept > 0,
         ...(kept > 0 ? { kept } : {}),
+        ...(drop === undefined ? {} : { drop, lost }),
       });
       return;
     }
@@ -133,6 +137,7 @@ export class CopyReport {
     const besides = [
       ...zeroBytes > 0 ? [`${formatBytes(zeroBytes)} of it left out as zeros`] : [],
       ...retransmitted > 0 ? [counted(retransmitted, "retransmission")] : [],
+      ...lost > 0 ? [`${counted(lost, "frame")} lost on purpose (--drop)`] : [],
     ];
     if (besides.length > 0) this.#say(besides.join(", "));
     if (checksum !== "") this.#say(`${this.#options.checksum}  ${checksum}`);

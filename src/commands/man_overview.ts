@@ -68,6 +68,34 @@ SIGUSR1 prints the counters that the summary prints: \`serve\` and \`nbd\` to st
 \`bench\` to standard error, \`attach\`'s daemon to the system's log.`,
   },
   {
+    title: "CAPTURES AND LOST FRAMES",
+    text: `
+With --capture FILE, \`serve\`, \`copy\`, \`bench\`, \`nbd\` and \`attach\` of one disk write the frames that
+they receive and send to a new file of mode 0600, a pcap with nanoseconds for tshark and Wireshark:
+
+\`\`\`
+aoe copy e1.1 backup.img --capture copy.pcap
+tshark -r copy.pcap -Y aoe
+\`\`\`
+
+- It holds the frames of the thread that does the work, of all its interfaces. Where \`serve\` has
+  several threads, each has a file: FILE.1, FILE.2. Not in it is what the main thread asks before
+  the work begins, and answers while a disk hangs.
+- Of data that \`serve\` sends straight from the page cache only the length is kept.
+- It ends at --capture-size, 64 MiB without, and when the disk is full: with a sentence, and
+  everything else goes on. It is written once a second, and at the end; a process that is killed
+  leaves what was written, whole frames all of it.
+- Each frame is copied once more, so that a disk is slower meanwhile. Without --capture there is no
+  cost.
+
+--drop PERCENT, from 0.01 to 99, loses that share of the frames on purpose, each received and each
+sent one, as a bad wire would: to see how a system bears it. The same command loses the same numbers
+of frames again. It is said at the start, and counted at the end; in JSON it is \`drop\`, and \`lost\` the
+frames. A frame that is lost on its way in is in a capture, one lost on its way out is not, though
+\`serve\` counts it as sent. The daemon of an attached disk has both until it ends; a keeper's goes
+without.`,
+  },
+  {
     title: "OUTPUT AND EXIT CODES",
     text: `
 Answers go to standard output, everything else to standard error. Errors are one sentence and begin

@@ -10,6 +10,7 @@ import { type Address, formatAddress } from "../wire/aoe.ts";
 import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
 import type { BlockDisk } from "../loops/block/disk.ts";
 import { admitDisk } from "../control/admission.ts";
+import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import {
@@ -31,6 +32,7 @@ import {
   path,
   sessionOptions,
   shortUsage,
+  wireOptions,
 } from "./arguments.ts";
 import { EXIT_INTERRUPTED, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
 import {
@@ -60,6 +62,9 @@ export interface NbdOptions {
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   readonly retransmitMs: number | undefined;
+  readonly capture: string | undefined;
+  readonly captureBytes: number | undefined;
+  readonly dropPercent: number | undefined;
   readonly json: boolean;
 }
 
@@ -96,6 +101,7 @@ export const nbdParser = command(
       readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
       force: forceOption(),
       ...sessionOptions(),
+      ...wireOptions(),
       json: jsonFlag(),
     }),
     (options): NbdOptions => options,
@@ -131,6 +137,9 @@ export async function runNbd(options: NbdOptions): Promise<number> {
   const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
   const writes = !options.readOnly;
   const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
+  const aids = openInitiatorAids(options);
+  const drops = dropWarning(options.dropPercent);
+  if (drops !== undefined) warn(drops);
   let thread: InitiatorThread | undefined;
   let stopped = false;
   // Before there is a socket: no signal may leave one behind.
@@ -153,6 +162,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
     thread = await InitiatorThread.start({
       interfaces,
       disks: [disk],
+      aids,
       settings: {
         deadAfterMs: options.deadAfterMs,
         ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
@@ -216,7 +226,9 @@ function report(options: NbdOptions, name: string, place: NbdPlace, disk: BlockD
   if (options.json) {
     const { bytes, readOnly, physicalBlockBytes, discard, discardsAreZero, serial, model } = disk;
     const about = { bytes, readOnly, physicalBlockBytes, discard, discardsAreZero, serial, model };
-    printJson({ address, name, uri, ...place, ...about });
+    const { dropPercent: drop } = options;
+    const aids = drop === undefined ? {} : { drop };
+    printJson({ address, name, uri, ...place, ...about, ...aids });
   } else {
     const kind = disk.readOnly ? ", read-only" : "";
     printLine(`${address}, ${formatBytes(disk.bytes)}${kind}, is served at ${uri}`);

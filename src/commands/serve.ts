@@ -10,11 +10,12 @@ import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import { dropWarning, openWireAids } from "../control/wire_aids.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { watchNames } from "../control/target/lost_names.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
-import { filesOfGroup, takeAddress, TargetGroup } from "../control/target/threads.ts";
+import { filesOfGroup, takeAddress, TargetGroup, threadCount } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/thread.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import {
@@ -41,6 +42,8 @@ const MTU_CUSTOMARY_MIN = 1060;
 const BUFFERS_SAFE_MIN = 2;
 /** What vblade announces, and every target at least. */
 const BUFFERS_CUSTOMARY_MIN = 16;
+/** An initiator loses other frames than a target does. */
+const DROP_SEED = 1;
 /** How long to listen for somebody who has the address already. */
 const HOLDER_TIMEOUT_MS = 250;
 /** Most that is mapped unless it is asked for: the page tables for it take 64 MiB. */
@@ -60,6 +63,9 @@ export async function runServe(options: ServeOptions): Promise<number> {
   warnAboutAddresses(options);
   for (const link of interfaces) warnAboutInterface(link);
   if (!options.force) await refuseHeldAddresses(options, interfaces);
+  const aids = openWireAids(options, threadCount(workers, files.length), DROP_SEED);
+  const drops = dropWarning(options.dropPercent);
+  if (drops !== undefined) warn(drops);
   const told = Promise.withResolvers<undefined>();
   let count = () => {};
   // Listening before starting: no signal finds a half-started group.
@@ -73,6 +79,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     pollUs: options.pollUs,
     mapBytes: options.mapBytes ?? mapBytesDefault(),
     workers,
+    aids,
     onMessage: (message) => report.message(message),
   });
   const startedMs = Date.now();
@@ -289,6 +296,8 @@ class Reporter {
       );
     }
     for (const line of durability(this.#options, files)) printLine(line);
+    const { dropPercent } = this.#options;
+    if (dropPercent !== undefined) printLine(`Of all frames ${dropPercent} % ARE LOST (--drop).`);
     if (this.#verbose) {
       const io = this.#withoutUring === undefined ? "io_uring" : "preadv and pwritev";
       printLine(`${this.#options.buffers} buffers an export, disk work by ${io}`);
@@ -329,6 +338,8 @@ class Reporter {
       pid: Deno.pid,
       buffers: this.#options.buffers,
       uring: this.#withoutUring === undefined,
+      ...(this.#options.capture === undefined ? {} : { capture: this.#options.capture }),
+      ...(this.#options.dropPercent === undefined ? {} : { drop: this.#options.dropPercent }),
     });
   }
 

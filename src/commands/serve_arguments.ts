@@ -16,6 +16,7 @@ import {
   path,
   sectorsOrBytes,
   shortUsage,
+  wireOptions,
 } from "./arguments.ts";
 
 /** vblade takes as few; what is announced is for serve.ts to decide. */
@@ -53,6 +54,9 @@ export interface ServeOptions {
   readonly force: boolean;
   /** `raw`: what is served is a disk, whatever it looks like. */
   readonly format: "raw" | undefined;
+  readonly capture: string | undefined;
+  readonly captureBytes: number | undefined;
+  readonly dropPercent: number | undefined;
   readonly json: boolean;
   /** -1 quiet, 0, 1 and 2 for -v and -vv. */
   readonly verbosity: number;
@@ -156,6 +160,7 @@ export const serveParser = command(
         description:
           message`Serve what this host is using, an image of another format, or an address that already answers.`,
       }),
+      ...wireOptions(),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
       verbose: multiple(

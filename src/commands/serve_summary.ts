@@ -9,6 +9,7 @@ import {
   TARGET_COUNT_FLUSHES,
   TARGET_COUNT_GATHERED,
   TARGET_COUNT_KERNEL_DROPS,
+  TARGET_COUNT_LOST,
   TARGET_COUNT_NO_FRAME,
   TARGET_COUNT_OVERLAPS,
   TARGET_COUNT_READ_BYTES,
@@ -128,6 +129,7 @@ function dropped(group: TargetGroup): [string, number][] {
   ]);
   drops.push(["that could not be sent", group.count(TARGET_COUNT_SEND_FAILURES)]);
   drops.push(["of a broadcast for want of memory", group.count(TARGET_COUNT_NO_FRAME)]);
+  drops.push(["on purpose (--drop)", group.count(TARGET_COUNT_LOST)]);
   return drops.filter(([, count]) => count > 0);
 }
 

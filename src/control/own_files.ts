@@ -3,6 +3,8 @@
 // that nobody can have foreseen (O_EXCL, which follows no symbolic link), and then put in place by a
 // rename, which replaces a link and does not follow it.
 
+import { openFile } from "../../ffi/files.ts";
+
 /** Nobody else may write to what is ours. */
 const OTHERS_WRITE = 0o022;
 /** What is put behind a name while a file is written. */
@@ -73,6 +75,16 @@ export async function putOwnFile(path: string, text: string): Promise<Deno.FsFil
     await Deno.remove(unfinished).catch(() => {});
     throw error;
   }
+}
+
+/**
+ * Makes a file of this user alone under a name that nobody has yet, not through a link either.
+ *
+ * @returns Its descriptor.
+ * @throws {SystemError} EEXIST, or another of open(2)'s reasons.
+ */
+export function makeOwnFile(path: string): number {
+  return openFile(path, { readOnly: false, create: true, mode: 0o600 });
 }
 
 /** Removes what a killed process has left of \`putOwnFile\` for a path. */

@@ -27,25 +27,26 @@ export function runInitiator(
   post: (message: InitiatorMessage) => void,
 ): void {
   const { use } = config;
+  const tell = (text: string) => post({ kind: "note", text });
   switch (use.kind) {
     case "copy": {
-      const loop = new InitiatorLoop(config, CopyDriver.bytes);
+      const loop = new InitiatorLoop(config, CopyDriver.bytes, tell);
       return loop.run(new CopyDriver(loop, use, post));
     }
     case "bench": {
-      const loop = new InitiatorLoop(config, BenchDriver.bytes(use));
+      const loop = new InitiatorLoop(config, BenchDriver.bytes(use), tell);
       return loop.run(new BenchDriver(loop, use, post));
     }
     case "nbd": {
-      const loop = new InitiatorLoop(config, NbdDriver.arenaBytes);
+      const loop = new InitiatorLoop(config, NbdDriver.arenaBytes, tell);
       return loop.run(new NbdDriver(loop, use, post));
     }
     case "fuse": {
-      const loop = new InitiatorLoop(config, FuseDriver.bytes);
+      const loop = new InitiatorLoop(config, FuseDriver.bytes, tell);
       return loop.run(new FuseDriver(loop, use, post));
     }
     case "ublk": {
-      const loop = new InitiatorLoop(config, UblkDriver.bytes);
+      const loop = new InitiatorLoop(config, UblkDriver.bytes, tell);
       return loop.run(new UblkDriver(loop, use, post));
     }
   }

@@ -60,18 +60,20 @@ export interface CapturedFrame {
   readonly bytes: Uint8Array;
 }
 
-/** Reads a pcap file as tcpdump writes it on this machine: little endian, microseconds. */
+/** Reads a pcap file, little-endian: with microseconds as tcpdump's, or nanoseconds as ours. */
 export async function readCapture(path: string): Promise<CapturedFrame[]> {
   const file = await Deno.readFile(path);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-  if (view.getUint32(0, true) !== 0xa1b2c3d4) throw new Error(`"${path}" is not a pcap file`);
+  const magic = view.getUint32(0, true);
+  const perMs = magic === 0xa1b2c3d4 ? 1000 : 1e6;
+  if (magic !== 0xa1b2c3d4 && magic !== 0xa1b23c4d) throw new Error(`"${path}" is not a pcap file`);
   const frames: CapturedFrame[] = [];
   let at = 24;
   while (at + 16 <= file.length) {
     const kept = view.getUint32(at + 8, true);
     if (at + 16 + kept > file.length) break;
     frames.push({
-      timeMs: view.getUint32(at, true) * 1000 + view.getUint32(at + 4, true) / 1000,
+      timeMs: view.getUint32(at, true) * 1000 + view.getUint32(at + 4, true) / perMs,
       length: view.getUint32(at + 12, true),
       bytes: file.subarray(at + 16, at + 16 + kept),
     });

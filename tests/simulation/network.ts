@@ -1,6 +1,12 @@
 // The simulation's wires: each joins one interface of the initiator with the targets' interfaces
 // of the same number, and loses, doubles, delays and reorders frames as its conditions say.
 
+import {
+  PCAP_HEADER_BYTES,
+  PCAP_RECORD_BYTES,
+  writePcapHeader,
+  writePcapRecord,
+} from "../../src/wire/pcap.ts";
 import type { Clock, Random } from "./virtual_time.ts";
 
 /** What a wire does to frames; changed while the simulation runs. */
@@ -98,25 +104,20 @@ export class Wire {
   }
 }
 
-/** A capture in the classic pcap format (Ethernet), for tshark. */
+/** A capture of the whole network, for tshark. */
 export function pcapOf(frames: readonly CapturedFrame[]): Uint8Array {
   const sorted = [...frames].sort((a, b) => a.atMs - b.atMs);
-  const total = sorted.reduce((sum, frame) => sum + 16 + frame.bytes.length, 24);
-  const pcap = new Uint8Array(total);
-  const view = new DataView(pcap.buffer);
-  view.setUint32(0, 0xa1b2c3d4, true);
-  view.setUint16(4, 2, true);
-  view.setUint16(6, 4, true);
-  view.setUint32(16, 262144, true);
-  view.setUint32(20, 1, true);
-  let at = 24;
+  const whole = (sum: number, { bytes }: CapturedFrame) => sum + PCAP_RECORD_BYTES + bytes.length;
+  const pcap = new Uint8Array(sorted.reduce(whole, PCAP_HEADER_BYTES));
+  writePcapHeader(pcap, 0);
+  let at = PCAP_HEADER_BYTES;
   for (const { atMs, bytes } of sorted) {
-    view.setUint32(at, Math.floor(atMs / 1000), true);
-    view.setUint32(at + 4, Math.floor((atMs % 1000) * 1000), true);
-    view.setUint32(at + 8, bytes.length, true);
-    view.setUint32(at + 12, bytes.length, true);
-    pcap.set(bytes, at + 16);
-    at += 16 + bytes.length;
+    const { length } = bytes;
+    const nanoseconds = Math.floor((atMs % 1000) * 1e6);
+    writePcapRecord(pcap, at, Math.floor(atMs / 1000), nanoseconds, length, length);
+    at += PCAP_RECORD_BYTES;
+    pcap.set(bytes, at);
+    at += length;
   }
   return pcap;
 }

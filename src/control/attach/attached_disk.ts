@@ -28,6 +28,7 @@ import {
 } from "../../loops/initiator/counters.ts";
 import type { DiskChoice } from "../../loops/initiator/loop.ts";
 import { InitiatorThread } from "../initiator_thread.ts";
+import type { WireAids } from "../../loops/capture.ts";
 import type { InitiatorMessage } from "../../loops/drivers.ts";
 import { openBackEnd } from "./back_ends.ts";
 import type { SkippedBackEnd } from "./back_ends.ts";
@@ -78,6 +79,8 @@ export interface AttachOptions {
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly settings: Partial<InitiatorSettings>;
+  /** What helps to find a fault. */
+  readonly aids: WireAids | undefined;
   readonly connectMs: number;
   /** Descriptor of the disk's name, which is taken. */
   readonly lock: number;
@@ -140,6 +143,7 @@ export class AttachedDisk {
     const thread = await InitiatorThread.start({
       interfaces: options.interfaces,
       disks: [options.address],
+      aids: options.aids,
       settings: options.settings,
       use: backEnd.use,
     }, (message) => hear(message));
@@ -179,6 +183,7 @@ export class AttachedDisk {
   get status(): AttachedStatus {
     const disk = this.#disk!;
     const { counters } = this.#thread;
+    const drop = this.#options.aids?.dropPercent ?? 0;
     return {
       address: this.name,
       node: this.#nodes!.path,
@@ -200,6 +205,7 @@ export class AttachedDisk {
       retransmitted: counters.value(INITIATOR_COUNT_RETRANSMITTED),
       rttMs: counters.value(INITIATOR_COUNT_RTT_MS),
       atMs: performance.now(),
+      ...(drop > 0 ? { drop } : {}),
     };
   }
 

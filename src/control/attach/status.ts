@@ -31,6 +31,8 @@ export interface AttachedStatus {
   readonly rttMs: number;
   /** Monotonic milliseconds at which the numbers were read, for rates. */
   readonly atMs: number;
+  /** Percent of all frames that are lost on purpose; not there when none are. */
+  readonly drop?: number;
 }
 
 /** Every disk that a daemon of this machine has attached, in the order of their names. */

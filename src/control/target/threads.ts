@@ -8,6 +8,7 @@ import type { Address } from "../../wire/aoe.ts";
 import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
 import { CONTROL_STOP, CONTROL_WORDS } from "../../core/target/loop.ts";
+import type { WireAids } from "../../loops/capture.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
 import { TargetCounters } from "../../core/target/counters.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
@@ -15,8 +16,10 @@ import type { ExportConfig } from "../../loops/target/export_config.ts";
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
-  & Omit<TargetJobConfig, "crossingNs" | "controlEvent" | "control" | "counters">
+  & Omit<TargetJobConfig, "aids" | "crossingNs" | "controlEvent" | "control" | "counters">
   & {
+    /** Of each thread. */
+    readonly aids: readonly WireAids[] | undefined;
     /** Number of threads; no more than exports are started. */
     readonly workers: number;
     /** Told of everything a thread posts, but its end, and of threads that are held up. */
@@ -47,9 +50,14 @@ const FILES_OF_THREAD = 20;
 /** … and for each export: page cache, O_DIRECT, and one that is looked at for a moment. */
 const FILES_OF_EXPORT = 3;
 
+/** Threads of a group: each has an export. */
+export function threadCount(workers: number, exports: number): number {
+  return Math.min(workers, exports);
+}
+
 /** Files that a group opens, a little more rather than less. */
 export function filesOfGroup(workers: number, exports: number, interfaces: number): number {
-  const threads = Math.min(workers, exports);
+  const threads = threadCount(workers, exports);
   return threads * (FILES_OF_THREAD + 2 * interfaces) + exports * FILES_OF_EXPORT;
 }
 
@@ -65,17 +73,15 @@ export class TargetGroup {
   /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
     const group = new TargetGroup();
-    const { workers, onMessage, ...given } = options;
+    const { workers, onMessage, aids, ...given } = options;
     const shared = { ...given, crossingNs: measureCrossingNs() };
-    const shares: ExportConfig[][] = Array.from(
-      { length: Math.min(workers, options.exports.length) },
-      () => [],
-    );
+    const count = threadCount(workers, options.exports.length);
+    const shares: ExportConfig[][] = Array.from({ length: count }, () => []);
     const mapBytes = Math.floor(options.mapBytes / shares.length);
     options.exports.forEach((ex, i) => shares[i % shares.length]!.push(ex));
     try {
-      for (const exports of shares) {
-        await group.#startMember({ ...shared, mapBytes, exports }, onMessage);
+      for (const [i, exports] of shares.entries()) {
+        await group.#startMember({ ...shared, mapBytes, exports, aids: aids?.[i] }, onMessage);
       }
     } catch (error) {
       await group.stop();

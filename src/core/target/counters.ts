@@ -21,7 +21,9 @@ export const TARGET_COUNT_REPEATED = 7;
 export const TARGET_COUNT_DROPS = 8;
 /** Those reasons in words, behind "Dropped N frames", in the order of their counters. */
 export const DROP_REASONS = DROP_NAMES;
-const WORKER_COUNTERS = TARGET_COUNT_DROPS + DROP_NAMES.length;
+/** Frames lost on purpose, received or to be sent. */
+export const TARGET_COUNT_LOST = TARGET_COUNT_DROPS + DROP_NAMES.length;
+const WORKER_COUNTERS = TARGET_COUNT_LOST + 1;
 
 // Of each export.
 export const TARGET_COUNT_READS = 0;

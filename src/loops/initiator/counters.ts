@@ -24,6 +24,8 @@ export const INITIATOR_COUNT_WINDOW = 12;
 export const INITIATOR_COUNT_RTT_MS = 13;
 /** Frames the kernel dropped because the thread was too slow. */
 export const INITIATOR_COUNT_KERNEL_DROPS = 14;
+/** Frames lost on purpose, received or to be sent. */
+export const INITIATOR_COUNT_LOST = 15;
 const COUNTERS = 16;
 
 /** The counters of one thread. */

@@ -31,7 +31,9 @@ import {
   type InitiatorSettings,
 } from "../../core/initiator/state.ts";
 import type { Address } from "../../wire/aoe.ts";
+import type { WireAids } from "../capture.ts";
 import { INITIATOR_COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
+import { type AidedInitiatorLinks, aidInitiatorLinks } from "./frame_exchange.ts";
 import { InitiatorLink } from "./link.ts";
 import { explainSocketError } from "../socket_refusal.ts";
 import { ENODEV } from "../../../ffi/errno_numbers.ts";
@@ -92,6 +94,8 @@ export interface InitiatorLoopConfig {
   readonly control: SharedArrayBuffer;
   readonly controlEvent: number;
   readonly counters: SharedArrayBuffer;
+  /** What helps to find a fault; undefined for none. */
+  readonly aids?: WireAids | undefined;
 }
 
 /** Sockets, initiators and the memory that they share with a driver. */
@@ -107,6 +111,8 @@ export class InitiatorLoop {
   readonly #monitor = new LinkMonitor();
   readonly #monitorPlace: number;
   readonly #links: readonly InitiatorLink[];
+  /** The same, as frames go through them. */
+  readonly #aided: AidedInitiatorLinks;
   readonly #poll: PollSet;
   #countAtMs = 0;
   /** Something has happened since the shared counters were brought up to date. */
@@ -114,9 +120,10 @@ export class InitiatorLoop {
 
   /**
    * @param driverBytes What the driver will allocate from the arena.
+   * @param tell Hears what people should know that is no driver's business.
    * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
    */
-  constructor(config: InitiatorLoopConfig, driverBytes: number) {
+  constructor(config: InitiatorLoopConfig, driverBytes: number, tell: (text: string) => void) {
     const settings = {
       ...config.settings,
       interfacesMax: Math.max(INITIATOR_DEFAULTS.interfacesMax, config.interfaces.length),
@@ -163,6 +170,9 @@ export class InitiatorLoop {
       }
       link.pollPlace = this.#poll.add(link.fd, POLLIN);
       return link;
+    });
+    this.#aided = aidInitiatorLinks(this.#links, config.aids, {
+      ...{ arena: this.arena, queued, counters: this.counters, tell },
     });
   }
 
@@ -222,12 +232,13 @@ export class InitiatorLoop {
     const nowMs = this.clock.nowMs();
     for (const initiator of this.initiators) initiator.close(nowMs);
     for (const link of this.#links) link.close();
+    this.#aided.capture?.close();
     this.#monitor.close();
   }
 
   #receive(nowMs: number): number {
     let received = 0;
-    const links = this.#links;
+    const { links } = this.#aided;
     for (let i = 0; i < links.length; i++) {
       const link = links[i]!;
       if (!link.readable) continue;
@@ -263,15 +274,16 @@ export class InitiatorLoop {
 
   #transmit(nowMs: number): number {
     let taken = 0;
+    const { links } = this.#aided;
     for (let disk = 0; disk < this.initiators.length; disk++) {
       const initiator = this.initiators[disk]!;
       while (initiator.pollTransmit(nowMs)) {
         taken++;
-        this.#links[initiator.frame.interfaceIndex]!.enqueue(initiator.frame, initiator);
+        links[initiator.frame.interfaceIndex]!.enqueue(initiator.frame, initiator);
       }
     }
-    for (let i = 0; i < this.#links.length; i++) {
-      const link = this.#links[i]!;
+    for (let i = 0; i < links.length; i++) {
+      const link = links[i]!;
       if (link.pending > 0 && !link.blocked) link.flush(nowMs);
     }
     return taken;
@@ -366,6 +378,7 @@ export class InitiatorLoop {
   #count(nowMs: number): void {
     this.#countAtMs = nowMs + COUNT_EVERY_MS;
     this.#uncounted = false;
+    this.#aided.capture?.write();
     this.counters.gather(this.initiators);
     for (const link of this.#links) {
       this.counters.add(INITIATOR_COUNT_KERNEL_DROPS, link.takeDrops());

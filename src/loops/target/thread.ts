@@ -32,6 +32,8 @@ import { ErrorReporter } from "./errors.ts";
 import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
 import type { Link, TargetState } from "../../core/target/target.ts";
 import { RECEIVE_BATCH, TargetLink } from "./link.ts";
+import { type AidedTargetLinks, aidTargetLinks } from "./link_aids.ts";
+import type { WireAids } from "../capture.ts";
 import { CONTROL_STOP, TargetLoop } from "../../core/target/loop.ts";
 import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
 import { explainSocketError } from "../socket_refusal.ts";
@@ -70,6 +72,8 @@ export interface TargetJobConfig {
   readonly pollUs: number;
   /** Bytes of the files that may stay mapped. */
   readonly mapBytes: number;
+  /** What helps to find a fault; undefined for none. */
+  readonly aids?: WireAids | undefined;
   /** An eventfd; when it is signalled and `control[CONTROL_STOP]` is 1, the job ends. */
   readonly controlEvent: number;
   /** `CONTROL_WORDS` of 32 bits. */
@@ -164,6 +168,8 @@ export class TargetWorker {
   /** Those of the exports that have one. */
   readonly #sources: NbdSource[] = [];
   readonly #links: TargetLink[];
+  /** The same, as the loop has them. */
+  readonly #aided: AidedTargetLinks;
   readonly #loop: TargetLoop;
   readonly #poll: PollSet;
   readonly #controlPlace: number;
@@ -249,11 +255,15 @@ export class TargetWorker {
       link.pollPlace = this.#poll.add(link.fd, POLLIN);
       return link;
     });
+    this.#aided = aidTargetLinks(this.#links, config.aids, {
+      ...{ pool, counters: this.#counters },
+      tell: (text) => post({ kind: "error", text }),
+    });
     this.#loop = new TargetLoop({
       ...{ pool, commands, vectors },
       queue: this.#queue,
       inPlace: new FilesInPlace(arena, pool, vectors),
-      links: this.#links,
+      links: this.#aided.links,
       exports: this.#exports,
       counters: this.#counters,
       clock: this.#clock,
@@ -274,7 +284,8 @@ export class TargetWorker {
   }
 
   #nameOf(link: Link): string {
-    return this.#links.find((mine) => mine === link)?.name ?? "an interface";
+    const place = this.#aided.links.findIndex((mine) => mine === link);
+    return this.#links[place]?.name ?? "an interface";
   }
 
   #openSource(arena: Arena, ex: ExportConfig, index: number): NbdSource | undefined {
@@ -301,7 +312,7 @@ export class TargetWorker {
   }
 
   run(): void {
-    for (const link of this.#links) this.#loop.announce(link);
+    for (const link of this.#aided.links) this.#loop.announce(link);
     for (const { settings: { shelf, slot } } of this.#exports) this.#postState(shelf, slot);
     this.#post({ kind: "serving", withoutUring: this.#withoutUring });
     let nowMs = this.#clock.nowMs();
@@ -419,7 +430,7 @@ export class TargetWorker {
     const { name, running, mtu, port } = link;
     const news = this.#update(link, now);
     if (link.name !== name) this.#post({ kind: "renamed", name: link.name, before: name });
-    if (news) this.#loop.announce(link);
+    if (news) this.#loop.announce(this.#aided.links[this.#links.indexOf(link)]!);
     if (!news && running === link.running && mtu === link.mtu && port === link.port) return;
     const up = link.port ? "port" : link.running ? "up" : "down";
     this.#post({
@@ -468,8 +479,11 @@ export class TargetWorker {
       const { shelf, slot } = ex.settings;
       this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
       this.#postState(shelf, slot);
-      for (const link of this.#links) if (link.running) this.#loop.announceExport(ex, link);
+      for (const link of this.#aided.links) {
+        if (link.running) this.#loop.announceExport(ex, link);
+      }
     }
+    this.#aided.capture?.write();
     this.#errors.flush(nowMs);
     for (const ex of this.#exports) this.#listen(ex, nowMs);
   }
@@ -500,6 +514,7 @@ export class TargetWorker {
     this.#finishSources(startMs + STOP_MS_MAX, atRisk);
     this.#keepHouse(Infinity);
     for (const link of this.#links) link.close();
+    this.#aided.capture?.close();
     this.#monitor.close();
     this.#queue.close();
     this.#post({ kind: "stopped", abandoned, atRisk });

@@ -1,0 +1,110 @@
+// An initiator's link whose frames are captured: those received as they come, those sent as the link
+// lets go of them.
+
+import type { Arena } from "../../../ffi/arena.ts";
+import type { OutgoingFrame } from "../../core/initiator/frames.ts";
+import type { FrameCapture } from "../capture.ts";
+import type { FrameExchange } from "./frame_exchange.ts";
+import type { FrameOwner } from "./link.ts";
+
+/** Integers that are kept of a frame in line. */
+const FIELDS = 4;
+
+/** Stands before a link and passes everything on. */
+export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
+  readonly #link: FrameExchange;
+  readonly #arena: Arena;
+  readonly #capture: FrameCapture;
+  readonly #capacity: number;
+  /** Of frames in line, in its order: where header and payload lie, and how long they are. */
+  readonly #places: Int32Array;
+  readonly #owners: (FrameOwner | undefined)[];
+  #first = 0;
+  #count = 0;
+  /** The first in line is not sent, since nobody wants it any more. */
+  #unwanted = false;
+
+  constructor(
+    link: FrameExchange,
+    { arena, queued, capture }: {
+      readonly arena: Arena;
+      readonly queued: number;
+      readonly capture: FrameCapture;
+    },
+  ) {
+    this.#link = link;
+    this.#arena = arena;
+    this.#capture = capture;
+    this.#capacity = queued;
+    this.#places = new Int32Array(queued * FIELDS);
+    this.#owners = new Array(queued).fill(undefined);
+  }
+
+  get readable(): boolean {
+    return this.#link.readable;
+  }
+
+  get blocked(): boolean {
+    return this.#link.blocked;
+  }
+
+  get pending(): number {
+    return this.#link.pending;
+  }
+
+  receive(): number {
+    const count = this.#link.receive();
+    if (count === 0) return 0;
+    this.#capture.stamp();
+    for (let i = 0; i < count; i++) {
+      const bytes = this.length(i);
+      this.#capture.add(this.#arena.bytes, this.frameAt(i), bytes, 0, 0, bytes);
+    }
+    return count;
+  }
+
+  frameAt(i: number): number {
+    return this.#link.frameAt(i);
+  }
+
+  length(i: number): number {
+    return this.#link.length(i);
+  }
+
+  enqueue(frame: OutgoingFrame, owner: FrameOwner): void {
+    this.#link.enqueue(frame, this);
+    const place = (this.#first + this.#count++) % this.#capacity;
+    this.#owners[place] = owner;
+    const at = place * FIELDS;
+    this.#places[at] = frame.headerAt;
+    this.#places[at + 1] = frame.headerBytes;
+    this.#places[at + 2] = frame.payloadAt;
+    this.#places[at + 3] = frame.payloadBytes;
+  }
+
+  flush(nowMs: number): void {
+    this.#capture.stamp();
+    this.#link.flush(nowMs);
+  }
+
+  isWanted(tag: number): boolean {
+    const wanted = this.#owners[this.#first]!.isWanted(tag);
+    this.#unwanted = !wanted;
+    return wanted;
+  }
+
+  handleSent(nowMs: number, tag: number): void {
+    const place = this.#first;
+    const at = place * FIELDS;
+    const [header, payload] = [this.#places[at + 1]!, this.#places[at + 3]!];
+    const [headerAt, payloadAt] = [this.#places[at]!, this.#places[at + 2]!];
+    if (!this.#unwanted) {
+      const whole = header + payload;
+      this.#capture.add(this.#arena.bytes, headerAt, header, payloadAt, payload, whole);
+    }
+    this.#unwanted = false;
+    this.#first = (place + 1) % this.#capacity;
+    this.#count--;
+    this.#owners[place]!.handleSent(nowMs, tag);
+  }
+}

@@ -1,0 +1,97 @@
+// A target's link whose frames are captured: those received as they are handed over, those sent once
+// the kernel has taken them. Of data sent straight from the page cache only the length is known.
+
+import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
+import type { FramePool } from "../../core/target/frames.ts";
+import type { FrameCapture } from "../capture.ts";
+
+/** Stands before a link and passes everything on. */
+export class CapturedTargetLink implements FrameLink, SendOutcome {
+  readonly #link: FrameLink;
+  readonly #pool: FramePool;
+  readonly #capture: FrameCapture;
+  /** Of frames in line: bytes that lie in them, and bytes in all. */
+  readonly #heldBytes: Int32Array;
+  readonly #wireBytes: Int32Array;
+  #outcome: SendOutcome | undefined;
+
+  constructor(link: FrameLink, pool: FramePool, capture: FrameCapture) {
+    this.#link = link;
+    this.#pool = pool;
+    this.#capture = capture;
+    this.#heldBytes = new Int32Array(pool.count);
+    this.#wireBytes = new Int32Array(pool.count);
+  }
+
+  get mac(): Uint8Array {
+    return this.#link.mac;
+  }
+
+  get mtu(): number {
+    return this.#link.mtu;
+  }
+
+  get sectors(): number {
+    return this.#link.sectors;
+  }
+
+  get running(): boolean {
+    return this.#link.running;
+  }
+
+  get readable(): boolean {
+    return this.#link.readable;
+  }
+
+  get pending(): number {
+    return this.#link.pending;
+  }
+
+  get blocked(): boolean {
+    return this.#link.blocked;
+  }
+
+  receive(): number {
+    const count = this.#link.receive();
+    if (count > 0) this.#capture.stamp();
+    return count;
+  }
+
+  takeFrame(i: number): number {
+    const frame = this.#link.takeFrame(i);
+    const bytes = this.#link.length(i);
+    this.#capture.add(this.#pool.bytes, this.#pool.start(frame), bytes, 0, 0, bytes);
+    return frame;
+  }
+
+  length(i: number): number {
+    return this.#link.length(i);
+  }
+
+  enqueue(frame: number, bytes: number): void {
+    this.#heldBytes[frame] = this.#wireBytes[frame] = bytes;
+    this.#link.enqueue(frame, bytes);
+  }
+
+  enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
+    this.#heldBytes[frame] = headerBytes;
+    this.#wireBytes[frame] = headerBytes + bytes;
+    this.#link.enqueueGathered(frame, headerBytes, bytes);
+  }
+
+  flush(outcome: SendOutcome): void {
+    this.#outcome = outcome;
+    this.#capture.stamp();
+    this.#link.flush(this);
+  }
+
+  sent(frame: number): void {
+    const [held, whole] = [this.#heldBytes[frame]!, this.#wireBytes[frame]!];
+    this.#capture.add(this.#pool.bytes, this.#pool.start(frame), held, 0, 0, whole);
+    this.#outcome!.sent(frame);
+  }
+
+  sendFailed(frame: number): void {
+    this.#outcome!.sendFailed(frame);
+  }
+}

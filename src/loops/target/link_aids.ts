@@ -1,0 +1,43 @@
+// What stands before a target's links where somebody looks for a fault: a capture, and loss. Without
+// either the loop has the links themselves.
+
+import type { TargetCounters } from "../../core/target/counters.ts";
+import type { FrameLink } from "../../core/target/frame_link.ts";
+import type { FramePool } from "../../core/target/frames.ts";
+import { FrameCapture } from "../capture.ts";
+import type { WireAids } from "../capture.ts";
+import { SeededLoss } from "../seeded_loss.ts";
+import { CapturedTargetLink } from "./captured_link.ts";
+import { LossyTargetLink } from "./lossy_link.ts";
+
+/** The links as the loop is to have them, in the same order, and what has to be written and closed. */
+export interface AidedTargetLinks {
+  readonly links: readonly FrameLink[];
+  readonly capture: FrameCapture | undefined;
+}
+
+/**
+ * Puts the aids before the links. What is lost on the way in is captured, since it was on the wire;
+ * what is lost on the way out is not.
+ */
+export function aidTargetLinks(
+  links: readonly FrameLink[],
+  aids: WireAids | undefined,
+  { pool, counters, tell }: {
+    readonly pool: FramePool;
+    readonly counters: TargetCounters;
+    /** Hears why a capture has ended. */
+    readonly tell: (text: string) => void;
+  },
+): AidedTargetLinks {
+  const capture = aids?.capture && new FrameCapture(aids.capture, tell);
+  let aided = links;
+  if (capture !== undefined) {
+    aided = aided.map((link) => new CapturedTargetLink(link, pool, capture));
+  }
+  if (aids !== undefined && aids.dropPercent > 0) {
+    const loss = new SeededLoss(aids.dropPercent, aids.dropSeed);
+    aided = aided.map((link) => new LossyTargetLink(link, { pool, loss, counters }));
+  }
+  return { links: aided, capture };
+}
