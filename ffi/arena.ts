@@ -76,9 +76,25 @@ export class Arena {
     return Deno.UnsafePointer.create(BigInt(this.address + at));
   }
 
-  /** Stores the address of an offset (or any address below 2^53) as a C pointer. */
-  setAddress(at: number, address: number): void {
-    this.u32[at >>> 2] = address;
-    this.u32[(at >>> 2) + 1] = address / 0x100000000;
+  /** Stores an address, a size or a place in a file as 64 bits; see `storeUint64`. */
+  setUint64(at: number, value: number): void {
+    storeUint64(this.u32, at >>> 2, value);
   }
+
+  /** The 64 bits at an offset, of which no more than 53 are in use. */
+  uint64(at: number): number {
+    return this.u32[at >>> 2]! + this.u32[(at >>> 2) + 1]! * 0x1_0000_0000;
+  }
+}
+
+/**
+ * Stores an integer from −2^53 to 2^53 as 64 bits, as the kernel reads them; no BigInt, which would
+ * be allocated.
+ *
+ * @param at In words.
+ */
+export function storeUint64(u32: Uint32Array, at: number, value: number): void {
+  const high = Math.floor(value / 0x1_0000_0000);
+  u32[at] = value - high * 0x1_0000_0000;
+  u32[at + 1] = high;
 }

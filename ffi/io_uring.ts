@@ -4,7 +4,7 @@
 // Head and tail of the completion queue are read with Atomics: the kernel may write them from
 // another core where DEFER_TASKRUN is not to be had.
 
-import type { Arena } from "./arena.ts";
+import { type Arena, storeUint64 } from "./arena.ts";
 import { check, errno, SystemError } from "./errno.ts";
 import { openLibc } from "./libc.ts";
 import { PUNCH_HOLE } from "./files.ts";
@@ -362,12 +362,8 @@ export class IoUring {
     const place = fd < this.#fixedFiles.length ? this.#fixedFiles[fd]! : -1;
     sqes[sqe] = place < 0 ? opcode : opcode | (IOSQE_FIXED_FILE << 8);
     sqes[sqe + 1] = place < 0 ? fd : place;
-    const offsetHigh = Math.floor(offset / 0x100000000);
-    sqes[sqe + 2] = offset - offsetHigh * 0x100000000;
-    sqes[sqe + 3] = offsetHigh;
-    const addressHigh = Math.floor(address / 0x100000000);
-    sqes[sqe + 4] = address - addressHigh * 0x100000000;
-    sqes[sqe + 5] = addressHigh;
+    storeUint64(sqes, sqe + 2, offset);
+    storeUint64(sqes, sqe + 4, address);
     sqes[sqe + 6] = length;
     sqes[sqe + 7] = flags;
     sqes[sqe + 8] = tag;

@@ -40,7 +40,7 @@ export class VectorTable {
   /** Adds an iovec for memory at an offset of the arena. */
   add(memoryAt: number, bytes: number): void {
     const at = this.#at + this.#used++ * IOVEC_BYTES;
-    this.#arena.setAddress(at, this.#arena.address + memoryAt);
+    this.#arena.setUint64(at, this.#arena.address + memoryAt);
     this.#arena.u32[(at >>> 2) + 2] = bytes;
     this.#arena.u32[(at >>> 2) + 3] = 0;
   }

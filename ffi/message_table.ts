@@ -30,7 +30,7 @@ export class MessageTable {
     const pointers: Pointer[] = [];
     for (let i = 0; i < capacity; i++) {
       const header = this.#headers + i * MMSGHDR_BYTES;
-      arena.setAddress(
+      arena.setUint64(
         header + MSG_IOV,
         arena.address + this.#iovecs + i * vectors * IOVEC_BYTES,
       );
@@ -83,12 +83,9 @@ export class MessageTable {
   }
 
   #setVector(i: number, address: number, bytes: number): void {
-    const at = (this.#iovecs + i * IOVEC_BYTES) >>> 2;
-    const u32 = this.#arena.u32;
-    const high = Math.floor(address / 0x100000000);
-    u32[at] = address - high * 0x100000000;
-    u32[at + 1] = high;
-    u32[at + 2] = bytes;
-    u32[at + 3] = 0;
+    const at = this.#iovecs + i * IOVEC_BYTES;
+    this.#arena.setUint64(at, address);
+    this.#arena.u32[(at >>> 2) + 2] = bytes;
+    this.#arena.u32[(at >>> 2) + 3] = 0;
   }
 }

@@ -270,10 +270,9 @@ export class StreamPieces {
   /** Adds arena bytes at the end; what stands there is not copied. */
   add(at: number, bytes: number): void {
     if (this.#end === this.#capacity) this.#moveDown();
-    const vector = (this.#iovecs + this.#end++ * IOVEC_BYTES) >>> 2;
-    this.#arena.setAddress(vector << 2, this.#arena.address + at);
-    this.#arena.u32[vector + 2] = bytes;
-    this.#arena.u32[vector + 3] = 0;
+    const vector = this.#iovecs + this.#end++ * IOVEC_BYTES;
+    this.#arena.setUint64(vector, this.#arena.address + at);
+    this.#arena.setUint64(vector + 8, bytes);
     this.bytes += bytes;
   }
 
@@ -316,20 +315,19 @@ export class StreamPieces {
     const { u32 } = this.#arena;
     const header = this.#header >>> 2;
     const first = this.#iovecs + this.#first * IOVEC_BYTES;
-    this.#arena.setAddress(this.#header + MSG_IOV, this.#arena.address + first);
+    this.#arena.setUint64(this.#header + MSG_IOV, this.#arena.address + first);
     u32[header + MSG_IOVLEN / 4] = Math.min(this.#end - this.#first, PIECES_A_CALL_MAX);
   }
 
   #take(moved: number): void {
-    const { u32 } = this.#arena;
+    const arena = this.#arena;
     this.bytes -= moved;
     while (this.#first < this.#end) {
-      const vector = (this.#iovecs + this.#first * IOVEC_BYTES) >>> 2;
-      const bytes = u32[vector + 2]!;
+      const vector = this.#iovecs + this.#first * IOVEC_BYTES;
+      const bytes = arena.uint64(vector + 8);
       if (moved < bytes) {
-        const address = u32[vector]! + u32[vector + 1]! * 0x1_0000_0000 + moved;
-        this.#arena.setAddress(vector << 2, address);
-        u32[vector + 2] = bytes - moved;
+        arena.setUint64(vector, arena.uint64(vector) + moved);
+        arena.setUint64(vector + 8, bytes - moved);
         return;
       }
       moved -= bytes;

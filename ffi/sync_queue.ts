@@ -147,14 +147,14 @@ export class SyncQueue {
 
   /** The queue's own iovec, made one of memory at an address. */
   #vectorOf(address: number, bytes: number): Pointer {
-    this.#arena.setAddress(this.#iovec, address);
+    this.#arena.setUint64(this.#iovec, address);
     this.#arena.u32[(this.#iovec >>> 2) + 2] = bytes;
     return this.#iovecPointer;
   }
 
   /** Stores a file offset as 64 bits; its place in the arena. */
   #place(offset: number): number {
-    this.#arena.setAddress(this.#offset, offset);
+    this.#arena.setUint64(this.#offset, offset);
     return this.#offset >>> 3;
   }
 }

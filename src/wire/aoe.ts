@@ -22,6 +22,12 @@ export const AOE_VERSION = 1;
 export const AOE_FLAG_RESPONSE = 0x08;
 export const AOE_FLAG_ERROR = 0x04;
 
+/**
+ * Bit 31 is set in the tags of every initiator that is a program, so that Linux's driver on the same
+ * host ignores the answers (wire/README.md, 'What other targets do').
+ */
+export const TAG_USERLAND = 0x8000_0000;
+
 export const SHELF_BROADCAST = 0xffff;
 export const SLOT_BROADCAST = 0xff;
 

@@ -65,6 +65,8 @@ export const ATA_STATUS_ERR = 0x01;
 /** Highest bits of a 28-bit command's device register: an LBA, and two that were once always set. */
 const DEVICE_LBA = 0xe0;
 
+/** LBA of an IDENTIFY: as a device register, lba3 names device 0, which PATA bridges look at. */
+export const LBA_DEVICE_0 = 0xa0 * 2 ** 24;
 /** Largest LBA of a 48-bit command. */
 export const LBA48_MAX = 2 ** 48 - 1;
 /** Number of sectors a 28-bit command can address. */

@@ -57,3 +57,20 @@ export function writeUint64Be(view: Uint8Array, at: number, value: number): void
   writeUint32Be(view, at, Math.floor(value / 0x1_0000_0000));
   writeUint32Be(view, at + 4, value);
 }
+
+/**
+ * Reads an unsigned 64-bit integer of the machine's own order, which is little-endian, from an array
+ * of words. Above 2^53 it is rounded.
+ *
+ * @param at In bytes.
+ */
+export function readUint64Words(u32: Uint32Array, at: number): number {
+  return u32[at >>> 2]! + u32[(at >>> 2) + 1]! * 0x1_0000_0000;
+}
+
+/** Writes an unsigned 64-bit integer of at most 53 bits in the machine's own order; see above. */
+export function writeUint64Words(u32: Uint32Array, at: number, value: number): void {
+  const high = Math.floor(value / 0x1_0000_0000);
+  u32[at >>> 2] = value - high * 0x1_0000_0000;
+  u32[(at >>> 2) + 1] = high;
+}

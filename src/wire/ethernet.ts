@@ -7,6 +7,8 @@ export const ETHERNET_HEADER_BYTES = 14;
 /** Shortest frame without its check sequence; shorter ones are padded with zeros. */
 export const ETHERNET_FRAME_BYTES_MIN = 60;
 export const MAC_BYTES = 6;
+/** Everybody: never written to. */
+export const MAC_BROADCAST: Readonly<Uint8Array> = new Uint8Array(MAC_BYTES).fill(0xff);
 /** EtherType of ATA over Ethernet. */
 export const ETHERTYPE_AOE = 0x88a2;
 

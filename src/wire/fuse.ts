@@ -2,6 +2,8 @@
 // fields are in the host's order, which is little-endian on the machines Deno runs on. Functions
 // take the memory as 32-bit words and byte offsets that are multiples of 8.
 
+import { readUint64Words, writeUint64Words } from "./endian.ts";
+
 /** struct fuse_in_header. */
 const IN_OPCODE = 4;
 const IN_UNIQUE = 8;
@@ -64,7 +66,7 @@ export function fuseOpcode(u32: Uint32Array, at: number): number {
 
 /** fuse_read_in and fuse_write_in alike: where in the file; a Number holds every size of a disk. */
 export function fuseOffset(u32: Uint32Array, at: number): number {
-  return readUint64(u32, at + FUSE_IN_HEADER_BYTES + 8);
+  return readUint64Words(u32, at + FUSE_IN_HEADER_BYTES + 8);
 }
 
 /** fuse_read_in and fuse_write_in alike: how many bytes. */
@@ -74,7 +76,7 @@ export function fuseSize(u32: Uint32Array, at: number): number {
 
 /** fuse_fallocate_in: how many bytes, from `fuseOffset` on. */
 export function fuseFallocateLength(u32: Uint32Array, at: number): number {
-  return readUint64(u32, at + FUSE_IN_HEADER_BYTES + 16);
+  return readUint64Words(u32, at + FUSE_IN_HEADER_BYTES + 16);
 }
 
 /** fuse_fallocate_in: FALLOC flags. */
@@ -160,8 +162,8 @@ export function writeFuseAttributes(
   // Valid for no time at all, so that a new size is seen.
   u32.fill(0, place, place + 26);
   u32[place + 4] = 1;
-  writeUint64(u32, at + 24, bytes);
-  writeUint64(u32, at + 32, bytes / 512);
+  writeUint64Words(u32, at + 24, bytes);
+  writeUint64Words(u32, at + 32, bytes / 512);
   u32[place + 19] = readOnly ? S_IFREG_0400 : S_IFREG_0600;
   u32[place + 20] = 1;
   u32[place + 24] = BLOCK_BYTES;
@@ -181,7 +183,7 @@ export function writeFuseFileSystem(u32: Uint32Array, outAt: number, bytes: numb
   const at = outAt + FUSE_OUT_HEADER_BYTES;
   const place = at >>> 2;
   u32.fill(0, place, place + 20);
-  writeUint64(u32, at, Math.ceil(bytes / BLOCK_BYTES));
+  writeUint64Words(u32, at, Math.ceil(bytes / BLOCK_BYTES));
   u32[place + 10] = BLOCK_BYTES;
   u32[place + 11] = 255;
   u32[place + 12] = BLOCK_BYTES;
@@ -196,14 +198,4 @@ export function writeFuseResend(u32: Uint32Array, at: number): number {
   u32[place + 2] = 0;
   u32[place + 3] = 0;
   return FUSE_OUT_HEADER_BYTES;
-}
-
-function readUint64(u32: Uint32Array, at: number): number {
-  return u32[at >>> 2]! + u32[(at >>> 2) + 1]! * 0x1_0000_0000;
-}
-
-function writeUint64(u32: Uint32Array, at: number, value: number): void {
-  const high = Math.floor(value / 0x1_0000_0000);
-  u32[at >>> 2] = value - high * 0x1_0000_0000;
-  u32[(at >>> 2) + 1] = high;
 }

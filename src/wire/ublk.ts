@@ -3,6 +3,8 @@
 // machines Deno runs on. Functions take the memory as 32-bit words and byte offsets that are
 // multiples of 4.
 
+import { readUint64Words, writeUint64Words } from "./endian.ts";
+
 const READ = 2;
 const READ_WRITE = 3;
 
@@ -92,9 +94,9 @@ export function writeUblkControl(u32: Uint32Array, at: number, command: UblkCont
   const word = at >>> 2;
   u32[word] = command.device;
   u32[word + 1] = NO_QUEUE | (command.bytes ?? 0) << 16;
-  writeUint64(u32, at + 8, command.address ?? 0);
-  writeUint64(u32, at + 16, command.argument ?? 0);
-  writeUint64(u32, at + 24, 0);
+  writeUint64Words(u32, at + 8, command.address ?? 0);
+  writeUint64Words(u32, at + 16, command.argument ?? 0);
+  writeUint64Words(u32, at + 24, 0);
 }
 
 /** What a device is, beside its parameters. */
@@ -169,7 +171,7 @@ export function writeUblkParameters(
   // Shifts of the logical and physical block, of the optimal and the smallest request.
   u32[word + 3] = SECTOR_SHIFT | physicalShift << 8 | physicalShift << 16 | physicalShift << 24;
   u32[word + 4] = parameters.requestSectorsMax;
-  writeUint64(u32, at + 24, parameters.sectors);
+  writeUint64Words(u32, at + 24, parameters.sectors);
   u32[word + 11] = parameters.physicalBlockBytes;
   u32[word + 12] = parameters.discardSectorsMax;
   u32[word + 13] = parameters.zeroSectorsMax;
@@ -194,7 +196,7 @@ export function ublkSectors(u32: Uint32Array, at: number): number {
 
 /** The first of them; a Number holds every sector of a disk. */
 export function ublkFirstSector(u32: Uint32Array, at: number): number {
-  return u32[(at >>> 2) + 2]! + u32[(at >>> 2) + 3]! * 0x1_0000_0000;
+  return readUint64Words(u32, at + 8);
 }
 
 /**
@@ -212,12 +214,7 @@ export function writeUblkIo(
 ): void {
   u32[at >>> 2] = tag << 16;
   u32[(at >>> 2) + 1] = result;
-  writeUint64(u32, at + 8, address);
-}
-
-function writeUint64(u32: Uint32Array, at: number, value: number): void {
-  u32[at >>> 2] = value;
-  u32[(at >>> 2) + 1] = value / 0x1_0000_0000;
+  writeUint64Words(u32, at + 8, address);
 }
 
 /** _IOC of asm-generic/ioctl.h, with the letter of ublk. */

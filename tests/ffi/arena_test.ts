@@ -18,11 +18,14 @@ Deno.test("arena: zeroed, in whole pages, aligned, and used up at its end", () =
   assertThrows(() => arena.allocate(1), RangeError);
 });
 
-Deno.test("arena: addresses beyond 4 GiB are stored whole", () => {
+Deno.test("arena: 64-bit numbers are stored whole, read back, and may be minus one", () => {
   const arena = new Arena(64);
-  const address = 0x7fff_1234_5678;
-  arena.setAddress(8, address);
-  assertEquals(arena.i64[1], BigInt(address));
+  // The last one is the kernel's word for "where the file stands".
+  for (const value of [0, 2 ** 32 - 1, 2 ** 32, 0x7fff_1234_5678, 2 ** 53 - 1, -1]) {
+    arena.setUint64(8, value);
+    assertEquals(arena.i64[1], BigInt(value));
+    if (value >= 0) assertEquals(arena.uint64(8), value);
+  }
   assertEquals(Deno.UnsafePointer.value(arena.pointer(16)), BigInt(arena.address + 16));
 });
 

@@ -33,7 +33,7 @@ function twoPieces() {
   const iovecs = arena.allocate(32, 16);
   const data = arena.allocate(1024, 512);
   for (let i = 0; i < 2; i++) {
-    arena.setAddress(iovecs + 16 * i, arena.address + data + 512 * i);
+    arena.setUint64(iovecs + 16 * i, arena.address + data + 512 * i);
     arena.u32[(iovecs + 16 * i + 8) >>> 2] = 512;
   }
   return { iovecs: arena.pointer(iovecs), bytes: arena.bytes.subarray(data, data + 1024) };

@@ -77,7 +77,7 @@ function withBench(uring: boolean, body: (bench: Bench) => void): void {
         const first = iovecs + 16 * used;
         for (const block of blocks) {
           const at = iovecs + 16 * used++;
-          arena.setAddress(at, arena.address + starts[block]!);
+          arena.setUint64(at, arena.address + starts[block]!);
           arena.u32[(at + 8) >>> 2] = BLOCK;
         }
         return arena.address + first;

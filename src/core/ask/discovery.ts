@@ -23,6 +23,7 @@ import {
   isResponse,
   SHELF_BROADCAST,
   SLOT_BROADCAST,
+  TAG_USERLAND,
   writeAoeHeader,
 } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
@@ -34,6 +35,7 @@ import {
   ATA_STATUS_DF,
   ATA_STATUS_ERR,
   ataErrorName,
+  LBA_DEVICE_0,
   writeAtaRequest,
 } from "../../wire/ata.ts";
 import { CONFIG_READ, readConfigResponse, writeConfigRequest } from "../../wire/config.ts";
@@ -45,6 +47,7 @@ import {
   ETHERNET_TYPE,
   ETHERTYPE_AOE,
   formatMac,
+  MAC_BROADCAST,
   MAC_BYTES,
 } from "../../wire/ethernet.ts";
 import { IDENTIFY_BYTES, readIdentity, takesLba48 } from "../../wire/identify.ts";
@@ -52,12 +55,8 @@ import type { Identity } from "../../wire/identify.ts";
 
 /** Paths that are remembered; who answers for more is making them up. */
 const PATHS_MAX = 65_536;
-const TAG_USERLAND = 0x8000;
 const TAG_NONCE_MASK = 0x7fff;
 const TAG_SERIAL_MASK = 0xffff;
-/** LBA of an IDENTIFY: as a device register, lba3 names device 0, which PATA bridges look at. */
-const LBA_DEVICE_0 = 0xa0 * 2 ** 24;
-const MAC_BROADCAST = new Uint8Array(MAC_BYTES).fill(0xff);
 const NO_STRING = new Uint8Array(0);
 
 /** One address, seen through one interface at one MAC. */
@@ -90,7 +89,7 @@ export class Discovery {
 
   /** @param nonce Any 15 bits that another who asks will hardly have. */
   constructor(nonce: number) {
-    this.#tagHigh = TAG_USERLAND | (nonce & TAG_NONCE_MASK);
+    this.#tagHigh = (TAG_USERLAND >>> 16) | (nonce & TAG_NONCE_MASK);
   }
 
   /**

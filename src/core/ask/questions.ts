@@ -1,7 +1,5 @@
 // One thing asked of one place, outside of a session: written, asked again under a fresh tag, and
 // its answer recognized (wire/README.md, 'Layout'). What an answer means is for the asker to read.
-//
-// Tags have bit 31 set, as those of every userland initiator (wire/README.md, 'What other targets do').
 
 import {
   AOE_COMMAND,
@@ -19,6 +17,7 @@ import {
   COMMAND_MASK,
   COMMAND_RESERVE,
   isResponse,
+  TAG_USERLAND,
   writeAoeHeader,
 } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
@@ -28,6 +27,7 @@ import {
   ATA_IDENTIFY_DEVICE,
   ATA_READ_SECTORS,
   ATA_READ_SECTORS_EXT,
+  LBA_DEVICE_0,
   writeAtaRequest,
   writeLba28,
 } from "../../wire/ata.ts";
@@ -46,10 +46,8 @@ import { RESERVE_MACS, writeReserveSection } from "../../wire/reserve.ts";
 
 /** Questions whose answer is still recognized; the oldest are forgotten first. */
 const ASKED_MAX = 16_384;
-const TAG_USERLAND = 0x8000_0000;
-const TAG_MASK = 0x7fff_ffff;
-/** LBA of an IDENTIFY: as a device register, lba3 names device 0, which PATA bridges look at. */
-const LBA_DEVICE_0 = 0xa0 * 2 ** 24;
+/** What of a tag numbers the questions. */
+const TAG_MASK = TAG_USERLAND - 1;
 
 /** One address, seen through one interface at one MAC. */
 export interface Place {

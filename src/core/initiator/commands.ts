@@ -2,7 +2,7 @@
 // bits of the tag. No allocation after construction.
 //
 // A tag is 32 bits:  1 | session (3) | generation (14) | copy (3) | slot of the table (11)
-//   bit 31      set, so that a Linux driver on the same host ignores the answers (wire/README.md)
+//   bit 31      `TAG_USERLAND`
 //   session     tells several initiators of one host apart
 //   generation  one more for every command that takes the slot: a late answer to an earlier
 //               command is not an answer to this one
@@ -14,6 +14,7 @@
 // reads, one for writes, one for what concerns the whole disk, one for what needs no disk (pace.ts),
 // and one for all that were sent more than once.
 
+import { TAG_USERLAND } from "../../wire/aoe.ts";
 import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ, CLASS_WRITE, CLASSES } from "./pace.ts";
 import { SECTORS_SMALL } from "./path.ts";
 import { EntryLists, NONE, NumberQueue } from "../tables.ts";
@@ -186,7 +187,7 @@ export class CommandTable {
     this.#free = new NumberQueue(size);
     for (let slot = 0; slot < size; slot++) {
       this.#free.append(slot);
-      this.tag[slot] = (1 << 31) | (session << SESSION_SHIFT) |
+      this.tag[slot] = TAG_USERLAND | (session << SESSION_SHIFT) |
         ((seed & GENERATION_MASK) << GENERATION_SHIFT) | slot;
     }
     this.lists = new EntryLists(this.readyList + 1, size);

@@ -4,7 +4,7 @@
 // The region: a header for each command · one for each interface's query · blocks of ranges for
 // discards · zeros that pad large probes.
 
-import { COMMAND_ATA, COMMAND_CONFIG, writeAoeHeader } from "../../wire/aoe.ts";
+import { COMMAND_ATA, COMMAND_CONFIG, TAG_USERLAND, writeAoeHeader } from "../../wire/aoe.ts";
 import {
   ATA_COMMAND_STATUS,
   ATA_DATA_SET_MANAGEMENT,
@@ -24,7 +24,7 @@ import {
 } from "../../wire/ata.ts";
 import { CONFIG_READ, writeConfigRequest } from "../../wire/config.ts";
 import { writeUint48Le } from "../../wire/endian.ts";
-import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
+import { ETHERNET_FRAME_BYTES_MIN, MAC_BROADCAST } from "../../wire/ethernet.ts";
 import {
   COMMAND_KIND_DISCARD,
   COMMAND_KIND_FLUSH,
@@ -43,7 +43,6 @@ const HEADER_STRIDE = 64;
 const RANGE_SECTORS_MAX = 65535;
 export const DISCARD_SECTORS_MAX = (SECTOR_BYTES / DSM_RANGE_BYTES) * RANGE_SECTORS_MAX;
 const NO_STRING = new Uint8Array(0);
-const BROADCAST_MAC = new Uint8Array(6).fill(0xff);
 
 /** A frame to send: two places in the initiator's memory, to be gathered. Reused. */
 export interface OutgoingFrame {
@@ -145,8 +144,8 @@ export class FrameWriter {
   writeQuery(position: number, through: Interface): void {
     const at = this.#queriesAt + position * HEADER_STRIDE;
     this.#aoe.command = COMMAND_CONFIG;
-    this.#aoe.tag = (1 << 31) >>> 0;
-    writeAoeHeader(this.#memory, at, BROADCAST_MAC, through.mac, this.#aoe);
+    this.#aoe.tag = TAG_USERLAND;
+    writeAoeHeader(this.#memory, at, MAC_BROADCAST, through.mac, this.#aoe);
     writeConfigRequest(this.#memory, at, CONFIG_READ, NO_STRING);
     this.#describe(position, through.index, at, ETHERNET_FRAME_BYTES_MIN, 0, 0);
   }

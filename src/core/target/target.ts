@@ -49,6 +49,7 @@ import {
   ETHERNET_FRAME_BYTES_MIN,
   ETHERNET_HEADER_BYTES,
   ETHERNET_SOURCE,
+  MAC_BROADCAST,
   MAC_BYTES,
 } from "../../wire/ethernet.ts";
 import {
@@ -310,7 +311,7 @@ export class Target {
    * @returns Length of the frame in bytes, or 0 when the link cannot carry it.
    */
   writeAdvert(view: Uint8Array, at: number, link: Link): number {
-    writeAoeHeader(view, at, BROADCAST_MAC, link.mac, {
+    writeAoeHeader(view, at, MAC_BROADCAST, link.mac, {
       flags: AOE_FLAG_RESPONSE,
       shelf: this.shelf,
       slot: this.slot,
@@ -461,7 +462,6 @@ export const OUTCOME_FAILED = 1;
 /** The store does not know the operation. */
 export const OUTCOME_UNSUPPORTED = 2;
 
-const BROADCAST_MAC = new Uint8Array(MAC_BYTES).fill(0xff);
 const NO_MACS = new Uint8Array(0);
 
 function frameBytesMax(link: Link): number {

@@ -43,7 +43,7 @@ export class FilesInPlace implements DiskInPlace {
     );
     const at = this.#iovecsAt = arena.allocate(pool.count * IOVEC_BYTES, IOVEC_BYTES);
     this.#iovecs = Array.from({ length: pool.count }, (_, frame) => {
-      arena.setAddress(at + frame * IOVEC_BYTES, pool.address(frame) + ATA_DATA);
+      arena.setUint64(at + frame * IOVEC_BYTES, pool.address(frame) + ATA_DATA);
       return arena.pointer(at + frame * IOVEC_BYTES);
     });
   }
@@ -79,6 +79,6 @@ export class FilesInPlace implements DiskInPlace {
 
   /** Puts a file offset where a BigInt can be read from. */
   #storeOffset(offset: number): void {
-    this.#arena.setAddress(this.#offsetAt, offset);
+    this.#arena.setUint64(this.#offsetAt, offset);
   }
 }
