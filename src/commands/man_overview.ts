@@ -85,6 +85,7 @@ tshark -r copy.pcap -Y aoe
 - It ends at --capture-size, 64 MiB without, and when the disk is full: with a sentence, and
   everything else goes on. It is written once a second, and at the end; a process that is killed
   leaves what was written, whole frames all of it.
+- Do not write it to a disk that the same \`attach\` or \`nbd\` makes: it would wait for itself.
 - Each frame is copied once more, so that a disk is slower meanwhile. Without --capture there is no
   cost.
 

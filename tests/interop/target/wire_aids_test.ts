@@ -72,7 +72,8 @@ interopTest("capture: tshark counts what serve and copy have counted", ["tshark"
       flags: ["--json", "--capture", atTarget],
     }),
   );
-  await serve.waitForLine(/"serving"/);
+  const serving = JSON.parse((await serve.waitForLine(/^.*"event":"serving".*$/))[0]);
+  assertEquals([serving.capture, "drop" in serving], [atTarget, false]);
   const to = testbed.path("copy.img");
   const aoe = await aoeExecutable();
   const copied = JSON.parse(
@@ -200,6 +201,10 @@ interopTest("drop: a copy over a wire that loses frames on both sides ends equal
   assertEquals([result.event, result.drop, result.lost > 0], ["copied", 5, true]);
   assertStringIncludes(JSON.parse(lines[0]!).text, "lost on purpose");
   await runChecked(["cmp", from, back]);
+  const bench = [aoe, "bench", "e1.1", "--runtime", "0.2", "--drop", "5", "--json"];
+  const measured = await initiator.runChecked(bench);
+  assertEquals(JSON.parse(measured.stdout).aoe.drop, 5);
+  assertStringIncludes(measured.stderr, "lost on purpose");
   assertEquals((await serve.stop()).code, 0);
   assertMatch(serve.text, /^Dropped \d+ frames on purpose \(--drop\)\.$/m);
 });
