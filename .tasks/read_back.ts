@@ -56,12 +56,15 @@ class Wire {
 
   constructor(readonly link: NetworkInterface) {
     this.#frameBytes = Math.ceil((link.mtu + ETHERNET_HEADER_BYTES) / 64) * 64;
-    this.#arena = new Arena(
-      2 * WINDOW * this.#frameBytes + 2 * MessageTable.bytes(WINDOW, 1) + PollSet.bytes(1) + 64,
-    );
-    this.#arena.allocate(2 * WINDOW * this.#frameBytes);
-    this.#sent = new MessageTable(this.#arena, WINDOW, 1);
-    this.#received = new MessageTable(this.#arena, WINDOW, 1);
+    const { arena, built } = Arena.fit((arena) => ({
+      frames: arena.allocate(2 * WINDOW * this.#frameBytes),
+      sent: new MessageTable(arena, WINDOW, 1),
+      received: new MessageTable(arena, WINDOW, 1),
+      poll: new PollSet(arena, 1),
+    }));
+    this.#arena = arena;
+    this.#sent = built.sent;
+    this.#received = built.received;
     for (let i = 0; i < WINDOW; i++) {
       const at = this.#arena.address + (WINDOW + i) * this.#frameBytes;
       this.#received.setOne(i, at, this.#frameBytes);
@@ -71,7 +74,7 @@ class Wire {
       filter: initiatorFilter(),
       bufferBytes: 4 * WINDOW * this.#frameBytes,
     });
-    this.#poll = new PollSet(this.#arena, 1);
+    this.#poll = built.poll;
     this.#poll.add(this.#socket.fd, POLLIN);
   }
 

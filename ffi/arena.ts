@@ -23,6 +23,9 @@ const libc = openLibc(
 /** Bytes of a memory page on the machines Deno runs on; a larger real page only wastes. */
 export const PAGE_BYTES = 4096;
 
+/** Size of the arena that only counts; see `Arena.fit`. */
+const COUNTING = Infinity;
+
 /** A block of memory with typed views over all of it; offsets are in bytes from its start. */
 export class Arena {
   readonly address: number;
@@ -32,30 +35,36 @@ export class Arena {
   readonly u32: Uint32Array;
   readonly i64: BigInt64Array;
   #used = 0;
+  /** Bytes that may be allocated. */
+  readonly #limit: number;
 
   /** @param size Bytes, rounded up to whole pages; pages are backed by memory once touched. */
   constructor(size: number) {
     const length = Math.ceil(size / PAGE_BYTES) * PAGE_BYTES;
-    const pointer = libc.mmap(
-      null,
-      BigInt(length),
-      PROT_READ_WRITE,
-      MAP_PRIVATE_ANONYMOUS,
-      -1,
-      0n,
-    );
-    const value = Deno.UnsafePointer.value(pointer);
-    // MAP_FAILED is (void *) -1.
-    if (pointer === null || value === 0xffffffffffffffffn || value === -1n) {
-      throw new SystemError(`Map ${length} bytes of memory`, errno());
-    }
-    this.address = Number(value);
-    const buffer = Deno.UnsafePointerView.getArrayBuffer(pointer, length);
+    const { address, buffer } = size === COUNTING
+      ? { address: 0, buffer: new ArrayBuffer(0) }
+      : mapMemory(length);
+    this.#limit = length;
+    this.address = address;
     this.bytes = new Uint8Array(buffer);
     this.u16 = new Uint16Array(buffer);
     this.i32 = new Int32Array(buffer);
     this.u32 = new Uint32Array(buffer);
     this.i64 = new BigInt64Array(buffer);
+  }
+
+  /**
+   * Builds tables on an arena of exactly the size that they allocate.
+   *
+   * @param build Called twice. On the first arena everything can be allocated, but there is no
+   * memory: what is written goes nowhere, and what was built is thrown away. So it must do nothing
+   * but build.
+   */
+  static fit<T>(build: (arena: Arena) => T): { readonly arena: Arena; readonly built: T } {
+    const counting = new Arena(COUNTING);
+    build(counting);
+    const arena = new Arena(counting.#used);
+    return { arena, built: build(arena) };
   }
 
   /**
@@ -66,7 +75,7 @@ export class Arena {
    */
   allocate(bytes: number, alignment = 8): number {
     const at = Math.ceil(this.#used / alignment) * alignment;
-    if (at + bytes > this.bytes.length) throw new RangeError("Arena is used up");
+    if (at + bytes > this.#limit) throw new RangeError("Arena is used up");
     this.#used = at + bytes;
     return at;
   }
@@ -97,4 +106,21 @@ export function storeUint64(u32: Uint32Array, at: number, value: number): void {
   const high = Math.floor(value / 0x1_0000_0000);
   u32[at] = value - high * 0x1_0000_0000;
   u32[at + 1] = high;
+}
+
+function mapMemory(length: number): { readonly address: number; readonly buffer: ArrayBuffer } {
+  const pointer = libc.mmap(
+    null,
+    BigInt(length),
+    PROT_READ_WRITE,
+    MAP_PRIVATE_ANONYMOUS,
+    -1,
+    0n,
+  );
+  const value = Deno.UnsafePointer.value(pointer);
+  // MAP_FAILED is (void *) -1.
+  if (pointer === null || value === 0xffffffffffffffffn || value === -1n) {
+    throw new SystemError(`Map ${length} bytes of memory`, errno());
+  }
+  return { address: Number(value), buffer: Deno.UnsafePointerView.getArrayBuffer(pointer, length) };
 }

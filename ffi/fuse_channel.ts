@@ -52,11 +52,6 @@ export class FuseSlots {
     this.#payloadsAt = arena.allocate(count * this.#stride, PAGE_BYTES) + PAGE_BYTES;
   }
 
-  /** Arena bytes of so many slots. */
-  static bytes(count: number, payloadBytes: number): number {
-    return count * (PAGE_BYTES + payloadBytes) + PAGE_BYTES;
-  }
-
   /** Arena offset of a slot's data. */
   payloadAt(slot: number): number {
     return this.#payloadsAt + slot * this.#stride;

@@ -22,11 +22,6 @@ export class VectorTable {
     }
   }
 
-  /** Arena bytes of such a table. */
-  static bytes(capacity: number): number {
-    return (capacity + 1) * IOVEC_BYTES;
-  }
-
   /** Number of the next iovec that `add` makes. */
   get used(): number {
     return this.#used;

@@ -40,11 +40,6 @@ export class MessageTable {
     this.#pointers = pointers;
   }
 
-  /** Arena bytes that such a table takes. */
-  static bytes(capacity: number, vectors: number): number {
-    return capacity * (MMSGHDR_BYTES + vectors * IOVEC_BYTES) + 128;
-  }
-
   /** Address of message `i`, to start a call there. */
   pointer(i: number): Pointer {
     return this.#pointers[i]!;

@@ -53,11 +53,6 @@ export class PollSet {
     this.#timeout = arena.pointer(this.#timeoutAt);
   }
 
-  /** Arena bytes that a set of `capacity` descriptors takes. */
-  static bytes(capacity: number): number {
-    return capacity * POLLFD_BYTES + TIMESPEC_BYTES + 16;
-  }
-
   /** Adds a descriptor, −1 for a place that is empty for now; returns its place in the set. */
   add(fd: number, events: number): number {
     if (this.#count === this.#capacity) throw new RangeError("Poll set is full");

@@ -257,11 +257,6 @@ export class StreamPieces {
     this.#pointer = arena.pointer(this.#header);
   }
 
-  /** Arena bytes that a list of `capacity` pieces takes. */
-  static arenaBytes(capacity: number): number {
-    return MSGHDR_BYTES + capacity * IOVEC_BYTES + 16;
-  }
-
   /** How many more can be added. */
   get room(): number {
     return this.#capacity - (this.#end - this.#first);

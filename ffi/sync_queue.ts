@@ -19,6 +19,8 @@ export class SyncQueue {
   tag = 0;
   result = 0;
 
+  /** Most operations between two rounds of `next`: a power of two. */
+  readonly entries: number;
   readonly #arena: Arena;
   readonly #tags: Int32Array;
   readonly #results: Int32Array;
@@ -29,12 +31,13 @@ export class SyncQueue {
   #first = 0;
 
   /**
-   * @param entries Most operations between two rounds of `next`.
+   * @param operations Most operations between two rounds of `next`.
    * @param pointerOf Turns the address of iovecs back into the pointer it came from; without it
    * there are no operations of several pieces.
    */
-  constructor(arena: Arena, entries: number, pointerOf?: (address: number) => Pointer) {
+  constructor(arena: Arena, operations: number, pointerOf?: (address: number) => Pointer) {
     this.#arena = arena;
+    const entries = this.entries = 2 ** Math.ceil(Math.log2(operations));
     this.#tags = new Int32Array(entries);
     this.#results = new Int32Array(entries);
     this.#iovec = arena.allocate(16);
@@ -42,9 +45,6 @@ export class SyncQueue {
     this.#offset = arena.allocate(8);
     this.#pointerOf = pointerOf;
   }
-
-  /** Arena bytes that a queue takes. */
-  static readonly bytes = 32;
 
   /** See `IoUring.registerBuffer`: there is nothing to register. */
   registerBuffer(_arena: Arena, _at: number, _bytes: number): void {}

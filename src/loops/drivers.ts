@@ -1,16 +1,16 @@
 // The initiator's thread: makes the loop and the driver that was asked for, and runs them.
 
-import { BenchDriver } from "./bench/driver.ts";
+import { BenchDriver, benchMemory } from "./bench/driver.ts";
 import type { BenchConfig, BenchMessage } from "./bench/driver.ts";
-import { CopyDriver } from "./copy/driver.ts";
+import { CopyDriver, copyMemory } from "./copy/driver.ts";
 import type { CopyConfig, CopyMessage } from "./copy/config.ts";
-import { FuseDriver } from "./attach/fuse_driver.ts";
+import { FuseDriver, fuseMemory } from "./attach/fuse_driver.ts";
 import type { FuseConfig, FuseMessage } from "./attach/fuse_driver.ts";
 import { InitiatorLoop } from "./initiator/loop.ts";
 import type { InitiatorLoopConfig } from "./initiator/loop.ts";
-import { NbdDriver } from "./nbd_server/driver.ts";
+import { NbdDriver, nbdMemory } from "./nbd_server/driver.ts";
 import type { NbdConfig } from "./nbd_server/driver.ts";
-import { UblkDriver } from "./attach/ublk_driver.ts";
+import { UblkDriver, ublkMemory } from "./attach/ublk_driver.ts";
 import type { UblkConfig } from "./attach/ublk_driver.ts";
 
 /** What the thread is started with. */
@@ -30,23 +30,23 @@ export function runInitiator(
   const tell = (text: string) => post({ kind: "note", text });
   switch (use.kind) {
     case "copy": {
-      const loop = new InitiatorLoop(config, CopyDriver.bytes, tell);
+      const loop = new InitiatorLoop(config, copyMemory, tell);
       return loop.run(new CopyDriver(loop, use, post));
     }
     case "bench": {
-      const loop = new InitiatorLoop(config, BenchDriver.bytes(use), tell);
+      const loop = new InitiatorLoop(config, (arena) => benchMemory(arena, use), tell);
       return loop.run(new BenchDriver(loop, use, post));
     }
     case "nbd": {
-      const loop = new InitiatorLoop(config, NbdDriver.arenaBytes, tell);
+      const loop = new InitiatorLoop(config, (arena) => nbdMemory(arena, use), tell);
       return loop.run(new NbdDriver(loop, use, post));
     }
     case "fuse": {
-      const loop = new InitiatorLoop(config, FuseDriver.bytes, tell);
+      const loop = new InitiatorLoop(config, fuseMemory, tell);
       return loop.run(new FuseDriver(loop, use, post));
     }
     case "ublk": {
-      const loop = new InitiatorLoop(config, UblkDriver.bytes, tell);
+      const loop = new InitiatorLoop(config, ublkMemory, tell);
       return loop.run(new UblkDriver(loop, use, post));
     }
   }

@@ -29,6 +29,19 @@ Deno.test("arena: 64-bit numbers are stored whole, read back, and may be minus o
   assertEquals(Deno.UnsafePointer.value(arena.pointer(16)), BigInt(arena.address + 16));
 });
 
+Deno.test("arena: as large as what is built on it", () => {
+  const sizes: number[] = [];
+  const { arena, built } = Arena.fit((arena) => {
+    const first = arena.allocate(3 * PAGE_BYTES - 8);
+    arena.setUint64(first, 0x7fff_1234_5678);
+    sizes.push(arena.bytes.length);
+    return [first, arena.allocate(1, PAGE_BYTES)];
+  });
+  assertEquals(built, [0, 3 * PAGE_BYTES]);
+  assertEquals(sizes, [0, 4 * PAGE_BYTES]);
+  assertEquals([arena.bytes.length, arena.i64[0]], [4 * PAGE_BYTES, 0x7fff_1234_5678n]);
+});
+
 Deno.test("arena: more than there is fails with a system error", () => {
   const error = assertThrows(() => new Arena(2 ** 52), SystemError, "ENOMEM");
   assertEquals(error.code, 12);

@@ -94,7 +94,7 @@ function contentAt(offset: number): number {
 /** A connection whose file another thread mounts and reads. */
 class Mount {
   readonly fd = openFuse();
-  readonly arena = new Arena(FuseSlots.bytes(SLOTS, PAYLOAD_BYTES) + 8192);
+  readonly arena: Arena;
   readonly slots: FuseSlots;
   readonly queue: FuseQueue;
   /** The kernel has told that it is unmounted. */
@@ -102,13 +102,11 @@ class Mount {
   readonly #reader = new Worker(import.meta.resolve("./fuse_reader.ts"), { type: "module" });
 
   constructor(open: (fd: number, slots: FuseSlots) => FuseQueue | undefined) {
-    this.slots = new FuseSlots(
-      this.arena,
-      SLOTS,
-      FUSE_WRITE_HEADER_BYTES,
-      FUSE_OUT_HEADER_BYTES,
-      PAYLOAD_BYTES,
+    const { arena, built } = Arena.fit((arena) =>
+      new FuseSlots(arena, SLOTS, FUSE_WRITE_HEADER_BYTES, FUSE_OUT_HEADER_BYTES, PAYLOAD_BYTES)
     );
+    this.arena = arena;
+    this.slots = built;
     this.queue = open(this.fd, this.slots)!;
   }
 

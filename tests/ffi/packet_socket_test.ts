@@ -192,8 +192,7 @@ interopTest(
   [],
   () =>
     withSockets([initiatorFilter(), initiatorFilter()], (sender, receiver) => {
-      const arena = new Arena(PollSet.bytes(2));
-      const poll = new PollSet(arena, 2);
+      const poll = Arena.fit((arena) => new PollSet(arena, 2)).built;
       const place = poll.add(receiver.fd, POLLIN);
       assertEquals([poll.wait(0), poll.found(place)], [0, 0]);
       const frames = new Frames();

@@ -6,7 +6,7 @@ import { closeFile } from "../../ffi/files.ts";
 import { clearEvent, Clock, openEvent, POLLIN, PollSet, signalEvent } from "../../ffi/poll.ts";
 
 Deno.test("poll: what is ready is found, what was found is forgotten", () => {
-  const poll = new PollSet(new Arena(PollSet.bytes(2)), 2);
+  const poll = Arena.fit((arena) => new PollSet(arena, 2)).built;
   const events = [openEvent(), openEvent()] as const;
   const places = events.map((fd) => poll.add(fd, POLLIN));
   const found = () => places.map((place) => poll.found(place));
@@ -52,7 +52,7 @@ Deno.test("poll: another thread's signal ends a wait", async () => {
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   const worker = new Worker(url, { type: "module" });
   const signalled = new Promise((resolve) => worker.onmessage = resolve);
-  const poll = new PollSet(new Arena(PollSet.bytes(1)), 1);
+  const poll = Arena.fit((arena) => new PollSet(arena, 1)).built;
   poll.add(fd, POLLIN);
   assertEquals(poll.wait(20e6), 1);
   await signalled;

@@ -99,9 +99,10 @@ if (import.meta.main) {
     bufferBytes: 1 << 20,
     waitMs: 100,
   });
-  const arena = new Arena(2 * FRAME_BYTES + MessageTable.bytes(1, 1) + 4096);
-  const messages = new MessageTable(arena, 1, 1);
-  const at = arena.allocate(FRAME_BYTES, 64);
+  const { arena, built: { messages, at } } = Arena.fit((arena) => ({
+    messages: new MessageTable(arena, 1, 1),
+    at: arena.allocate(FRAME_BYTES, 64),
+  }));
   const served = { mac, mtu, sectors: sectorsPerFrame(mtu) };
   const target = new OldTarget(address, manner === "error", served);
   console.log(`Serving on ${iface}`);

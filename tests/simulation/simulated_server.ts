@@ -29,8 +29,6 @@ import type { Clock, Random } from "./virtual_time.ts";
 
 /** The server, and the queue to it. */
 export class SimulatedServer implements DiskQueue {
-  /** Room beside the frames, for one header and one reply. */
-  static readonly bytes = NBD_REQUEST_BYTES + NBD_SIMPLE_REPLY_BYTES + 16;
   readonly needsVectors = false;
   tag = 0;
   result = 0;

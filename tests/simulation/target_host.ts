@@ -164,9 +164,8 @@ export class TargetHost {
     const random = this.#random;
     const alignment = directAlignment > 0 ? 4096 : 512;
     const mtuMax = Math.max(mtu, 1500);
-    const memory = new SimulatedMemory(
-      FramePool.bytes(frames, mtuMax, alignment) + SimulatedServer.bytes,
-    );
+    // Twice what the frames hold leaves room for how they are aligned, and for the server.
+    const memory = new SimulatedMemory(2 * (frames + 4) * (mtuMax + alignment));
     const pool = new FramePool(memory, frames, mtuMax, alignment);
     const commands = new TargetCommands(frames);
     const vectors = new SimulatedVectors();

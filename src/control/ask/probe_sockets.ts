@@ -35,7 +35,7 @@ export class ProbeSockets {
    */
   constructor(interfaces: readonly NetworkInterface[], filter = initiatorFilter()) {
     this.interfaces = interfaces;
-    this.#poll = new PollSet(new Arena(PollSet.bytes(interfaces.length)), interfaces.length);
+    this.#poll = Arena.fit((arena) => new PollSet(arena, interfaces.length)).built;
     const options = {
       etherType: ETHERTYPE_AOE,
       filter,
@@ -112,10 +112,9 @@ interface FrameMemory {
 let frameMemory: FrameMemory | undefined;
 
 function memory(): FrameMemory {
-  if (frameMemory === undefined) {
-    const arena = new Arena(FRAMES * FRAME_BYTES + MessageTable.bytes(FRAMES, 1) + 4096);
-    const messages = new MessageTable(arena, FRAMES, 1);
-    frameMemory = { arena, messages, frames: arena.allocate(FRAMES * FRAME_BYTES, 64) };
-  }
-  return frameMemory;
+  return frameMemory ??= Arena.fit((arena) => ({
+    arena,
+    messages: new MessageTable(arena, FRAMES, 1),
+    frames: arena.allocate(FRAMES * FRAME_BYTES, 64),
+  })).built;
 }

@@ -45,11 +45,6 @@ export class FramePool {
     this.#free = new FreeStack(count);
   }
 
-  /** Bytes of memory of such a pool. */
-  static bytes(count: number, mtuMax: number, alignment: number): number {
-    return count * frameStride(mtuMax, alignment) + 2 * Math.max(alignment, 4096);
-  }
-
   /** Frames nobody holds. */
   get free(): number {
     return this.#free.count;

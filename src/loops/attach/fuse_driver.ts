@@ -8,6 +8,7 @@
 //
 // Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
 
+import type { Arena } from "../../../ffi/arena.ts";
 import { type FuseQueue, FuseSlots, openFuseQueue } from "../../../ffi/fuse_channel.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -56,6 +57,7 @@ import {
   BLOCK_ZERO,
   BLOCK_ZERO_KEEP,
   type BlockAnswers,
+  BlockMemory,
   BlockRequests,
 } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
@@ -99,6 +101,20 @@ export type FuseMessage =
   /** The kernel has shown itself; whether it can send requests again to another process. */
   | { readonly kind: "mounted"; readonly resends: boolean };
 
+/** What the driver needs in the loop's arena. */
+export function fuseMemory(arena: Arena) {
+  return {
+    blocks: new BlockMemory(arena),
+    slots: new FuseSlots(
+      arena,
+      SLOTS,
+      FUSE_WRITE_HEADER_BYTES,
+      FUSE_OUT_HEADER_BYTES,
+      REQUEST_BYTES_MAX,
+    ),
+  };
+}
+
 /** The driver. */
 export class FuseDriver implements InitiatorDriver, BlockAnswers {
   readonly #loop: InitiatorLoop;
@@ -118,21 +134,16 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   #stopped = false;
   #disconnected = false;
 
-  /** Arena bytes of a device. */
-  static readonly bytes = BlockRequests.bytes + FuseSlots.bytes(SLOTS, REQUEST_BYTES_MAX);
-
-  constructor(loop: InitiatorLoop, config: FuseConfig, post: (message: FuseMessage) => void) {
+  constructor(
+    loop: InitiatorLoop<ReturnType<typeof fuseMemory>>,
+    config: FuseConfig,
+    post: (message: FuseMessage) => void,
+  ) {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.#requests = new BlockRequests(loop, SLOTS, config, this, post);
-    this.#slots = new FuseSlots(
-      loop.arena,
-      SLOTS,
-      FUSE_WRITE_HEADER_BYTES,
-      FUSE_OUT_HEADER_BYTES,
-      REQUEST_BYTES_MAX,
-    );
+    this.#requests = new BlockRequests(loop, loop.memory.blocks, SLOTS, config, this, post);
+    this.#slots = loop.memory.slots;
     this.#queue = openFuseQueue(config.fd, this.#slots);
     this.#words = loop.arena.u32;
     this.#place = loop.watch(config.fd, 0);

@@ -11,6 +11,7 @@
 //
 // Nothing is allocated for a request. A tag's memory is read by nobody else until it is answered.
 
+import type { Arena } from "../../../ffi/arena.ts";
 import { SystemError } from "../../../ffi/errno.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import { UblkQueue } from "../../../ffi/ublk.ts";
@@ -41,6 +42,7 @@ import {
   BLOCK_ZERO,
   BLOCK_ZERO_KEEP,
   type BlockAnswers,
+  BlockMemory,
   BlockRequests,
 } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
@@ -84,6 +86,14 @@ export interface UblkConfig extends BlockConfig {
   readonly event: number;
 }
 
+/** What the driver needs in the loop's arena. */
+export function ublkMemory(arena: Arena) {
+  return {
+    blocks: new BlockMemory(arena),
+    dataAt: arena.allocate(UBLK_DEPTH * UBLK_REQUEST_BYTES_MAX, 4096),
+  };
+}
+
 /** The driver. */
 export class UblkDriver implements InitiatorDriver, BlockAnswers {
   readonly #loop: InitiatorLoop;
@@ -102,18 +112,19 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
   #failure: string | undefined;
   #stopped = false;
 
-  /** Arena bytes of a device. */
-  static readonly bytes = BlockRequests.bytes + UBLK_DEPTH * UBLK_REQUEST_BYTES_MAX + 4096;
-
-  constructor(loop: InitiatorLoop, config: UblkConfig, post: (message: BlockMessage) => void) {
+  constructor(
+    loop: InitiatorLoop<ReturnType<typeof ublkMemory>>,
+    config: UblkConfig,
+    post: (message: BlockMessage) => void,
+  ) {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.#requests = new BlockRequests(loop, UBLK_DEPTH, config, this, post);
+    this.#requests = new BlockRequests(loop, loop.memory.blocks, UBLK_DEPTH, config, this, post);
     this.#requests.guard();
     this.#shared = new Int32Array(config.shared);
     this.#sharedPlace = loop.watch(config.event, POLLIN);
-    this.#memoryAt = loop.arena.allocate(UBLK_DEPTH * UBLK_REQUEST_BYTES_MAX, 4096);
+    this.#memoryAt = loop.memory.dataAt;
   }
 
   turn(nowMs: number): boolean {

@@ -5,6 +5,7 @@
 // checked, and in the end every block that was written is read back and compared. A block is then
 // never read and written at the same time, since either content would be right.
 
+import type { Arena } from "../../../ffi/arena.ts";
 import { REQUEST_FLUSH, REQUEST_READ, REQUEST_WRITE } from "../../core/initiator/requests.ts";
 import { describeResult, RESULT_OK, RESULT_WRITES_LOST } from "../../core/initiator/results.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
@@ -88,6 +89,11 @@ export interface BenchResult {
 /** What the thread tells. */
 export type BenchMessage = { readonly kind: "note"; readonly text: string } | BenchResult;
 
+/** What the driver needs in the loop's arena: the data of all requests. */
+export function benchMemory(arena: Arena, config: BenchConfig): number {
+  return arena.allocate(config.iodepth * config.blockBytes, 4096);
+}
+
 /** The driver. */
 export class BenchDriver implements InitiatorDriver {
   readonly #loop: InitiatorLoop;
@@ -126,16 +132,15 @@ export class BenchDriver implements InitiatorDriver {
   #mismatches = 0;
   #done = false;
 
-  /** Arena bytes of a measurement. */
-  static bytes(config: BenchConfig): number {
-    return config.iodepth * config.blockBytes + 8192;
-  }
-
-  constructor(loop: InitiatorLoop, config: BenchConfig, post: (message: BenchMessage) => void) {
+  constructor(
+    loop: InitiatorLoop<number>,
+    config: BenchConfig,
+    post: (message: BenchMessage) => void,
+  ) {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.#memoryAt = loop.arena.allocate(config.iodepth * config.blockBytes, 4096);
+    this.#memoryAt = loop.memory;
     this.#words = loop.arena.i32;
     this.#blockSectors = config.blockBytes / SECTOR_BYTES;
     this.#free = new FreeStack(config.iodepth);

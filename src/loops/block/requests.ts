@@ -10,6 +10,7 @@
 //
 // Memory of a request belongs to this file and the initiator from `submit` to the answer.
 
+import type { Arena } from "../../../ffi/arena.ts";
 import { guardAgainstReclaim } from "../../../ffi/memory_pressure.ts";
 import {
   REQUEST_DISCARD,
@@ -64,6 +65,17 @@ export interface BlockAnswers {
   answered(tag: number, errno: number): void;
 }
 
+/** What requests need in an arena: where the IDENTIFY data come, and zeros to write. */
+export class BlockMemory {
+  readonly identifyAt: number;
+  readonly zerosAt: number;
+
+  constructor(arena: Arena) {
+    this.identifyAt = arena.allocate(SECTOR_BYTES);
+    this.zerosAt = arena.allocate(ZEROS_BYTES, 4096);
+  }
+}
+
 /** Requests to disk number 0 of a loop. */
 export class BlockRequests {
   /** Known before `connect` returns true. */
@@ -101,6 +113,7 @@ export class BlockRequests {
   /** @param tags Requests are numbered from 0 to `tags` − 1. */
   constructor(
     loop: InitiatorLoop,
+    memory: BlockMemory,
     tags: number,
     config: BlockConfig,
     answers: BlockAnswers,
@@ -111,8 +124,8 @@ export class BlockRequests {
     this.#answers = answers;
     this.#post = post;
     this.#identifyTag = tags;
-    this.#identifyAt = loop.arena.allocate(SECTOR_BYTES);
-    this.#zerosAt = loop.arena.allocate(ZEROS_BYTES, 4096);
+    this.#identifyAt = memory.identifyAt;
+    this.#zerosAt = memory.zerosAt;
     const { before } = config;
     const nowMs = loop.clock.nowMs();
     this.#connectUntilMs = nowMs + config.connectMs;
@@ -126,9 +139,6 @@ export class BlockRequests {
     this.#left = new Float64Array(tags);
     this.#incarnation = new Float64Array(tags);
   }
-
-  /** Arena bytes that it takes. */
-  static readonly bytes = ZEROS_BYTES + SECTOR_BYTES + 8192;
 
   /**
    * Looks for the disk; true once requests may come. A failure says why it cannot be had.

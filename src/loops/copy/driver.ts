@@ -10,6 +10,8 @@
 // An interruption or a failure lets operations in flight end, flushes what is there, and tells
 // where to go on.
 
+import { SyncQueue } from "../../../ffi/sync_queue.ts";
+import type { Arena } from "../../../ffi/arena.ts";
 import { fileStatus, freeBytes, truncateFile } from "../../../ffi/files.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import { REQUEST_IDENTIFY } from "../../core/initiator/requests.ts";
@@ -59,9 +61,19 @@ const READY_LOOK_MS = 1;
 /** Chunks on their way beside those in the windows: some are at the local end. */
 const CHUNKS_BESIDE = 4;
 
+/** What the driver needs in the loop's arena. */
+export function copyMemory(arena: Arena) {
+  return {
+    pump: new CopyPump(arena),
+    identifyAt: arena.allocate(2 * SECTOR_BYTES),
+    /** For the end that is a file, or for both, where io_uring may not be used. */
+    queues: [new SyncQueue(arena, TAGS), new SyncQueue(arena, TAGS)] as const,
+  };
+}
+
 /** The driver. */
 export class CopyDriver implements InitiatorDriver, CopyOutcome {
-  readonly #loop: InitiatorLoop;
+  readonly #loop: InitiatorLoop<ReturnType<typeof copyMemory>>;
   readonly #config: CopyConfig;
   readonly #post: (message: CopyMessage) => void;
   readonly #pump: CopyPump;
@@ -103,15 +115,16 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   #endedMs = 0;
   #sum = "";
 
-  /** Arena bytes of a copy. */
-  static readonly bytes = CopyPump.bytes + 2 * (FileEnd.bytes + SECTOR_BYTES) + 4096;
-
-  constructor(loop: InitiatorLoop, config: CopyConfig, post: (message: CopyMessage) => void) {
+  constructor(
+    loop: InitiatorLoop<ReturnType<typeof copyMemory>>,
+    config: CopyConfig,
+    post: (message: CopyMessage) => void,
+  ) {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.#pump = new CopyPump(loop.arena);
-    this.#identifyAt = loop.arena.allocate(loop.initiators.length * SECTOR_BYTES);
+    this.#pump = loop.memory.pump;
+    this.#identifyAt = loop.memory.identifyAt;
     this.#remotes = loop.initiators.map(() => undefined);
     this.#discards = loop.initiators.map(() => false);
     // What is told of has a checksum even where nobody wants to see one.
@@ -243,6 +256,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       outcome: this,
       tags: TAGS,
       uring: this.#config.uring,
+      spare: this.#loop.memory.queues[isSource ? 0 : 1],
     });
     this.#files.push(file);
     this.#filePlaces.push(this.#loop.watch(file.event, POLLIN));

@@ -4,8 +4,9 @@
 import type { Arena } from "../../../ffi/arena.ts";
 import { errnoText } from "../../../ffi/errno.ts";
 import { nextData, nextHole, readStream, writeStream } from "../../../ffi/file_data.ts";
-import { IoUring } from "../../../ffi/io_uring.ts";
-import { SyncQueue } from "../../../ffi/sync_queue.ts";
+import { openFileQueue } from "../../../ffi/file_queue.ts";
+import type { FileQueue } from "../../../ffi/file_queue.ts";
+import type { SyncQueue } from "../../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./end.ts";
 import { EAGAIN, EINTR, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
@@ -44,7 +45,7 @@ export class FileEnd implements CopyEnd {
   readonly #fd: number;
   readonly #arena: Arena;
   readonly #outcome: CopyOutcome;
-  readonly #queue: IoUring | SyncQueue;
+  readonly #queue: FileQueue;
   readonly #holes: boolean;
   // The operation of each tag.
   readonly #operation: Uint8Array;
@@ -58,9 +59,16 @@ export class FileEnd implements CopyEnd {
   #dataFrom = 0;
   #dataTo = 0;
 
+  /** @param options `spare`: for so many tags, where the ring may not be used. */
   constructor(
     config: FileEndConfig,
-    options: { arena: Arena; outcome: CopyOutcome; tags: number; uring: boolean },
+    options: {
+      arena: Arena;
+      outcome: CopyOutcome;
+      tags: number;
+      uring: boolean;
+      spare: SyncQueue;
+    },
   ) {
     const { arena, tags } = options;
     this.name = config.name;
@@ -76,12 +84,9 @@ export class FileEnd implements CopyEnd {
     this.#size = new Float64Array(tags);
     this.#done = new Float64Array(tags);
     this.#memoryAt = new Float64Array(tags);
-    this.#queue = openQueue(options.uring, arena, tags);
+    this.#queue = openFileQueue(options.uring, options.spare).queue;
     this.event = this.#queue.event;
   }
-
-  /** Arena bytes of an end. */
-  static readonly bytes = SyncQueue.bytes + 64;
 
   holeAt(offset: number, bytes: number): number {
     if (!this.#holes || (offset >= this.#dataFrom && offset < this.#dataTo)) return 0;
@@ -209,16 +214,4 @@ export class FileEnd implements CopyEnd {
     const what = `Cannot ${OPERATION_NAMES[operation]} ${this.name}`;
     this.#outcome.failed(tag, { kind: "local", text: `${what}: ${errnoText(code)}` });
   }
-}
-
-function openQueue(uring: boolean, arena: Arena, tags: number): IoUring | SyncQueue {
-  const entries = 2 ** Math.ceil(Math.log2(tags));
-  if (uring) {
-    try {
-      return new IoUring(entries);
-    } catch {
-      // A container forbids it, or the kernel is old: system calls do the same, one by one.
-    }
-  }
-  return new SyncQueue(arena, entries);
 }

@@ -103,9 +103,6 @@ export class CopyPump implements CopyOutcome {
     }
   }
 
-  /** Arena bytes of a pump. */
-  static readonly bytes = CHUNKS * COPY_CHUNK_BYTES + PIECE_BYTES + 8192;
-
   /** Begins; the last transfer is over. */
   start(transfer: Transfer): void {
     this.#transfer = transfer;

@@ -88,12 +88,6 @@ export class InitiatorLink {
     this.#owners = new Array(capacity).fill(undefined);
   }
 
-  /** Arena bytes of a link. */
-  static bytes(capacity: number, mtuMax: number): number {
-    return RECEIVE_BATCH * stride(mtuMax) + MessageTable.bytes(RECEIVE_BATCH, 1) +
-      MessageTable.bytes(capacity, 2) + FRAME_ALIGNMENT;
-  }
-
   /** The socket's descriptor, −1 while the interface is gone. */
   get fd(): number {
     return this.#socket?.fd ?? -1;

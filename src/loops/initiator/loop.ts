@@ -99,9 +99,11 @@ export interface InitiatorLoopConfig {
 }
 
 /** Sockets, initiators and the memory that they share with a driver. */
-export class InitiatorLoop {
+export class InitiatorLoop<DriverMemory = unknown> {
   /** Frames and everything that a driver allocates: one arena, so that copying needs no views. */
   readonly arena: Arena;
+  /** What the driver has there. */
+  readonly memory: DriverMemory;
   readonly initiators: readonly Initiator[];
   readonly counters: InitiatorCounters;
   readonly clock: Clock;
@@ -119,11 +121,16 @@ export class InitiatorLoop {
   #uncounted = true;
 
   /**
-   * @param driverBytes What the driver will allocate from the arena.
+   * @param driverMemory Builds what the driver needs in the arena, and does nothing else; see
+   * `Arena.fit`.
    * @param tell Hears what people should know that is no driver's business.
    * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
    */
-  constructor(config: InitiatorLoopConfig, driverBytes: number, tell: (text: string) => void) {
+  constructor(
+    config: InitiatorLoopConfig,
+    driverMemory: (arena: Arena) => DriverMemory,
+    tell: (text: string) => void,
+  ) {
     const settings = {
       ...config.settings,
       interfacesMax: Math.max(INITIATOR_DEFAULTS.interfacesMax, config.interfaces.length),
@@ -135,16 +142,22 @@ export class InitiatorLoop {
     const queued = config.disks.length * (commandsMax + interfacesMax);
     const places = config.interfaces.length + 2 + WATCHED_MAX;
     const memoryBytes = initiatorMemoryBytes(settings);
-    this.arena = new Arena(
-      driverBytes + config.disks.length * (memoryBytes + 4096) +
-        config.interfaces.length * (InitiatorLink.bytes(queued, mtuMax) + 4096) +
-        PollSet.bytes(places) + 8192,
-    );
-    this.clock = new Clock(this.arena);
+    const { arena, built } = Arena.fit((arena) => ({
+      clock: new Clock(arena),
+      poll: new PollSet(arena, places),
+      memoryAt: config.disks.map(() => arena.allocate(memoryBytes, 64)),
+      links: config.interfaces.map((name) =>
+        new InitiatorLink(arena, name, queued, mtuMax, config.disks)
+      ),
+      memory: driverMemory(arena),
+    }));
+    this.arena = arena;
+    this.memory = built.memory;
+    this.clock = built.clock;
     this.counters = new InitiatorCounters(config.counters);
     this.#control = new Int32Array(config.control);
     this.#controlEvent = config.controlEvent;
-    this.#poll = new PollSet(this.arena, places);
+    this.#poll = built.poll;
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
     const session = takeSession();
@@ -154,22 +167,21 @@ export class InitiatorLoop {
         shelf,
         slot,
         targets,
-        memory: this.arena.bytes,
-        memoryAt: this.arena.allocate(memoryBytes, 64),
+        memory: arena.bytes,
+        memoryAt: built.memoryAt[i]!,
         session: (session + i) % SESSIONS,
         seed: Math.floor(Math.random() * 2 ** 31),
       })
     );
     const nowMs = this.clock.nowMs();
-    this.#links = config.interfaces.map((name, i) => {
-      const link = new InitiatorLink(this.arena, name, queued, mtuMax, config.disks);
+    this.#links = built.links;
+    this.#links.forEach((link, i) => {
       try {
         if (link.update(links[i])) this.#announce(nowMs, i, link);
       } catch (error) {
         throw explainSocketError(error);
       }
       link.pollPlace = this.#poll.add(link.fd, POLLIN);
-      return link;
     });
     this.#aided = aidInitiatorLinks(this.#links, config.aids, {
       ...{ arena: this.arena, queued, counters: this.counters, tell },

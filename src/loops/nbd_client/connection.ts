@@ -51,14 +51,16 @@ export function connectNbdServer(at: NbdAddress): NbdOrigin | string {
   const addresses = at.kind === "unix"
     ? [unixAddress(at.socketPath)]
     : resolveTcp(at.host, at.port);
-  const arena = new Arena(addresses.length * NbdClientConnection.bytes + PollSet.bytes(1) + 1024);
-  const clock = new Clock(arena);
-  const poll = new PollSet(arena, 1);
+  const { clock, poll, connections } = Arena.fit((arena) => ({
+    clock: new Clock(arena),
+    poll: new PollSet(arena, 1),
+    connections: addresses.map((address) =>
+      new NbdClientConnection(arena, { exportName: at.exportName, addresses: [address] })
+    ),
+  })).built;
   const place = poll.add(-1, POLLIN);
   let why = "no address is known for its host";
-  for (const address of addresses) {
-    const shared = { exportName: at.exportName, addresses: [address] };
-    const connection = new NbdClientConnection(arena, shared);
+  for (const connection of connections) {
     // The server speaks first.
     while (!connection.advance(clock.nowMs()) && connection.failure === undefined) {
       poll.replace(place, connection.fd);
@@ -120,10 +122,6 @@ export class NbdClientConnection {
     this.ready = this.fd >= 0;
     this.dueMs = this.ready ? Infinity : 0;
   }
-
-  /** Arena bytes of a connection. */
-  static readonly bytes = HANDSHAKE_RECEIVE_BYTES + HANDSHAKE_SEND_BYTES +
-    2 * StreamPieces.arenaBytes(1) + 64;
 
   /**
    * Goes on connecting, as far as that is possible without waiting.

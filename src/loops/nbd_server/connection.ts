@@ -37,7 +37,7 @@ import {
   REQUEST_LENGTH,
   REQUEST_OFFSET,
 } from "../../wire/nbd.ts";
-import { NbdReplyLine } from "./reply_line.ts";
+import { NbdReplyLine, REPLY_PIECES } from "./reply_line.ts";
 import { type NbdServerRequests, UNIT_BYTES } from "./requests.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 import { NONE } from "../../core/tables.ts";
@@ -64,6 +64,19 @@ export interface NbdSharing {
   disk: NbdExport;
   /** The server comes to an end: new requests are refused. */
   stopping: boolean;
+}
+
+/** What a connection needs in an arena. */
+export class NbdConnectionMemory {
+  readonly replies: StreamPieces;
+  readonly inputAt: number;
+  readonly outputAt: number;
+
+  constructor(arena: Arena) {
+    this.replies = new StreamPieces(arena, REPLY_PIECES);
+    this.inputAt = arena.allocate(INPUT_BYTES, 4096);
+    this.outputAt = arena.allocate(HANDSHAKE_OUTPUT_BYTES);
+  }
 }
 
 /** A place for one client after the other. */
@@ -96,19 +109,15 @@ export class NbdServerConnection {
   #skip = 0;
 
   /** @param index Its number, from 0. */
-  constructor(index: number, shared: NbdSharing) {
+  constructor(index: number, memory: NbdConnectionMemory, shared: NbdSharing) {
     const { arena, requests } = shared;
     this.#index = index;
     this.#shared = shared;
     this.#bytes = arena.bytes;
-    this.line = new NbdReplyLine(arena, requests);
-    this.#inputAt = arena.allocate(INPUT_BYTES, 4096);
-    this.#outputAt = arena.allocate(HANDSHAKE_OUTPUT_BYTES);
+    this.line = new NbdReplyLine(arena, memory.replies, requests);
+    this.#inputAt = memory.inputAt;
+    this.#outputAt = memory.outputAt;
   }
-
-  /** Arena bytes that it takes. */
-  static readonly arenaBytes = INPUT_BYTES + HANDSHAKE_OUTPUT_BYTES + NbdReplyLine.arenaBytes +
-    8192;
 
   /** Whether another client can have it. */
   get isFree(): boolean {

@@ -5,6 +5,7 @@
 // send again what could be answered at once. All connections share the tables of requests.ts;
 // a flush on one of them covers the writes of all, for they reach the disk by one initiator.
 
+import type { Arena } from "../../../ffi/arena.ts";
 import { POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import {
   acceptStream,
@@ -16,10 +17,10 @@ import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { nbdExport } from "../../core/nbd_server/export.ts";
 import { NbdServerHandshake } from "../../core/nbd_server/handshake.ts";
 import type { BlockConfig, BlockDisk, BlockMessage } from "../block/disk.ts";
-import { BlockRequests } from "../block/requests.ts";
+import { BlockMemory, BlockRequests } from "../block/requests.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
-import { NbdServerConnection, type NbdSharing } from "./connection.ts";
-import { type NbdReplies, NbdServerRequests } from "./requests.ts";
+import { NbdConnectionMemory, NbdServerConnection, type NbdSharing } from "./connection.ts";
+import { type NbdReplies, NbdRequestMemory, NbdServerRequests } from "./requests.ts";
 
 /** Clients at once; others wait in the kernel until one of them leaves. */
 const NBD_CONNECTIONS_MAX = 16;
@@ -40,6 +41,18 @@ export interface NbdConfig extends BlockConfig {
     | { readonly listener: number; readonly name: string }
     /** One that is connected, without a handshake: the other end of the kernel's. */
     | { readonly stream: number };
+}
+
+/** What the driver needs in the loop's arena. */
+export function nbdMemory(arena: Arena, { socket }: NbdConfig) {
+  const clients = "stream" in socket ? 1 : NBD_CONNECTIONS_MAX;
+  return {
+    requests: new NbdRequestMemory(arena),
+    blocks: new BlockMemory(arena),
+    pieces: new StreamPieces(arena, 2),
+    connections: Array.from({ length: clients }, () => new NbdConnectionMemory(arena)),
+    poll: new PollSet(arena, clients + 1),
+  };
 }
 
 /** The driver. */
@@ -64,30 +77,36 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   #noteAtMs = 0;
   #again = false;
 
-  constructor(loop: InitiatorLoop, config: NbdConfig, post: (message: BlockMessage) => void) {
+  constructor(
+    loop: InitiatorLoop<ReturnType<typeof nbdMemory>>,
+    config: NbdConfig,
+    post: (message: BlockMessage) => void,
+  ) {
+    const { memory } = loop;
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
     const { socket } = config;
-    const clients = "stream" in socket ? 1 : NBD_CONNECTIONS_MAX;
+    const clients = memory.connections.length;
     this.#name = new TextEncoder().encode("name" in socket ? socket.name : "");
-    this.#requests = new NbdServerRequests(loop, clients, this);
-    this.#blocks = new BlockRequests(loop, NbdServerRequests.tags, config, this.#requests, post);
+    this.#requests = new NbdServerRequests(memory.requests, clients, this);
+    this.#blocks = new BlockRequests(
+      ...[loop, memory.blocks, NbdServerRequests.tags, config, this.#requests, post] as const,
+    );
     this.#requests.blocks = this.#blocks;
     const traits = { bytes: 0, physicalBlockBytes: 512, readOnly: true, rotational: false };
     this.#shared = {
       arena: loop.arena,
       requests: this.#requests,
-      pieces: new StreamPieces(loop.arena, 2),
+      pieces: memory.pieces,
       disk: nbdExport({ ...traits, discard: false, discardsAreZero: false }),
       stopping: false,
     };
-    this.#connections = Array.from(
-      { length: clients },
-      (_, index) => new NbdServerConnection(index, this.#shared),
+    this.#connections = memory.connections.map((own, index) =>
+      new NbdServerConnection(index, own, this.#shared)
     );
     this.#openedMs = new Float64Array(clients);
-    this.#poll = new PollSet(loop.arena, clients + 1);
+    this.#poll = memory.poll;
     this.#fds = new Int32Array(clients + 1).fill(-1);
     this.#events = new Int32Array(clients + 1);
     this.#places = new Int32Array(clients + 1);
@@ -97,11 +116,6 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     }
     if ("stream" in socket) this.#blocks.guard();
   }
-
-  /** Arena bytes that it takes: 64 MiB for data, touched as the load needs it. */
-  static readonly arenaBytes = NbdServerRequests.arenaBytes + BlockRequests.bytes +
-    NBD_CONNECTIONS_MAX * NbdServerConnection.arenaBytes + PollSet.bytes(NBD_CONNECTIONS_MAX + 1) +
-    StreamPieces.arenaBytes(2) + 8192;
 
   turn(nowMs: number): boolean {
     this.#requests.nowMs = nowMs;

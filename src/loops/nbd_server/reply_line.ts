@@ -26,7 +26,7 @@ import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 import { NONE } from "../../core/tables.ts";
 
 /** Every reply has a header, every unit of a read stands in the line once; and a handshake. */
-const PIECES = REQUESTS_A_CONNECTION_MAX + UNITS_A_CONNECTION_MAX + 4;
+export const REPLY_PIECES = REQUESTS_A_CONNECTION_MAX + UNITS_A_CONNECTION_MAX + 4;
 /** u32 error, u16 length of the words, and no words. */
 const ERROR_BYTES = 6;
 /** u32 context, then one extent: u32 length, u32 state. */
@@ -48,14 +48,12 @@ export class NbdReplyLine {
   #sent = 0;
   #blocked = false;
 
-  constructor(arena: Arena, requests: NbdServerRequests) {
+  /** @param pieces Of `REPLY_PIECES`. */
+  constructor(arena: Arena, pieces: StreamPieces, requests: NbdServerRequests) {
     this.#arena = arena;
     this.#requests = requests;
-    this.#pieces = new StreamPieces(arena, PIECES);
+    this.#pieces = pieces;
   }
-
-  /** Arena bytes that a line takes. */
-  static readonly arenaBytes = StreamPieces.arenaBytes(PIECES) + 64;
 
   /** Bytes that wait. */
   get bytes(): number {

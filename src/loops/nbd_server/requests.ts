@@ -11,6 +11,7 @@
 // A flush covers the writes of all connections, and one that fails says to one of them that writes
 // may be lost. Each of the others that has such writes hears of it with its own next flush.
 
+import type { Arena } from "../../../ffi/arena.ts";
 import {
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
@@ -35,7 +36,6 @@ import {
   BLOCK_ZERO_KEEP,
 } from "../block/requests.ts";
 import type { BlockAnswers, BlockRequests } from "../block/requests.ts";
-import type { InitiatorLoop } from "../initiator/loop.ts";
 import { EBADE, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM, EROFS } from "../../../ffi/errno_numbers.ts";
 import { FreeStack, NONE } from "../../core/tables.ts";
 
@@ -57,6 +57,18 @@ const FUA_FLUSHING = 2;
 export interface NbdReplies {
   /** Request `id` of connection `connection` has ended. */
   ended(connection: number, id: number): void;
+}
+
+/** What the tables need in an arena; most of it is untouched as long as there is little to do. */
+export class NbdRequestMemory {
+  readonly headersAt: number;
+  /** 64 MiB for data. */
+  readonly unitsAt: number;
+
+  constructor(arena: Arena) {
+    this.headersAt = arena.allocate(REQUESTS * HEADER_BYTES, 64);
+    this.unitsAt = arena.allocate(UNITS * UNIT_BYTES, 4096);
+  }
 }
 
 /** The tables. */
@@ -104,9 +116,9 @@ export class NbdServerRequests implements BlockAnswers {
   readonly #replies: NbdReplies;
   #blocks: BlockRequests | undefined;
 
-  constructor(loop: InitiatorLoop, connections: number, replies: NbdReplies) {
-    this.#headersAt = loop.arena.allocate(REQUESTS * HEADER_BYTES, 64);
-    this.#unitsAt = loop.arena.allocate(UNITS * UNIT_BYTES, 4096);
+  constructor(memory: NbdRequestMemory, connections: number, replies: NbdReplies) {
+    this.#headersAt = memory.headersAt;
+    this.#unitsAt = memory.unitsAt;
     this.#replies = replies;
     this.#requestsHeld = new Int32Array(connections);
     this.#unitsHeld = new Int32Array(connections);
@@ -114,9 +126,6 @@ export class NbdServerRequests implements BlockAnswers {
     this.#settled = new Float64Array(connections);
     this.#doubtful = new Uint8Array(connections);
   }
-
-  /** Arena bytes that the tables take, most of them untouched as long as there is little to do. */
-  static readonly arenaBytes = UNITS * UNIT_BYTES + REQUESTS * HEADER_BYTES + 8192;
 
   /** Tags that `BlockRequests` gets from here. */
   static readonly tags = UNITS + REQUESTS;

@@ -3,8 +3,7 @@
 // file has its descriptor.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import type { IoUring } from "../../../ffi/io_uring.ts";
-import type { SyncQueue } from "../../../ffi/sync_queue.ts";
+import type { FileQueue } from "../../../ffi/file_queue.ts";
 import type { NbdSource } from "./nbd_source.ts";
 
 /** What stands for the descriptor of the first source; the next ones count down. */
@@ -16,14 +15,14 @@ export function sourceNumber(index: number): number {
 }
 
 /** Any queue of disk work. */
-export type WorkerQueue = IoUring | SyncQueue | DiskQueues;
+export type WorkerQueue = FileQueue | DiskQueues;
 
 /** The queue for files and the sources, as one; see `IoUring` for what each method is. */
 export class DiskQueues {
   readonly event: number;
   tag = 0;
   result = 0;
-  readonly #files: IoUring | SyncQueue;
+  readonly #files: FileQueue;
   readonly #sources: readonly NbdSource[];
   /** Which queue `next` asks: a source by its place, then the files. */
   #asked = 0;
@@ -31,7 +30,7 @@ export class DiskQueues {
   #given = 0;
 
   /** @param sources In the order of their numbers. */
-  constructor(files: IoUring | SyncQueue, sources: readonly NbdSource[]) {
+  constructor(files: FileQueue, sources: readonly NbdSource[]) {
     this.event = files.event;
     this.#files = files;
     this.#sources = sources;

@@ -28,11 +28,6 @@ export class FilesInPlace implements DiskInPlace {
   /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
   readonly #offsetAt: number;
 
-  /** Arena bytes for a pool of so many frames. */
-  static bytes(frames: number): number {
-    return (frames + 1) * IOVEC_BYTES + 8;
-  }
-
   constructor(arena: Arena, pool: FramePool, vectors: VectorTable) {
     this.#arena = arena;
     this.#vectors = vectors;

@@ -81,11 +81,6 @@ export class TargetLink implements FrameLink {
     this.#sendingFrames = new Int32Array(options.pool.count);
   }
 
-  /** Arena bytes of a link with a pool of so many frames. */
-  static bytes(frames: number): number {
-    return MessageTable.bytes(RECEIVE_BATCH, 1) + MessageTable.bytes(frames, 2);
-  }
-
   /** The socket's descriptor, −1 while the interface is gone. */
   get fd(): number {
     return this.#socket?.fd ?? -1;

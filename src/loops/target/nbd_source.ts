@@ -47,6 +47,21 @@ const REPLIES_MAX = 64;
 /** Told in a sentence's middle what became of a source; `lost`: answered writes may be lost. */
 export type SourceListener = (state: "away" | "back", text: string, lost: boolean) => void;
 
+/** What a source needs in an arena. */
+export class NbdSourceMemory {
+  readonly headers: number;
+  readonly replies: number;
+  readonly pieces: StreamPieces;
+  readonly connection: NbdClientConnection;
+
+  constructor(arena: Arena, pool: FramePool, origin: NbdOrigin) {
+    this.headers = arena.allocate((pool.count + 2) * HEADER_STRIDE);
+    this.replies = arena.allocate(REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES);
+    this.pieces = new StreamPieces(arena, PIECES_MAX);
+    this.connection = new NbdClientConnection(arena, origin);
+  }
+}
+
 /** One NBD export, its requests and its connection. */
 export class NbdSource implements Backing {
   readonly remoteServer = true;
@@ -78,7 +93,7 @@ export class NbdSource implements Backing {
   #readBytes = 0;
 
   constructor(
-    arena: Arena,
+    memory: NbdSourceMemory,
     options: {
       pool: FramePool;
       commands: TargetCommands;
@@ -95,16 +110,10 @@ export class NbdSource implements Backing {
     this.#commands = options.commands;
     this.#listener = listener;
     this.#requests = new NbdClientRequests(pool.count, origin.facts.flags);
-    this.#headers = arena.allocate((pool.count + 2) * HEADER_STRIDE);
-    this.#replies = arena.allocate(REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES);
-    this.#pieces = new StreamPieces(arena, PIECES_MAX);
-    this.#connection = new NbdClientConnection(arena, origin);
-  }
-
-  /** Arena bytes of a source, for a pool of so many frames. */
-  static bytes(frames: number): number {
-    return (frames + 2) * HEADER_STRIDE + REPLIES_MAX * NBD_SIMPLE_REPLY_BYTES +
-      StreamPieces.arenaBytes(PIECES_MAX) + NbdClientConnection.bytes + 64;
+    this.#headers = memory.headers;
+    this.#replies = memory.replies;
+    this.#pieces = memory.pieces;
+    this.#connection = memory.connection;
   }
 
   /** Operations that `next` has not named. */

@@ -3,7 +3,7 @@
 
 import { Arena } from "../../../ffi/arena.ts";
 import { SystemError } from "../../../ffi/errno.ts";
-import { IoUring } from "../../../ffi/io_uring.ts";
+import { openFileQueue } from "../../../ffi/file_queue.ts";
 import {
   concernsInterface,
   LinkMonitor,
@@ -27,7 +27,7 @@ import {
   TARGET_COUNT_WAITS,
   TargetCounters,
 } from "../../core/target/counters.ts";
-import { NbdSource } from "./nbd_source.ts";
+import { NbdSource, NbdSourceMemory } from "./nbd_source.ts";
 import { ErrorReporter } from "./errors.ts";
 import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
 import type { Link, TargetState } from "../../core/target/target.ts";
@@ -190,22 +190,17 @@ export class TargetWorker {
     const served = config.interfaces.map((name) => present.find((link) => link.name === name));
     const mtuMax = served.reduce((mtu, link) => Math.max(mtu, link?.mtu ?? 0), MTU_MIN);
     const direct = config.exports.some((ex) => ex.directFd >= 0);
-    const alignment = direct ? 4096 : 512;
-    const frames = frameCount(config, mtuMax);
-    const sources = config.exports.filter((ex) => ex.source !== undefined).length;
-    const pollPlaces = 3 + config.interfaces.length + sources;
-    const arena = new Arena(
-      FramePool.bytes(frames, mtuMax, alignment) + VectorTable.bytes(frames) +
-        config.interfaces.length * TargetLink.bytes(frames) + PollSet.bytes(pollPlaces) +
-        SyncQueue.bytes + FilesInPlace.bytes(frames) + sources * NbdSource.bytes(frames) + 4096,
-    );
-    const pool = this.#pool = new FramePool(arena, frames, mtuMax, alignment);
-    const commands = this.#commands = new TargetCommands(frames);
-    this.#clock = new Clock(arena);
-    const vectors = new VectorTable(arena, frames);
-    const entries = 2 ** Math.ceil(Math.log2(frames + config.exports.length));
-    const opened = openQueue(config.uring, arena, entries, vectors);
-    this.#queue = sources === 0 ? opened.queue : new DiskQueues(opened.queue, this.#sources);
+    const { arena, built } = buildTables(config, mtuMax, direct);
+    const { pool, commands, vectors } = built;
+    const frames = pool.count;
+    this.#pool = pool;
+    this.#commands = commands;
+    this.#clock = built.clock;
+    this.#poll = built.poll;
+    const opened = openFileQueue(config.uring, built.sync);
+    this.#queue = built.sources.every((source) => source === undefined)
+      ? opened.queue
+      : new DiskQueues(opened.queue, this.#sources);
     this.#withoutUring = opened.withoutUring;
     if (direct) this.#queue.registerBuffer(arena, pool.memoryAt, pool.memoryBytes);
     this.#queue.registerFiles(
@@ -218,9 +213,8 @@ export class TargetWorker {
       (frames - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
     );
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
-    this.#poll = new PollSet(arena, pollPlaces);
     this.#exports = config.exports.map((ex, index) => {
-      const source = this.#openSource(arena, ex, index);
+      const source = this.#openSource(built.sources[index], ex, index);
       return new TargetExport(
         index,
         source === undefined ? ex : { ...ex, fd: sourceNumber(this.#sources.indexOf(source)) },
@@ -238,22 +232,17 @@ export class TargetWorker {
         },
       );
     });
-    const filter = targetFilter(config.exports);
-    // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
-    const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
-    const bufferBytes = socketBytes(config, this.#pool.frameBytes);
     this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
     this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
     this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
-    this.#links = config.interfaces.map((name, i) => {
-      const link = new TargetLink(name, { arena, pool, commands, batch, filter, bufferBytes });
+    this.#links = built.links;
+    this.#links.forEach((link, i) => {
       try {
         link.update(served[i]);
       } catch (error) {
         throw explainSocketError(error);
       }
       link.pollPlace = this.#poll.add(link.fd, POLLIN);
-      return link;
     });
     this.#aided = aidTargetLinks(this.#links, config.aids, {
       ...{ pool, counters: this.#counters },
@@ -262,7 +251,7 @@ export class TargetWorker {
     this.#loop = new TargetLoop({
       ...{ pool, commands, vectors },
       queue: this.#queue,
-      inPlace: new FilesInPlace(arena, pool, vectors),
+      inPlace: built.inPlace,
       links: this.#aided.links,
       exports: this.#exports,
       counters: this.#counters,
@@ -288,10 +277,14 @@ export class TargetWorker {
     return this.#links[place]?.name ?? "an interface";
   }
 
-  #openSource(arena: Arena, ex: ExportConfig, index: number): NbdSource | undefined {
-    if (ex.source === undefined) return undefined;
+  #openSource(
+    memory: NbdSourceMemory | undefined,
+    ex: ExportConfig,
+    index: number,
+  ): NbdSource | undefined {
+    if (memory === undefined || ex.source === undefined) return undefined;
     const { shelf, slot, path, source: origin } = ex;
-    const source = new NbdSource(arena, {
+    const source = new NbdSource(memory, {
       ...{ pool: this.#pool, commands: this.#commands, clock: this.#clock, origin },
       pollPlace: this.#poll.add(-1, POLLIN),
       listener: (state, text, lost) => {
@@ -521,20 +514,32 @@ export class TargetWorker {
   }
 }
 
-function openQueue(
-  uring: boolean,
-  arena: Arena,
-  entries: number,
-  vectors: VectorTable,
-): { queue: IoUring | SyncQueue; withoutUring: string | undefined } {
-  let withoutUring = "--no-uring";
-  if (uring) {
-    try {
-      return { queue: new IoUring(entries), withoutUring: undefined };
-    } catch (error) {
-      withoutUring = error instanceof Error ? error.message : String(error);
-    }
-  }
-  const pointerOf = (address: number) => vectors.pointerAt(address);
-  return { queue: new SyncQueue(arena, entries, pointerOf), withoutUring };
+/** What the thread has in its arena, and with it. */
+function buildTables(config: TargetJobConfig, mtuMax: number, direct: boolean) {
+  const { interfaces, exports } = config;
+  const frames = frameCount(config, mtuMax);
+  const commands = new TargetCommands(frames);
+  const filter = targetFilter(exports);
+  // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
+  const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
+  const sources = exports.filter((ex) => ex.source !== undefined).length;
+  return Arena.fit((arena) => {
+    const pool = new FramePool(arena, frames, mtuMax, direct ? 4096 : 512);
+    const vectors = new VectorTable(arena, frames);
+    const bufferBytes = socketBytes(config, pool.frameBytes);
+    return {
+      ...{ pool, commands, vectors },
+      clock: new Clock(arena),
+      // The control event, the interfaces' news and the queue.
+      poll: new PollSet(arena, 3 + interfaces.length + sources),
+      inPlace: new FilesInPlace(arena, pool, vectors),
+      sync: new SyncQueue(arena, frames + exports.length, (at) => vectors.pointerAt(at)),
+      sources: exports.map(({ source }) =>
+        source === undefined ? undefined : new NbdSourceMemory(arena, pool, source)
+      ),
+      links: interfaces.map((name) =>
+        new TargetLink(name, { arena, pool, commands, batch, filter, bufferBytes })
+      ),
+    };
+  });
 }
