@@ -23,7 +23,7 @@ import {
   COMMAND_STATE_READY,
   NO_REQUEST,
 } from "./commands.ts";
-import { end, renew, requestOperation, revive } from "./endings.ts";
+import { endCommand, operationOfCommand, renewCommand, reviveTarget } from "./lifetimes.ts";
 import { FLUSH_AGAIN } from "./flush.ts";
 import { type Path, PATH_PROBING, PATH_REFUSED, SECTORS_SMALL } from "./path.ts";
 import { LIST_QUEUED, REQUEST_FLUSH, REQUEST_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
@@ -32,10 +32,10 @@ import type { InitiatorState } from "./state.ts";
 import { NONE } from "../tables.ts";
 
 /** An answer that belongs to a command: the registers are read, the data are not. */
-export function answer(
+export function receiveAnswer(
   state: InitiatorState,
   nowMs: number,
-  slot: number,
+  command: number,
   copy: number,
   from: Path,
   registers: number,
@@ -44,86 +44,113 @@ export function answer(
   length: number,
 ): void {
   const commands = state.commands;
-  const kind = commands.kind[slot]!;
+  const kind = commands.kind[command]!;
   let result = registers;
   if (kind === COMMAND_KIND_FLUSH && result !== RESULT_OK && length >= ATA_HEADER_BYTES) {
     // ggaoed puts the opcode where the status belongs.
-    if (view[at + ATA_COMMAND_STATUS] === state.frames.ataCommandOf(slot)) result = RESULT_OK;
+    if (view[at + ATA_COMMAND_STATUS] === state.frames.ataCommandOf(command)) result = RESULT_OK;
   }
-  const carriesData = kind === COMMAND_KIND_READ || kind >= COMMAND_KIND_IDENTIFY;
-  if (result === RESULT_OK && carriesData) {
-    const carries = kind === COMMAND_KIND_READ || kind === COMMAND_KIND_LARGE_PROBE;
-    const sectors = carries ? commands.piece[slot]! : 1;
-    if (length < ATA_DATA + sectors * SECTOR_BYTES) {
-      state.counters.malformed++;
-      return;
-    }
+  if (result === RESULT_OK && length < ATA_DATA + sectorsCarried(state, command) * SECTOR_BYTES) {
+    state.counters.malformed++;
+    return;
   }
   if (from.state === PATH_REFUSED && kind !== COMMAND_KIND_PROBE) {
     state.counters.foreign++;
     return;
   }
   state.counters.answers++;
-  const sentPath = state.session.paths[commands.path[slot]!]!;
-  const sentMs = measure(state, nowMs, slot, copy, sentPath);
-  if (commands.request[slot] !== NO_REQUEST) {
-    progress(state, nowMs);
-    revive(state);
-  }
-  if (from.state === PATH_PROBING && kind < COMMAND_KIND_PROBE && from.counters.timesLost > 0) {
-    // An answer that comes late proves the path as well as a probe does.
-    state.session.pathUp(nowMs, from);
-    state.controlDue = true;
-  }
-  if (
-    result === RESULT_ABORTED && kind <= COMMAND_KIND_WRITE && commands.piece[slot]! > SECTORS_SMALL
-  ) {
-    splitAgain(state, nowMs, slot, from);
+  const sentPath = state.session.paths[commands.path[command]!]!;
+  const sentMs = measure(state, nowMs, command, copy, sentPath);
+  tellOfLife(state, nowMs, command, from);
+  if (result === RESULT_ABORTED && commands.largePiece(command) > 0) {
+    splitAgain(state, nowMs, command, from);
     return;
   }
-  if (result !== RESULT_OK) tellFailure(state, slot, result, view, at, length);
+  if (result !== RESULT_OK) tellFailure(state, command, result, view, at, length);
   switch (kind) {
     case COMMAND_KIND_READ:
-      if (result === RESULT_OK) copyRead(state, slot, view, at + ATA_DATA);
-      endPiece(state, nowMs, slot, copy, result);
+      if (result === RESULT_OK) copyRead(state, command, view, at + ATA_DATA);
+      endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_WRITE:
       // Each piece counts: one may be answered before the target restarts, and the rest after.
       if (result === RESULT_OK) state.flushes.writesAnswered++;
-      endPiece(state, nowMs, slot, copy, result);
+      endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_PROBE:
     case COMMAND_KIND_IDENTIFY:
-      if (result === RESULT_OK) receiveIdentity(state, nowMs, slot, from, sentMs, view, at);
+      if (result === RESULT_OK) receiveIdentity(state, nowMs, command, from, sentMs, view, at);
       if (kind === COMMAND_KIND_PROBE && (from !== sentPath || result !== RESULT_OK)) {
         sentPath.probeFailed(nowMs);
       }
       // Another disk's identity says nothing about this one, nor about its flushes.
       if (from.state === PATH_REFUSED && result === RESULT_OK) result = RESULT_UNAVAILABLE;
-      end(state, nowMs, slot, copy, result);
+      endCommand(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_SIZED_PROBE:
-      if (sentPath.sizedAnswered(nowMs, commands.piece[slot]!)) {
-        state.session.tell({ kind: "frames-large", path: sentPath });
-      }
-      end(state, nowMs, slot, copy, RESULT_OK);
-      break;
     case COMMAND_KIND_LARGE_PROBE:
-      if (result === RESULT_ABORTED) {
-        sentPath.largeFailed(nowMs);
-        askAgain(state, nowMs, from);
-      } else if (sentPath.sectors < sentPath.sectorsMax) {
-        sentPath.largeAnswered(nowMs);
-        state.session.tell({ kind: "frames-large", path: sentPath });
-      }
-      end(state, nowMs, slot, copy, RESULT_OK);
+      learnFrameSize(state, nowMs, command, from, sentPath, result);
+      endCommand(state, nowMs, command, copy, RESULT_OK);
       break;
     case COMMAND_KIND_FLUSH:
-      endFlush(state, nowMs, slot, copy, result);
+      endFlush(state, nowMs, command, copy, result);
       break;
     default:
       if (result === RESULT_OK) state.flushes.writesAnswered++;
-      end(state, nowMs, slot, copy, result);
+      endCommand(state, nowMs, command, copy, result);
+  }
+}
+
+/** Sectors of data that the good answer to a command has to carry. */
+function sectorsCarried({ commands }: InitiatorState, command: number): number {
+  switch (commands.kind[command]) {
+    case COMMAND_KIND_READ:
+    case COMMAND_KIND_LARGE_PROBE:
+      return commands.piece[command]!;
+    case COMMAND_KIND_IDENTIFY:
+    case COMMAND_KIND_PROBE:
+    case COMMAND_KIND_SIZED_PROBE:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+/** A probe of large frames was answered: by the disk, or by the target alone. */
+function learnFrameSize(
+  state: InitiatorState,
+  nowMs: number,
+  command: number,
+  from: Path,
+  sentPath: Path,
+  result: number,
+): void {
+  const { commands, session } = state;
+  if (commands.kind[command] === COMMAND_KIND_SIZED_PROBE) {
+    if (sentPath.sizedAnswered(nowMs, commands.piece[command]!)) {
+      session.tell({ kind: "frames-large", path: sentPath });
+    }
+  } else if (result === RESULT_ABORTED) {
+    sentPath.largeFailed(nowMs);
+    askAgain(state, nowMs, from);
+  } else if (sentPath.sectors < sentPath.sectorsMax) {
+    sentPath.largeAnswered(nowMs);
+    session.tell({ kind: "frames-large", path: sentPath });
+  }
+}
+
+/** An answer says something of the disk, the target and the path, whatever it is. */
+function tellOfLife(state: InitiatorState, nowMs: number, command: number, from: Path): void {
+  const { commands } = state;
+  if (commands.request[command] !== NO_REQUEST) {
+    progress(state, nowMs);
+    reviveTarget(state);
+  }
+  const isProbe = commands.kind[command]! >= COMMAND_KIND_PROBE;
+  if (from.state === PATH_PROBING && !isProbe && from.counters.timesLost > 0) {
+    // An answer that comes late proves the path as well as a probe does.
+    state.session.pathUp(nowMs, from);
+    state.controlDue = true;
   }
 }
 
@@ -144,30 +171,34 @@ function progress(state: InitiatorState, nowMs: number): void {
 function measure(
   state: InitiatorState,
   nowMs: number,
-  slot: number,
+  command: number,
   copy: number,
   sentPath: Path,
 ): number {
   const commands = state.commands;
-  const last = copy === commands.copies[slot]! - 1;
-  const pace = commands.classOf(slot);
-  const first = state.session.paths[commands.firstPath[slot]!]!;
+  const last = copy === commands.copies[command]! - 1;
+  const pace = commands.classOf(command);
+  const first = state.session.paths[commands.firstPath[command]!]!;
   const path = last ? sentPath : copy === 0 ? first : sentPath;
-  const sentMs = last ? commands.sentMs[slot]! : copy === 0 ? commands.firstSentMs[slot]! : NaN;
-  if (commands.state[slot] === COMMAND_STATE_FLYING) {
-    commands.land(slot);
-    if (commands.kind[slot]! < COMMAND_KIND_PROBE) sentPath.flying--;
+  const sentMs = last
+    ? commands.sentMs[command]!
+    : copy === 0
+    ? commands.firstSentMs[command]!
+    : NaN;
+  if (commands.state[command] === COMMAND_STATE_FLYING) {
+    commands.land(command);
+    if (commands.kind[command]! < COMMAND_KIND_PROBE) sentPath.flying--;
     if (!last) path.needless(pace);
   } else {
-    commands.lists.remove(commands.readyList, slot);
+    commands.lists.remove(commands.readyList, command);
     path.needless(pace);
   }
-  commands.state[slot] = COMMAND_STATE_ENDED;
+  commands.state[command] = COMMAND_STATE_ENDED;
   // On one path frames stay in order: the copies before did not arrive.
-  if (copy > 0 && commands.paths[slot] === 1 << path.index) path.lossProven(nowMs);
-  path.answered(nowMs, sentMs, commands.largePiece(slot), pace);
+  if (copy > 0 && commands.paths[command] === 1 << path.index) path.lossProven(nowMs);
+  path.answered(nowMs, sentMs, commands.largePiece(command), pace);
   state.writes.answeredSentMs[path.index] = path.answeredSentMs;
-  return sentMs === sentMs ? sentMs : commands.firstSentMs[slot]!;
+  return sentMs === sentMs ? sentMs : commands.firstSentMs[command]!;
 }
 
 /**
@@ -175,15 +206,15 @@ function measure(
  * was asked: the command goes on in pieces that every Ethernet carries. If even those are aborted,
  * the target means it.
  */
-function splitAgain(state: InitiatorState, nowMs: number, slot: number, from: Path): void {
+function splitAgain(state: InitiatorState, nowMs: number, command: number, from: Path): void {
   const { commands } = state;
-  commands.pieceMax[slot] = SECTORS_SMALL;
-  commands.tries[slot] = 0;
+  commands.pieceMax[command] = SECTORS_SMALL;
+  commands.tries[command] = 0;
   askAgain(state, nowMs, from);
   // Older copies of a write carry the same data; its sectors are quarantined for their sake.
-  renew(state, slot, commands.copies[slot]! > 1);
-  commands.state[slot] = COMMAND_STATE_READY;
-  commands.lists.append(commands.readyList, slot);
+  renewCommand(state, command, commands.copies[command]! > 1);
+  commands.state[command] = COMMAND_STATE_READY;
+  commands.lists.append(commands.readyList, command);
 }
 
 /** Asks for the target's config: what it said of its frames is no longer true. */
@@ -194,14 +225,14 @@ function askAgain(state: InitiatorState, nowMs: number, path: Path): void {
 
 function copyRead(
   state: InitiatorState,
-  slot: number,
+  command: number,
   view: Uint8Array,
   from: number,
 ): void {
   const commands = state.commands;
   const memory = state.memory;
-  const to = commands.payloadAt[slot]! + commands.done[slot]! * SECTOR_BYTES;
-  const bytes = commands.piece[slot]! * SECTOR_BYTES;
+  const to = commands.payloadAt[command]! + commands.done[command]! * SECTOR_BYTES;
+  const bytes = commands.piece[command]! * SECTOR_BYTES;
   if (view.buffer === memory.buffer) {
     // One arena for everything, as the loop has it: no view is made.
     const start = from + view.byteOffset - memory.byteOffset;
@@ -214,7 +245,7 @@ function copyRead(
 function receiveIdentity(
   state: InitiatorState,
   nowMs: number,
-  slot: number,
+  command: number,
   from: Path,
   sentMs: number,
   view: Uint8Array,
@@ -228,10 +259,10 @@ function receiveIdentity(
   }
   if (state.session.restarts !== restarts) state.flushes.restarted();
   state.controlDue = true;
-  if (state.session.anyUp()) revive(state);
-  if (ours && requestOperation(state, slot) === REQUEST_IDENTIFY) {
-    state.commands.piece[slot] = 1;
-    copyRead(state, slot, view, at + ATA_DATA);
+  if (state.session.anyUp()) reviveTarget(state);
+  if (ours && operationOfCommand(state, command) === REQUEST_IDENTIFY) {
+    state.commands.piece[command] = 1;
+    copyRead(state, command, view, at + ATA_DATA);
   }
 }
 
@@ -239,36 +270,36 @@ function receiveIdentity(
 function endPiece(
   state: InitiatorState,
   nowMs: number,
-  slot: number,
+  command: number,
   copy: number,
   result: number,
 ): void {
   const commands = state.commands;
-  const done = commands.done[slot]! + commands.piece[slot]!;
-  if (result !== RESULT_OK || done >= commands.sectors[slot]!) {
-    end(state, nowMs, slot, copy, result);
+  const done = commands.done[command]! + commands.piece[command]!;
+  if (result !== RESULT_OK || done >= commands.sectors[command]!) {
+    endCommand(state, nowMs, command, copy, result);
     return;
   }
-  commands.done[slot] = done;
-  commands.startedMs[slot] = nowMs;
-  commands.tries[slot] = 0;
-  renew(state, slot, commands.copies[slot]! > 1);
-  commands.state[slot] = COMMAND_STATE_READY;
-  commands.lists.append(commands.readyList, slot);
+  commands.done[command] = done;
+  commands.startedMs[command] = nowMs;
+  commands.tries[command] = 0;
+  renewCommand(state, command, commands.copies[command]! > 1);
+  commands.state[command] = COMMAND_STATE_READY;
+  commands.lists.append(commands.readyList, command);
 }
 
 function endFlush(
   state: InitiatorState,
   nowMs: number,
-  slot: number,
+  command: number,
   copy: number,
   answered: number,
 ): void {
   const requests = state.requests;
   const flushes = state.flushes;
-  const request = state.commands.request[slot]!;
+  const request = state.commands.request[command]!;
   const before = flushes.command;
-  const result = flushes.afterFlush(state.frames.ataCommandOf(slot), answered);
+  const result = flushes.afterFlush(state.frames.ataCommandOf(command), answered);
   if (flushes.command !== before) {
     state.session.tell({ kind: flushes.command === 0 ? "no-flush" : "no-flush-ext" });
   }
@@ -283,27 +314,27 @@ function endFlush(
     requests.state[request] = REQUEST_QUEUED;
     requests.insertSorted(LIST_QUEUED, request);
   }
-  end(state, nowMs, slot, copy, result === FLUSH_AGAIN ? RESULT_OK : result);
+  endCommand(state, nowMs, command, copy, result === FLUSH_AGAIN ? RESULT_OK : result);
 }
 
 /** Says why a request fails, before the reason is narrowed to a result. */
 function tellFailure(
   state: InitiatorState,
-  slot: number,
+  command: number,
   result: number,
   view: Uint8Array,
   at: number,
   length: number,
 ): void {
   const commands = state.commands;
-  const operation = requestOperation(state, slot);
+  const operation = operationOfCommand(state, command);
   if (operation === NONE || operation === REQUEST_FLUSH) return;
   const ata = (view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) === 0 && length >= ATA_HEADER_BYTES;
   state.session.tell({
     kind: "failed",
     operation,
-    lba: commands.lba[slot]! + commands.done[slot]!,
-    sectors: commands.piece[slot]!,
+    lba: commands.lba[command]! + commands.done[command]!,
+    sectors: commands.piece[command]!,
     result,
     status: ata ? view[at + ATA_COMMAND_STATUS]! : 0,
     error: ata ? view[at + ATA_FEATURE_ERROR]! : view[at + AOE_ERROR]!,

@@ -1,14 +1,14 @@
 // The initiator's commands: a table of fixed size, one typed array a field, indexed by the low
 // bits of the tag. No allocation after construction.
 //
-// A tag is 32 bits:  1 | session (3) | generation (14) | copy (3) | slot of the table (11)
+// A tag is 32 bits:  1 | session (3) | generation (14) | copy (3) | number of the command (11)
 //   bit 31      `TAG_USERLAND`
 //   session     tells several initiators of one host apart
-//   generation  one more for every command that takes the slot: a late answer to an earlier
+//   generation  one more for every command of this number: a late answer to an earlier
 //               command is not an answer to this one
 //   copy        which transmission was answered: round trips are never ambiguous, and it is known
 //               whether a copy may still be on its way
-// Free slots are taken in turn, so that the same tag comes back only after 2^25 commands.
+// Free numbers are taken in turn, so that the same tag comes back only after 2^25 commands.
 //
 // Commands in flight stand in lists, in the order in which they were sent: for each path one for
 // reads, one for writes, one for what concerns the whole disk, one for what needs no disk (pace.ts),
@@ -19,16 +19,16 @@ import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ, CLASS_WRITE, CLASSES } from ".
 import { SECTORS_SMALL } from "./path.ts";
 import { EntryLists, NONE, NumberQueue } from "../tables.ts";
 
-const SLOT_BITS = 11;
+const NUMBER_BITS = 11;
 const COPY_BITS = 3;
 const GENERATION_BITS = 14;
 const SESSION_BITS = 3;
 const SESSIONS_MAX = 1 << SESSION_BITS;
 /** Copies that one tag can number; the next one takes a new generation. */
 export const COPIES_MAX = 1 << COPY_BITS;
-const SLOTS_MAX = 1 << SLOT_BITS;
-const COPY_SHIFT = SLOT_BITS;
-const GENERATION_SHIFT = SLOT_BITS + COPY_BITS;
+const NUMBERS_MAX = 1 << NUMBER_BITS;
+const COPY_SHIFT = NUMBER_BITS;
+const GENERATION_SHIFT = NUMBER_BITS + COPY_BITS;
 const SESSION_SHIFT = GENERATION_SHIFT + GENERATION_BITS;
 const GENERATION_MASK = (1 << GENERATION_BITS) - 1;
 /** Everything of a tag but the copy. */
@@ -76,9 +76,9 @@ const CLASS_OF_KIND: readonly number[] = [
   CLASS_IDENTIFY,
 ];
 
-/** Slot of the table that a tag names. */
-export function slotOfTag(tag: number): number {
-  return tag & (SLOTS_MAX - 1);
+/** Number of the command that a tag names. */
+export function commandOfTag(tag: number): number {
+  return tag & (NUMBERS_MAX - 1);
 }
 
 /** Number of the transmission that a tag names. */
@@ -155,7 +155,7 @@ export class CommandTable {
    * @param seed Any integer: the first generation, so that a restart does not meet old answers.
    */
   constructor(size: number, paths: number, session: number, seed: number) {
-    if (size < 1 || size > SLOTS_MAX) throw new RangeError(`Table of ${size} commands`);
+    if (size < 1 || size > NUMBERS_MAX) throw new RangeError(`Table of ${size} commands`);
     if (session < 0 || session >= SESSIONS_MAX) throw new RangeError(`Session ${session}`);
     this.size = size;
     this.readyList = paths * LISTS_PER_PATH;
@@ -185,10 +185,10 @@ export class CommandTable {
     this.outstanding = new Uint8Array(size);
     this.result = new Uint8Array(size);
     this.#free = new NumberQueue(size);
-    for (let slot = 0; slot < size; slot++) {
-      this.#free.append(slot);
-      this.tag[slot] = TAG_USERLAND | (session << SESSION_SHIFT) |
-        ((seed & GENERATION_MASK) << GENERATION_SHIFT) | slot;
+    for (let command = 0; command < size; command++) {
+      this.#free.append(command);
+      this.tag[command] = TAG_USERLAND | (session << SESSION_SHIFT) |
+        ((seed & GENERATION_MASK) << GENERATION_SHIFT) | command;
     }
     this.lists = new EntryLists(this.readyList + 1, size);
   }
@@ -198,62 +198,63 @@ export class CommandTable {
     return this.#free.count;
   }
 
-  /** Takes the slot that has been free for longest; the caller has looked at `free`. */
+  /** Takes the entry that has been free for longest; the caller has looked at `free`. */
   take(kind: number, request: number, lba: number, sectors: number): number {
-    const slot = this.#free.take();
+    const command = this.#free.take();
     this.used++;
-    this.state[slot] = COMMAND_STATE_READY;
-    this.kind[slot] = kind;
-    this.request[slot] = request;
-    this.lba[slot] = lba;
-    this.sectors[slot] = sectors;
-    this.done[slot] = 0;
-    this.piece[slot] = 0;
-    this.pieceMax[slot] = COMMAND_SECTORS_MAX;
-    this.path[slot] = NONE;
-    this.paths[slot] = 0;
-    this.block[slot] = NONE;
-    this.unaccounted[slot] = 0;
-    this.tries[slot] = 0;
-    this.urgent[slot] = 0;
-    this.renew(slot);
-    return slot;
+    this.state[command] = COMMAND_STATE_READY;
+    this.kind[command] = kind;
+    this.request[command] = request;
+    this.lba[command] = lba;
+    this.sectors[command] = sectors;
+    this.done[command] = 0;
+    this.piece[command] = 0;
+    this.pieceMax[command] = COMMAND_SECTORS_MAX;
+    this.path[command] = NONE;
+    this.paths[command] = 0;
+    this.block[command] = NONE;
+    this.unaccounted[command] = 0;
+    this.tries[command] = 0;
+    this.urgent[command] = 0;
+    this.renew(command);
+    return command;
   }
 
   /** Gives a command its next generation: no answer to earlier copies counts any more. */
-  renew(slot: number): void {
-    const tag = this.tag[slot]!;
+  renew(command: number): void {
+    const tag = this.tag[command]!;
     const generation = ((tag >>> GENERATION_SHIFT) + 1) & GENERATION_MASK;
-    this.tag[slot] = (tag & ~(GENERATION_MASK << GENERATION_SHIFT)) |
+    this.tag[command] = (tag & ~(GENERATION_MASK << GENERATION_SHIFT)) |
       (generation << GENERATION_SHIFT);
-    this.copies[slot] = 0;
+    this.copies[command] = 0;
   }
 
-  /** Frees a slot that stands in no list and of which no frame is held. */
-  release(slot: number): void {
-    this.#free.append(slot);
+  /** Frees an entry that stands in no list and of which no frame is held. */
+  release(command: number): void {
+    this.#free.append(command);
     this.used--;
-    this.state[slot] = COMMAND_STATE_FREE;
+    this.state[command] = COMMAND_STATE_FREE;
   }
 
   /** Tag of the copy that is sent next; counts it. */
-  nextCopyTag(slot: number): number {
-    const copy = this.copies[slot]!;
-    this.copies[slot] = copy + 1;
-    if (this.tries[slot]! < TRIES_MAX) this.tries[slot]!++;
-    return this.tag[slot]! | (copy << COPY_SHIFT);
+  nextCopyTag(command: number): number {
+    const copy = this.copies[command]!;
+    this.copies[command] = copy + 1;
+    if (this.tries[command]! < TRIES_MAX) this.tries[command]!++;
+    return this.tag[command]! | (copy << COPY_SHIFT);
   }
 
   /** Whether a tag is one of a command that waits for an answer. */
-  isCurrent(slot: number, tag: number): boolean {
-    return slot < this.size && (tag & IDENTITY_MASK) === this.tag[slot] &&
-      copyOfTag(tag) < this.copies[slot]! &&
-      (this.state[slot] === COMMAND_STATE_FLYING || this.state[slot] === COMMAND_STATE_READY);
+  isCurrent(command: number, tag: number): boolean {
+    return command < this.size && (tag & IDENTITY_MASK) === this.tag[command] &&
+      copyOfTag(tag) < this.copies[command]! &&
+      (this.state[command] === COMMAND_STATE_FLYING || this.state[command] === COMMAND_STATE_READY);
   }
 
   /** Whether a tag is one of a command in flight, which has not been found lost. */
-  isFlying(slot: number, tag: number): boolean {
-    return (tag & IDENTITY_MASK) === this.tag[slot] && this.state[slot] === COMMAND_STATE_FLYING;
+  isFlying(command: number, tag: number): boolean {
+    return (tag & IDENTITY_MASK) === this.tag[command] &&
+      this.state[command] === COMMAND_STATE_FLYING;
   }
 
   /**
@@ -261,33 +262,33 @@ export class CommandTable {
    *
    * @returns Whether that copy had been answered before: the network sends frames twice.
    */
-  isRepeated(slot: number, tag: number): boolean {
-    if (slot >= this.size || (tag & IDENTITY_MASK) !== this.tag[slot]) return false;
+  isRepeated(command: number, tag: number): boolean {
+    if (command >= this.size || (tag & IDENTITY_MASK) !== this.tag[command]) return false;
     const copy = copyOfTag(tag);
-    const over = this.state[slot] === COMMAND_STATE_FREE ||
-      this.state[slot] === COMMAND_STATE_ENDED;
-    if (!over || copy >= this.copies[slot]!) return false;
-    if ((this.outstanding[slot]! & (1 << copy)) === 0) return true;
-    this.outstanding[slot] = this.outstanding[slot]! & ~(1 << copy);
+    const over = this.state[command] === COMMAND_STATE_FREE ||
+      this.state[command] === COMMAND_STATE_ENDED;
+    if (!over || copy >= this.copies[command]!) return false;
+    if ((this.outstanding[command]! & (1 << copy)) === 0) return true;
+    this.outstanding[command] = this.outstanding[command]! & ~(1 << copy);
     return false;
   }
 
   /** A command goes into the list of its class on a path, or into that of what is sent again. */
-  fly(path: number, slot: number): void {
+  fly(path: number, command: number): void {
     const list = path * LISTS_PER_PATH +
-      (this.tries[slot]! > 1 ? LIST_AGAIN : CLASS_OF_KIND[this.kind[slot]!]!);
-    this.list[slot] = list;
-    this.lists.append(list, slot);
+      (this.tries[command]! > 1 ? LIST_AGAIN : CLASS_OF_KIND[this.kind[command]!]!);
+    this.list[command] = list;
+    this.lists.append(list, command);
   }
 
   /** A command leaves the list of its path. */
-  land(slot: number): void {
-    this.lists.remove(this.list[slot]!, slot);
+  land(command: number): void {
+    this.lists.remove(this.list[command]!, command);
   }
 
   /** Class (pace.ts) of a command. */
-  classOf(slot: number): number {
-    return CLASS_OF_KIND[this.kind[slot]!]!;
+  classOf(command: number): number {
+    return CLASS_OF_KIND[this.kind[command]!]!;
   }
 
   /** The command of a class that a path has carried for longest, once each; −1 without one. */
@@ -303,16 +304,16 @@ export class CommandTable {
   /** Any command in flight on a path, or −1. */
   anyOf(path: number): number {
     for (let list = path * LISTS_PER_PATH; list < (path + 1) * LISTS_PER_PATH; list++) {
-      const slot = this.lists.first(list);
-      if (slot !== NONE) return slot;
+      const command = this.lists.first(list);
+      if (command !== NONE) return command;
     }
     return NONE;
   }
 
   /** Payload sectors of the frame in flight that are more than every Ethernet carries, or 0. */
-  largePiece(slot: number): number {
-    const kind = this.kind[slot]!;
-    const piece = this.piece[slot]!;
+  largePiece(command: number): number {
+    const kind = this.kind[command]!;
+    const piece = this.piece[command]!;
     return kind <= COMMAND_KIND_WRITE && piece > SECTORS_SMALL ? piece : 0;
   }
 }

@@ -159,7 +159,7 @@ export class FrameWriter {
    */
   writeCommand(
     table: CommandTable,
-    slot: number,
+    command: number,
     tag: number,
     path: Path,
     through: Interface,
@@ -167,18 +167,18 @@ export class FrameWriter {
     lba48: boolean,
   ): void {
     const memory = this.#memory;
-    const at = this.#headersAt + slot * HEADER_STRIDE;
+    const at = this.#headersAt + command * HEADER_STRIDE;
     const ata = this.#ata;
-    const done = table.done[slot]!;
-    const piece = table.piece[slot]!;
+    const done = table.done[command]!;
+    const piece = table.piece[command]!;
     let payloadAt = 0;
     let payloadBytes = 0;
     let narrow = false;
     ata.feature = 0;
     ata.count = piece;
     ata.flags = ATA_FLAG_LBA48;
-    ata.lba = table.lba[slot]! + done;
-    switch (table.kind[slot]) {
+    ata.lba = table.lba[command]! + done;
+    switch (table.kind[command]) {
       case COMMAND_KIND_READ:
         ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
         narrow = !lba48;
@@ -187,7 +187,7 @@ export class FrameWriter {
         ata.command = lba48 ? ATA_WRITE_SECTORS_EXT : ATA_WRITE_SECTORS;
         ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
         narrow = !lba48;
-        payloadAt = table.payloadAt[slot]! + done * SECTOR_BYTES;
+        payloadAt = table.payloadAt[command]! + done * SECTOR_BYTES;
         payloadBytes = piece * SECTOR_BYTES;
         break;
       case COMMAND_KIND_FLUSH:
@@ -200,7 +200,7 @@ export class FrameWriter {
         ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
         ata.count = 1;
         ata.lba = 0;
-        payloadAt = this.#blocksAt + table.block[slot]! * SECTOR_BYTES;
+        payloadAt = this.#blocksAt + table.block[command]! * SECTOR_BYTES;
         payloadBytes = SECTOR_BYTES;
         break;
       case COMMAND_KIND_LARGE_PROBE:
@@ -235,8 +235,8 @@ export class FrameWriter {
   }
 
   /** ATA command of the latest frame of a command. */
-  ataCommandOf(slot: number): number {
-    return this.#memory[this.#headersAt + slot * HEADER_STRIDE + ATA_COMMAND_STATUS]!;
+  ataCommandOf(command: number): number {
+    return this.#memory[this.#headersAt + command * HEADER_STRIDE + ATA_COMMAND_STATUS]!;
   }
 
   #describe(

@@ -5,7 +5,7 @@
 // 1. `submit` puts a request into a table; nothing is allocated from here on.
 // 2. `pollTransmit` takes the next frame: probes, then lost commands again, then the head of the
 //    queue, split to the frame size of the path it goes by, while that path's window allows.
-// 3. `handleSent` says that the loop has no more use for a frame. A tag is dead, its slot and the
+// 3. `handleSent` says that the loop has no more use for a frame. A tag is dead, its entry and the
 //    caller's memory free, only when it has been answered (or given up) and no frame is held.
 // 4. `receive` checks an answer's source, version, address, tag, generation and length; data go
 //    to the caller's memory.
@@ -39,9 +39,16 @@ import {
 import { readUint16Be, readUint32Be } from "../../wire/endian.ts";
 import { ETHERNET_TYPE, ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import type { Identity } from "../../wire/identify.ts";
-import { answer } from "./answers.ts";
-import { COMMAND_STATE_ENDED, copyOfTag, identityOfTag, slotOfTag } from "./commands.ts";
-import { complete, failAll, finish, refusalOf } from "./endings.ts";
+import { receiveAnswer } from "./answers.ts";
+import { COMMAND_STATE_ENDED, commandOfTag, copyOfTag, identityOfTag } from "./commands.ts";
+import {
+  completeRequest,
+  failAllRequests,
+  handleTimeout,
+  pollTimeout,
+  refusalOf,
+  releaseCommand,
+} from "./lifetimes.ts";
 import type { OutgoingFrame } from "./frames.ts";
 import { type Path, PATH_UP } from "./path.ts";
 import {
@@ -55,8 +62,7 @@ import {
 import { RESULT_CLOSED, RESULT_OK, resultOfAoeError, resultOfAta } from "./results.ts";
 import type { DiskBefore, InitiatorEvent } from "./session.ts";
 import { deadCheckEveryMs, type InitiatorOptions, InitiatorState } from "./state.ts";
-import { handleTimeout, pollTimeout } from "./timeouts.ts";
-import { transmitControl, transmitQueued, transmitReady, unblock } from "./transmit.ts";
+import { transmitControl, transmitQueued, transmitReady, unblockRequests } from "./transmit.ts";
 import type { WriteRanges } from "./writes.ts";
 import { NONE } from "../tables.ts";
 
@@ -189,8 +195,14 @@ export class Initiator {
       !(payloadAt >= 0) || payloadAt + bytes > this.#state.memory.length
     ) throw new RangeError(`Operation ${operation} of ${sectors} sectors at ${lba}`);
     const requests = this.#state.requests;
-    const index = requests.take(operation, unit ? 0 : lba, unit ? 1 : sectors, payloadAt, userTag);
-    if (index === NONE) return false;
+    const request = requests.take(
+      operation,
+      unit ? 0 : lba,
+      unit ? 1 : sectors,
+      payloadAt,
+      userTag,
+    );
+    if (request === NONE) return false;
     this.#state.counters.requests++;
     if (requests.open === 1) {
       this.#state.progressMs = nowMs;
@@ -198,35 +210,35 @@ export class Initiator {
     }
     const refusal = refusalOf(this.#state, operation, lba, sectors);
     if (refusal !== NONE) {
-      requests.result[index] = refusal;
-      complete(this.#state, index);
+      requests.result[request] = refusal;
+      completeRequest(this.#state, request);
       return true;
     }
     if (operation === REQUEST_FLUSH) {
-      requests.settled[index] = this.#state.flushes.writesSettled;
-      requests.covered[index] = this.#state.flushes.writesAnswered;
+      requests.settled[request] = this.#state.flushes.writesSettled;
+      requests.covered[request] = this.#state.flushes.writesAnswered;
     }
-    requests.state[index] = REQUEST_QUEUED;
-    requests.lists.append(LIST_QUEUED, index);
+    requests.state[request] = REQUEST_QUEUED;
+    requests.lists.append(LIST_QUEUED, request);
     return true;
   }
 
   /** Takes the next completion into `completion`; its memory belongs to the caller again. */
   pollCompletion(): boolean {
     const requests = this.#state.requests;
-    const index = requests.lists.first(LIST_ENDED);
-    if (index === NONE) return false;
-    requests.lists.remove(LIST_ENDED, index);
-    this.completion.userTag = requests.userTag[index]!;
-    this.completion.result = requests.result[index]!;
-    requests.release(index);
+    const request = requests.lists.first(LIST_ENDED);
+    if (request === NONE) return false;
+    requests.lists.remove(LIST_ENDED, request);
+    this.completion.userTag = requests.userTag[request]!;
+    this.completion.result = requests.result[request]!;
+    requests.release(request);
     return true;
   }
 
   /** Fails everything that has not ended; completions come as soon as no frame is held. */
   close(nowMs: number): void {
     this.#state.closed = true;
-    failAll(this.#state, nowMs, RESULT_CLOSED);
+    failAllRequests(this.#state, nowMs, RESULT_CLOSED);
   }
 
   /**
@@ -235,7 +247,7 @@ export class Initiator {
    */
   pollTransmit(nowMs: number): boolean {
     if (this.#state.controlDue && transmitControl(this.#state, nowMs)) return true;
-    if (this.#state.unblockDue) unblock(this.#state);
+    if (this.#state.unblockDue) unblockRequests(this.#state);
     return transmitReady(this.#state, nowMs) || transmitQueued(this.#state, nowMs);
   }
 
@@ -245,7 +257,7 @@ export class Initiator {
    * that is too large for the interface never leaves). Then it is dropped, and `handleSent` said.
    */
   isWanted(tag: number): boolean {
-    return tag >= 0 || this.#state.commands.isFlying(slotOfTag(tag), tag);
+    return tag >= 0 || this.#state.commands.isFlying(commandOfTag(tag), tag);
   }
 
   /** The loop has sent a frame, or dropped it: its places in memory are not read any more. */
@@ -255,14 +267,14 @@ export class Initiator {
       return;
     }
     const { commands } = this.#state;
-    const slot = slotOfTag(tag);
+    const command = commandOfTag(tag);
     const copy = copyOfTag(tag);
     // Round trips, and what overtakes what, count from when a frame leaves.
-    if (copy === 0) commands.firstSentMs[slot] = nowMs;
-    if (copy === commands.copies[slot]! - 1) commands.sentMs[slot] = nowMs;
-    const held = --commands.held[slot]!;
-    if (held === 0 && commands.state[slot] === COMMAND_STATE_ENDED) {
-      finish(this.#state, nowMs, slot);
+    if (copy === 0) commands.firstSentMs[command] = nowMs;
+    if (copy === commands.copies[command]! - 1) commands.sentMs[command] = nowMs;
+    const held = --commands.held[command]!;
+    if (held === 0 && commands.state[command] === COMMAND_STATE_ENDED) {
+      releaseCommand(this.#state, nowMs, command);
     }
   }
 
@@ -285,13 +297,13 @@ export class Initiator {
       readUint16Be(view, at + ETHERNET_TYPE) !== ETHERTYPE_AOE ||
       aoeShelf(view, at) !== this.#state.shelf || view[at + AOE_SLOT] !== this.#state.slot
     ) return;
-    const command = view[at + AOE_COMMAND];
+    const aoeCommand = view[at + AOE_COMMAND];
     if (!isResponse(view, at)) {
-      if (command === COMMAND_CONFIG) this.#state.session.receiveQuery(interfaceIndex, view, at);
+      if (aoeCommand === COMMAND_CONFIG) this.#state.session.receiveQuery(interfaceIndex, view, at);
       return;
     }
     const failed = (view[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) !== 0;
-    if (command === COMMAND_CONFIG && !failed) {
+    if (aoeCommand === COMMAND_CONFIG && !failed) {
       // Any version: the adverts of vblade have 0.
       if (!this.#state.session.receiveConfig(nowMs, interfaceIndex, view, at, length)) {
         this.#state.counters.malformed++;
@@ -299,21 +311,21 @@ export class Initiator {
       this.#state.controlDue = true;
       return;
     }
-    if (command !== COMMAND_ATA) return;
+    if (aoeCommand !== COMMAND_ATA) return;
     const path = this.#state.session.pathOfFrame(interfaceIndex, view, at);
     if (path === undefined) {
       this.#state.counters.foreign++;
       return;
     }
     const tag = readUint32Be(view, at + AOE_TAG) | 0;
-    const slot = slotOfTag(tag);
-    if (!this.#state.commands.isCurrent(slot, tag)) {
+    const command = commandOfTag(tag);
+    if (!this.#state.commands.isCurrent(command, tag)) {
       this.#state.counters.stale++;
-      if (this.#state.commands.isRepeated(slot, tag)) {
+      if (this.#state.commands.isRepeated(command, tag)) {
         this.#state.counters.repeated++;
         this.#state.repeatsUntilMs = nowMs + REPEATS_REMEMBERED_MS;
       }
-      if (this.#state.writes.lateAnswer(slot, identityOfTag(tag), copyOfTag(tag))) {
+      if (this.#state.writes.lateAnswer(command, identityOfTag(tag), copyOfTag(tag))) {
         this.#state.unblockDue = true;
       }
       return;
@@ -326,7 +338,7 @@ export class Initiator {
     const result = failed
       ? resultOfAoeError(view[at + AOE_ERROR]!)
       : resultOfAta(view[at + ATA_COMMAND_STATUS]!, view[at + ATA_FEATURE_ERROR]!);
-    answer(this.#state, nowMs, slot, copyOfTag(tag), path, result, view, at, length);
+    receiveAnswer(this.#state, nowMs, command, copyOfTag(tag), path, result, view, at, length);
   }
 
   /** When `handleTimeout` is due; Infinity when there is nothing to wait for. */

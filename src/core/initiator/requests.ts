@@ -91,48 +91,48 @@ export class RequestTable {
     payloadAt: number,
     userTag: number,
   ): number {
-    const index = this.#free.take();
-    if (index === NONE) return NONE;
+    const request = this.#free.take();
+    if (request === NONE) return NONE;
     this.open++;
-    this.operation[index] = operation;
-    this.lba[index] = lba;
-    this.sectors[index] = sectors;
-    this.issued[index] = 0;
-    this.pending[index] = 0;
-    this.payloadAt[index] = payloadAt;
-    this.userTag[index] = userTag;
-    this.serial[index] = this.#serial++;
-    this.result[index] = 0;
-    this.stage[index] = 0;
-    return index;
+    this.operation[request] = operation;
+    this.lba[request] = lba;
+    this.sectors[request] = sectors;
+    this.issued[request] = 0;
+    this.pending[request] = 0;
+    this.payloadAt[request] = payloadAt;
+    this.userTag[request] = userTag;
+    this.serial[request] = this.#serial++;
+    this.result[request] = 0;
+    this.stage[request] = 0;
+    return request;
   }
 
   /** Gives an ended request back, after its completion was fetched. */
-  release(index: number): void {
-    this.state[index] = REQUEST_FREE;
-    this.#free.release(index);
+  release(request: number): void {
+    this.state[request] = REQUEST_FREE;
+    this.#free.release(request);
   }
 
   /** Puts before the first that was submitted later. */
-  insertSorted(list: number, index: number): void {
+  insertSorted(list: number, request: number): void {
     let after = NONE;
     let next = this.lists.first(list);
-    while (next !== NONE && this.serial[next]! < this.serial[index]!) {
+    while (next !== NONE && this.serial[next]! < this.serial[request]!) {
       after = next;
       next = this.lists.next(next);
     }
-    this.lists.insert(list, after, index);
+    this.lists.insert(list, after, request);
   }
 
   /** Whether sectors overlap the open rest of a blocked write that was submitted earlier. */
   overlapsBlocked(lba: number, sectors: number, serial: number): boolean {
     for (
-      let index = this.lists.first(LIST_BLOCKED);
-      index !== NONE && this.serial[index]! < serial;
-      index = this.lists.next(index)
+      let request = this.lists.first(LIST_BLOCKED);
+      request !== NONE && this.serial[request]! < serial;
+      request = this.lists.next(request)
     ) {
-      const first = this.lba[index]! + this.issued[index]!;
-      const end = this.lba[index]! + this.sectors[index]!;
+      const first = this.lba[request]! + this.issued[request]!;
+      const end = this.lba[request]! + this.sectors[request]!;
       if (first < lba + sectors && lba < end) return true;
     }
     return false;

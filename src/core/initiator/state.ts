@@ -1,6 +1,6 @@
 // What the parts of the initiator share: limits and times, the tables, and a few marks. The parts
 // are functions over it: transmit.ts sends, answers.ts receives,
-// timeouts.ts loses, endings.ts ends. initiator.ts is what callers see.
+// lifetimes.ts loses and ends. initiator.ts is what callers see.
 
 import { CommandTable } from "./commands.ts";
 import { FlushTracker } from "./flush.ts";
@@ -91,7 +91,7 @@ export class InitiatorState {
   readonly writes: WriteRanges;
   readonly frames: FrameWriter;
   readonly flushes = new FlushTracker();
-  /** Slots that commands of requests leave to the probes: three for every path. */
+  /** Entries that commands of requests leave to the probes: three for every path. */
   readonly reserve: number;
 
   /** A probe or a query may be due. */

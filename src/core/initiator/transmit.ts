@@ -16,7 +16,13 @@ import {
   COPIES_MAX,
   NO_REQUEST,
 } from "./commands.ts";
-import { complete, failRest, refusalOf, renew, scheduleSettle } from "./endings.ts";
+import {
+  completeRequest,
+  failRequest,
+  refusalOf,
+  renewCommand,
+  scheduleSettle,
+} from "./lifetimes.ts";
 import { DISCARD_SECTORS_MAX } from "./frames.ts";
 import { type Path, PATH_UP, SECTORS_SMALL } from "./path.ts";
 import {
@@ -48,21 +54,37 @@ export function transmitControl(state: InitiatorState, nowMs: number): boolean {
     const sized = session.sizedProbeDue();
     if (sized !== undefined) {
       sized.sizedProbeDue = false;
-      const slot = state.commands.take(COMMAND_KIND_SIZED_PROBE, NO_REQUEST, 0, sized.sectorsMax);
-      launch(state, nowMs, slot, sized, sized.sectorsMax);
+      const command = state.commands.take(
+        COMMAND_KIND_SIZED_PROBE,
+        NO_REQUEST,
+        0,
+        sized.sectorsMax,
+      );
+      launchCommand(state, nowMs, command, sized, sized.sectorsMax);
       return true;
     }
     const path = session.probeDue(nowMs);
     if (path !== undefined) {
       path.probeAtMs = Infinity;
-      launch(state, nowMs, state.commands.take(COMMAND_KIND_PROBE, NO_REQUEST, 0, 1), path, 1);
+      launchCommand(
+        state,
+        nowMs,
+        state.commands.take(COMMAND_KIND_PROBE, NO_REQUEST, 0, 1),
+        path,
+        1,
+      );
       return true;
     }
     const large = session.largeProbeDue(nowMs);
     if (large !== undefined) {
       large.largeProbeAtMs = Infinity;
-      const slot = state.commands.take(COMMAND_KIND_LARGE_PROBE, NO_REQUEST, 0, large.sectorsMax);
-      launch(state, nowMs, slot, large, large.sectorsMax);
+      const command = state.commands.take(
+        COMMAND_KIND_LARGE_PROBE,
+        NO_REQUEST,
+        0,
+        large.sectorsMax,
+      );
+      launchCommand(state, nowMs, command, large, large.sectorsMax);
       return true;
     }
   }
@@ -73,42 +95,42 @@ export function transmitControl(state: InitiatorState, nowMs: number): boolean {
 /** Commands that were lost, or whose next piece is due. */
 export function transmitReady(state: InitiatorState, nowMs: number): boolean {
   const commands = state.commands;
-  let slot = commands.lists.first(commands.readyList);
-  for (; slot !== NONE; slot = commands.lists.next(slot)) {
+  let command = commands.lists.first(commands.readyList);
+  for (; command !== NONE; command = commands.lists.next(command)) {
     // Its last frame has not left yet, and another would take the header away from under it. The
     // loop drops it: `isWanted` says so.
-    if (commands.held[slot] !== 0) continue;
-    const path = state.session.pick(commands.path[slot]!) ?? urgentPath(state, slot);
+    if (commands.held[command] !== 0) continue;
+    const path = state.session.pick(commands.path[command]!) ?? urgentPath(state, command);
     if (path === undefined) return false;
-    commands.lists.remove(commands.readyList, slot);
-    commands.urgent[slot] = 0;
+    commands.lists.remove(commands.readyList, command);
+    commands.urgent[command] = 0;
     let piece = 1;
-    if (commands.kind[slot]! <= COMMAND_KIND_WRITE) {
-      const rest = commands.sectors[slot]! - commands.done[slot]!;
-      piece = Math.min(rest, path.sectors, commands.pieceMax[slot]!);
+    if (commands.kind[command]! <= COMMAND_KIND_WRITE) {
+      const rest = commands.sectors[command]! - commands.done[command]!;
+      piece = Math.min(rest, path.sectors, commands.pieceMax[command]!);
       // The same again, where it can be: its earlier copies may yet be answered.
-      if (commands.copies[slot]! > 0) piece = Math.min(piece, commands.piece[slot]!);
+      if (commands.copies[command]! > 0) piece = Math.min(piece, commands.piece[command]!);
     }
-    const copies = commands.copies[slot]!;
+    const copies = commands.copies[command]!;
     if (copies > 0) state.counters.retransmitted++;
     // A tag tells its copies apart, but not copies of different lengths, nor two kinds of flush.
-    const other = commands.kind[slot] === COMMAND_KIND_FLUSH
-      ? state.frames.ataCommandOf(slot) !== state.flushes.command
-      : piece !== commands.piece[slot];
+    const other = commands.kind[command] === COMMAND_KIND_FLUSH
+      ? state.frames.ataCommandOf(command) !== state.flushes.command
+      : piece !== commands.piece[command];
     if (copies > 0 && (other || copies === COPIES_MAX)) {
-      renew(state, slot, true);
+      renewCommand(state, command, true);
     }
-    launch(state, nowMs, slot, path, piece);
+    launchCommand(state, nowMs, command, path, piece);
     return true;
   }
   return false;
 }
 
 /** The path of a command that a timeout has chosen: it does not wait for room. */
-function urgentPath(state: InitiatorState, slot: number): Path | undefined {
+function urgentPath(state: InitiatorState, command: number): Path | undefined {
   const { commands } = state;
-  if (commands.urgent[slot] === 0) return undefined;
-  const path = state.session.paths[commands.path[slot]!]!;
+  if (commands.urgent[command] === 0) return undefined;
+  const path = state.session.paths[commands.path[command]!]!;
   return path.state === PATH_UP ? path : undefined;
 }
 
@@ -116,14 +138,14 @@ function urgentPath(state: InitiatorState, slot: number): Path | undefined {
 export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
   const requests = state.requests;
   for (;;) {
-    const index = requests.lists.first(LIST_QUEUED);
-    if (index === NONE || state.commands.free <= state.reserve) return false;
-    const operation = requests.operation[index]!;
+    const request = requests.lists.first(LIST_QUEUED);
+    if (request === NONE || state.commands.free <= state.reserve) return false;
+    const operation = requests.operation[request]!;
     if (operation === REQUEST_DISCARD && !state.frames.hasBlock) return false;
     const path = state.session.pick(NONE);
     if (path === undefined) return false;
-    const lba = requests.lba[index]! + requests.issued[index]!;
-    const rest = requests.sectors[index]! - requests.issued[index]!;
+    const lba = requests.lba[request]! + requests.issued[request]!;
+    const rest = requests.sectors[request]! - requests.issued[request]!;
     const sectors = operation === REQUEST_DISCARD
       ? Math.min(rest, DISCARD_SECTORS_MAX)
       : operation <= REQUEST_WRITE
@@ -131,110 +153,118 @@ export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
       : 1;
     const refusal = operation === REQUEST_FLUSH ? NONE : refusalOf(state, operation, lba, sectors);
     if (refusal !== NONE) {
-      failRest(state, index, refusal);
-      if (requests.pending[index] === 0) complete(state, index);
+      failRequest(state, request, refusal);
+      if (requests.pending[request] === 0) completeRequest(state, request);
       continue;
     }
     const writes = operation === REQUEST_WRITE || operation === REQUEST_DISCARD;
     if (
       writes &&
       (state.writes.overlaps(lba, sectors) ||
-        requests.overlapsBlocked(lba, sectors, requests.serial[index]!))
+        requests.overlapsBlocked(lba, sectors, requests.serial[request]!))
     ) {
-      requests.lists.remove(LIST_QUEUED, index);
-      requests.state[index] = REQUEST_BLOCKED;
-      requests.insertSorted(LIST_BLOCKED, index);
+      requests.lists.remove(LIST_QUEUED, request);
+      requests.state[request] = REQUEST_BLOCKED;
+      requests.insertSorted(LIST_BLOCKED, request);
       scheduleSettle(state, nowMs);
       continue;
     }
-    issue(state, nowMs, index, lba, sectors, path);
+    issueCommand(state, nowMs, request, lba, sectors, path);
     return true;
   }
 }
 
 /** Makes a command of the next part of a request. */
-export function issue(
+function issueCommand(
   state: InitiatorState,
   nowMs: number,
-  index: number,
+  request: number,
   lba: number,
   sectors: number,
   path: Path,
 ): void {
   const requests = state.requests;
   const commands = state.commands;
-  const operation = requests.operation[index]!;
+  const operation = requests.operation[request]!;
   let kind = COMMAND_KIND_READ;
   if (operation === REQUEST_WRITE) kind = COMMAND_KIND_WRITE;
   else if (operation === REQUEST_DISCARD) kind = COMMAND_KIND_DISCARD;
-  else if (operation === REQUEST_FLUSH && requests.stage[index] === 0) kind = COMMAND_KIND_FLUSH;
+  else if (operation === REQUEST_FLUSH && requests.stage[request] === 0) kind = COMMAND_KIND_FLUSH;
   else if (operation !== REQUEST_READ) kind = COMMAND_KIND_IDENTIFY;
-  const slot = commands.take(kind, index, lba, sectors);
-  commands.payloadAt[slot] = requests.payloadAt[index]! + requests.issued[index]! * SECTOR_BYTES;
-  commands.startedMs[slot] = nowMs;
-  if (kind === COMMAND_KIND_DISCARD) commands.block[slot] = state.frames.takeBlock(lba, sectors);
+  const command = commands.take(kind, request, lba, sectors);
+  commands.payloadAt[command] = requests.payloadAt[request]! +
+    requests.issued[request]! * SECTOR_BYTES;
+  commands.startedMs[command] = nowMs;
+  if (kind === COMMAND_KIND_DISCARD) commands.block[command] = state.frames.takeBlock(lba, sectors);
   if (kind === COMMAND_KIND_WRITE || kind === COMMAND_KIND_DISCARD) {
-    state.writes.add(slot, lba, sectors);
+    state.writes.add(command, lba, sectors);
   }
   state.counters.commands++;
-  requests.issued[index] = requests.issued[index]! + sectors;
-  requests.pending[index]!++;
-  if (requests.issued[index] === requests.sectors[index]) {
-    requests.lists.remove(LIST_QUEUED, index);
-    requests.state[index] = REQUEST_ISSUED;
+  requests.issued[request] = requests.issued[request]! + sectors;
+  requests.pending[request]!++;
+  if (requests.issued[request] === requests.sectors[request]) {
+    requests.lists.remove(LIST_QUEUED, request);
+    requests.state[request] = REQUEST_ISSUED;
   }
-  launch(state, nowMs, slot, path, kind <= COMMAND_KIND_WRITE ? sectors : 1);
+  launchCommand(state, nowMs, command, path, kind <= COMMAND_KIND_WRITE ? sectors : 1);
 }
 
 /** Sends a command that stands in no list: the next copy of its tag, over a path. */
-function launch(
+function launchCommand(
   state: InitiatorState,
   nowMs: number,
-  slot: number,
+  command: number,
   path: Path,
   piece: number,
 ): void {
   const commands = state.commands;
-  commands.piece[slot] = piece;
-  const tag = commands.nextCopyTag(slot);
-  if (commands.copies[slot] === 1) {
-    commands.firstPath[slot] = path.index;
-    commands.firstSentMs[slot] = nowMs;
+  commands.piece[command] = piece;
+  const tag = commands.nextCopyTag(command);
+  if (commands.copies[command] === 1) {
+    commands.firstPath[command] = path.index;
+    commands.firstSentMs[command] = nowMs;
   }
-  commands.path[slot] = path.index;
-  commands.paths[slot] = commands.paths[slot]! | (1 << path.index);
-  commands.sentMs[slot] = nowMs;
-  commands.state[slot] = COMMAND_STATE_FLYING;
-  commands.held[slot]!++;
-  commands.fly(path.index, slot);
-  if (commands.kind[slot]! < COMMAND_KIND_PROBE) path.flying++;
+  commands.path[command] = path.index;
+  commands.paths[command] = commands.paths[command]! | (1 << path.index);
+  commands.sentMs[command] = nowMs;
+  commands.state[command] = COMMAND_STATE_FLYING;
+  commands.held[command]!++;
+  commands.fly(path.index, command);
+  if (commands.kind[command]! < COMMAND_KIND_PROBE) path.flying++;
   path.sent(nowMs);
   const through = state.session.interfaceOf(path.interfaceIndex);
-  const { command } = state.flushes;
-  state.frames.writeCommand(commands, slot, tag, path, through, command, state.session.lba48);
+  state.frames.writeCommand(
+    commands,
+    command,
+    tag,
+    path,
+    through,
+    state.flushes.command,
+    state.session.lba48,
+  );
 }
 
 /** Blocked requests whose next part overlaps nothing any more go back into the queue. */
-export function unblock(state: InitiatorState): void {
+export function unblockRequests(state: InitiatorState): void {
   state.unblockDue = false;
   const requests = state.requests;
-  let index = requests.lists.first(LIST_BLOCKED);
-  while (index !== NONE) {
-    const next = requests.lists.next(index);
-    const lba = requests.lba[index]! + requests.issued[index]!;
-    const rest = requests.sectors[index]! - requests.issued[index]!;
+  let request = requests.lists.first(LIST_BLOCKED);
+  while (request !== NONE) {
+    const next = requests.lists.next(request);
+    const lba = requests.lba[request]! + requests.issued[request]!;
+    const rest = requests.sectors[request]! - requests.issued[request]!;
     // The smallest part that can be sent: more is looked at when it is.
-    const sectors = requests.operation[index] === REQUEST_DISCARD
+    const sectors = requests.operation[request] === REQUEST_DISCARD
       ? Math.min(rest, DISCARD_SECTORS_MAX)
       : Math.min(rest, SECTORS_SMALL);
     if (
       !state.writes.overlaps(lba, sectors) &&
-      !requests.overlapsBlocked(lba, sectors, requests.serial[index]!)
+      !requests.overlapsBlocked(lba, sectors, requests.serial[request]!)
     ) {
-      requests.lists.remove(LIST_BLOCKED, index);
-      requests.state[index] = REQUEST_QUEUED;
-      requests.insertSorted(LIST_QUEUED, index);
+      requests.lists.remove(LIST_BLOCKED, request);
+      requests.state[request] = REQUEST_QUEUED;
+      requests.insertSorted(LIST_QUEUED, request);
     }
-    index = next;
+    request = next;
   }
 }

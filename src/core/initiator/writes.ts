@@ -30,7 +30,7 @@ export class WriteRanges {
   readonly #bucketMask: number;
   /** A list a bucket, and one of wide ranges. */
   readonly #buckets: EntryLists;
-  /** Per node: a command's slot, then the quarantine's entries, then its overflow. */
+  /** Per node: a command's number, then the quarantine's entries, then its overflow. */
   readonly #lba: Float64Array;
   readonly #end: Float64Array;
   /** Bucket, or the wide list's number, or −1 when the node is not in use. */
@@ -47,8 +47,8 @@ export class WriteRanges {
   readonly #sentMs: Float64Array;
   #ringHead = 0;
   #ringCount = 0;
-  /** Ring entry that the last command of a slot left behind. */
-  readonly #entryOfSlot: Int32Array;
+  /** Ring entry that the last command of a number left behind. */
+  readonly #entryOfCommand: Int32Array;
   #overflowUntilMs = -Infinity;
   readonly #reorderingMs: number;
 
@@ -82,17 +82,17 @@ export class WriteRanges {
     this.#outstanding = new Uint8Array(quarantineSize);
     this.#paths = new Uint16Array(quarantineSize);
     this.#sentMs = new Float64Array(quarantineSize);
-    this.#entryOfSlot = new Int32Array(commands).fill(NONE);
+    this.#entryOfCommand = new Int32Array(commands).fill(NONE);
   }
 
   /** The write of a command begins. */
-  add(slot: number, lba: number, sectors: number): void {
-    this.#insert(slot, lba, lba + sectors);
+  add(command: number, lba: number, sectors: number): void {
+    this.#insert(command, lba, lba + sectors);
   }
 
   /** The write of a command is over, and no copy of it can be on its way. */
-  remove(slot: number): void {
-    this.#take(slot);
+  remove(command: number): void {
+    this.#take(command);
   }
 
   /**
@@ -105,16 +105,16 @@ export class WriteRanges {
    * @param sentMs When the last copy was sent.
    */
   quarantine(
-    slot: number,
+    command: number,
     identity: number,
     outstanding: number,
     paths: number,
     sentMs: number,
     untilMs: number,
   ): void {
-    const lba = this.#lba[slot]!;
-    const end = this.#end[slot]!;
-    this.#take(slot);
+    const lba = this.#lba[command]!;
+    const end = this.#end[command]!;
+    this.#take(command);
     this.counters.quarantined++;
     if (this.#ringCount === this.#quarantineSize) this.#dropHead();
     if (this.#ringCount === this.#quarantineSize) {
@@ -127,7 +127,7 @@ export class WriteRanges {
     this.#outstanding[entry] = outstanding;
     this.#paths[entry] = paths;
     this.#sentMs[entry] = sentMs;
-    this.#entryOfSlot[slot] = entry;
+    this.#entryOfCommand[command] = entry;
     this.#insert(this.#commands + entry, lba, end);
   }
 
@@ -136,8 +136,8 @@ export class WriteRanges {
    *
    * @returns Whether that ended a quarantine.
    */
-  lateAnswer(slot: number, identity: number, copy: number): boolean {
-    const entry = slot < this.#commands ? this.#entryOfSlot[slot]! : NONE;
+  lateAnswer(command: number, identity: number, copy: number): boolean {
+    const entry = command < this.#commands ? this.#entryOfCommand[command]! : NONE;
     if (entry === NONE || this.#identity[entry] !== identity) return false;
     const node = this.#commands + entry;
     if (this.#list[node] === NONE || this.#outstanding[entry] === 0) return false;

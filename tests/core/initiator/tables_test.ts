@@ -4,12 +4,12 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   COMMAND_KIND_READ,
+  commandOfTag,
   CommandTable,
   COPIES_MAX,
   copyOfTag,
   identityOfTag,
   NO_REQUEST,
-  slotOfTag,
 } from "../../../src/core/initiator/commands.ts";
 import { WriteRanges } from "../../../src/core/initiator/writes.ts";
 
@@ -21,7 +21,7 @@ Deno.test("commands: a tag is bit 31, session, generation, copy and slot", () =>
     assertEquals(tag >>> 31, 1);
     assertEquals((tag >>> 28) & 7, 6);
     assertEquals((tag >>> 14) & 0x3fff, 0x1235);
-    assertEquals([copyOfTag(tag), slotOfTag(tag)], [copy, slot]);
+    assertEquals([copyOfTag(tag), commandOfTag(tag)], [copy, slot]);
     assertEquals(identityOfTag(tag), table.tag[slot]);
   }
 });
