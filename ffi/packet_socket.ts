@@ -52,6 +52,8 @@ export interface PacketSocketOptions {
   readonly bufferBytes: number;
   /** How long `receive` waits at most when it is told to; 0, which is usual, for ever. */
   readonly waitMs?: number;
+  /** Done to the socket before it is bound, as a ring has to be. */
+  readonly prepare?: (fd: number) => void;
 }
 
 /** A socket bound to one interface. Calls do not block unless they are told to. */
@@ -67,6 +69,7 @@ export class PacketSocket {
     this.fd = libc.socket(AF_PACKET, SOCK_RAW_CLOEXEC, 0);
     if (this.fd < 0) throw new SystemError("Open a packet socket", errno() || EPERM);
     try {
+      options.prepare?.(this.fd);
       this.#attach(options.filter);
       this.#setBuffer(SO_RCVBUFFORCE, SO_RCVBUF, options.bufferBytes);
       this.#setBuffer(SO_SNDBUFFORCE, SO_SNDBUF, options.bufferBytes);
