@@ -72,14 +72,10 @@ export class PacketRing {
     this.#bytesMax = Math.floor(bytesMax / BLOCK_BYTES_MIN) * BLOCK_BYTES_MIN;
     this.#slotsWanted = slots;
     this.#dataAt = dataAt;
-    const at = arena.allocate(PacketRing.bytes(bytesMax));
+    // Backed by memory only while the ring is open.
+    const at = arena.allocate(bytesMax + BLOCK_BYTES_MIN);
     const address = Math.ceil((arena.address + at) / BLOCK_BYTES_MIN) * BLOCK_BYTES_MIN;
     this.#at = address - arena.address;
-  }
-
-  /** Arena bytes of such a ring; they are backed by memory while it is open. */
-  static bytes(bytesMax: number): number {
-    return bytesMax + BLOCK_BYTES_MIN;
   }
 
   /** Frames that it holds; 0 while it is not open. */

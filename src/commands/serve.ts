@@ -76,6 +76,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     buffers,
     macs: options.macs.map((mac) => parseMac(mac)!),
     uring: options.uring,
+    ring: options.ring,
     pollUs: options.pollUs,
     mapBytes: options.mapBytes ?? mapBytesDefault(),
     workers,
@@ -205,6 +206,7 @@ class Reporter {
   readonly #verbose: boolean;
   readonly #options: ServeOptions;
   #withoutUring: string | undefined;
+  #withoutRing = false;
 
   constructor(options: ServeOptions) {
     this.#options = options;
@@ -222,6 +224,7 @@ class Reporter {
     switch (message.kind) {
       case "serving":
         this.#sayWithoutUring(message.withoutUring);
+        this.#sayWithoutRing(message.withoutRing);
         break;
       case "error":
         if (this.#json) printEvent({ event: "error", text: message.text });
@@ -350,6 +353,12 @@ class Reporter {
     if (this.#options.uring && !this.#json) {
       warn(`Without io_uring (${reason}): the disk is read and written with preadv and pwritev`);
     }
+  }
+
+  #sayWithoutRing(reason: string | undefined): void {
+    if (reason === undefined || this.#withoutRing) return;
+    this.#withoutRing = true;
+    if (!this.#json) warn(`Frames are received by system calls, which is slower: ${reason}`);
   }
 
   #say(text: string): void {

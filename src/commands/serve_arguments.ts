@@ -49,6 +49,7 @@ export interface ServeOptions {
   readonly workers: number | undefined;
   readonly pollUs: number;
   readonly uring: boolean;
+  readonly ring: boolean;
   /** Bytes of the images that may stay mapped; undefined: as the machine has memory. */
   readonly mapBytes: number | undefined;
   readonly force: boolean;
@@ -150,6 +151,9 @@ export const serveParser = command(
         }),
       ),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
+      noRing: option("--no-ring", {
+        description: message`Receive by system calls, not by a ring of shared memory.`,
+      }),
       format: optional(
         option("--format", choice(["raw"]), {
           description:
@@ -167,10 +171,11 @@ export const serveParser = command(
         flag("-v", "--verbose", { description: message`Say more.` }),
       ),
     }),
-    ({ exports, noUring, quiet, verbose, ...rest }): ServeOptions => ({
+    ({ exports, noUring, noRing, quiet, verbose, ...rest }): ServeOptions => ({
       ...rest,
       exports: exports.map(([address, path]) => ({ address, path })),
       uring: !noUring,
+      ring: !noRing,
       verbosity: quiet ? -1 : Math.min(verbose.length, 2),
     }),
   ),

@@ -35,7 +35,7 @@ function withRing(
   inOwnNetwork(() => {
     ip(`link set lo mtu ${mtu}`);
     const lo = listInterfaces().find((link) => link.loopback)!.index;
-    const arena = new Arena(PacketRing.bytes(bytesMax) + MessageTable.bytes(1, 1) + 2 * LO_MTU);
+    const arena = new Arena(bytesMax + 4 * LO_MTU);
     const ring = new PacketRing(arena, bytesMax, slots, ATA_DATA);
     const prepare = (fd: number) => ring.open(fd, mtu + 14);
     const filter = targetFilter([{ shelf: 1, slot: 1 }]);
@@ -149,7 +149,7 @@ interopTest(
   [],
   () =>
     withRing({ mtu: 1500, slots: 8 }, ({ ring, receiver, send }) => {
-      const poll = new PollSet(new Arena(PollSet.bytes(2)), 2);
+      const poll = new PollSet(new Arena(4096), 2);
       const place = poll.add(receiver.fd, POLLIN);
       assertEquals([poll.wait(0), ring.watch(10)], [0, false]);
       for (let i = 0; i < 3; i++) send(i, 60);

@@ -3,10 +3,10 @@
 // disk at the moment at which it leaves.
 
 import { ATA_DATA, SECTOR_BYTES, sectorsPerFrame } from "../../src/wire/ata.ts";
-import { ETHERNET_HEADER_BYTES } from "../../src/wire/ethernet.ts";
+import { ETHERNET_FRAME_BYTES_MIN, ETHERNET_HEADER_BYTES } from "../../src/wire/ethernet.ts";
 import type { TargetCommands } from "../../src/core/target/commands.ts";
 import type { FrameLink, SendOutcome } from "../../src/core/target/frame_link.ts";
-import type { FramePool } from "../../src/core/target/frames.ts";
+import type { FrameMemory, FramePool } from "../../src/core/target/frames.ts";
 import type { Disk } from "./disk.ts";
 import type { Wire } from "./network.ts";
 import { SimulatedPages } from "./simulated_queue.ts";
@@ -38,6 +38,7 @@ export class SimulatedLink implements FrameLink {
   readonly #commands: TargetCommands;
   readonly #disk: Disk;
   readonly #offsetBytes: number;
+  readonly #slotsAt: number;
   readonly #arrived: Uint8Array[] = [];
   readonly #received: { frame: number; length: number }[] = [];
   readonly #answers: Answer[] = [];
@@ -52,6 +53,7 @@ export class SimulatedLink implements FrameLink {
       commands: TargetCommands;
       disk: Disk;
       offsetBytes: number;
+      slots: FrameMemory;
     },
   ) {
     this.mac = mac;
@@ -63,6 +65,12 @@ export class SimulatedLink implements FrameLink {
     this.#commands = parts.commands;
     this.#disk = parts.disk;
     this.#offsetBytes = parts.offsetBytes;
+    this.#slotsAt = parts.slots.allocate(BATCH * parts.pool.frameBytes, 64);
+  }
+
+  /** Bytes of memory for the slots of a link. */
+  static bytes(frameBytes: number): number {
+    return BATCH * frameBytes + 64;
   }
 
   /** A frame arrives; it waits until the host takes it. */
@@ -90,7 +98,17 @@ export class SimulatedLink implements FrameLink {
       if (frame < 0) break;
       const bytes = this.#arrived.shift()!;
       const length = Math.min(bytes.length, this.#pool.frameBytes);
-      this.#pool.bytes.set(bytes.subarray(0, length), this.#pool.start(frame));
+      const own = this.#pool.start(frame);
+      // As a ring does, or recvmmsg.
+      if (this.#random.chance(0.7)) {
+        const slot = this.#slotsAt + this.#received.length * this.#pool.frameBytes;
+        this.#pool.bytes.set(bytes.subarray(0, length), slot);
+        this.#pool.bytes.set(bytes.subarray(0, Math.min(length, ETHERNET_FRAME_BYTES_MIN)), own);
+        this.#commands.dataAt[frame] = slot + ATA_DATA;
+      } else {
+        this.#pool.bytes.set(bytes.subarray(0, length), own);
+        this.#commands.dataAt[frame] = own + ATA_DATA;
+      }
       this.#received.push({ frame, length });
     }
     return this.#received.length;
@@ -98,6 +116,10 @@ export class SimulatedLink implements FrameLink {
 
   takeFrame(i: number): number {
     return this.#received[i]!.frame;
+  }
+
+  giveBack(): void {
+    this.#pool.bytes.fill(POISON, this.#slotsAt, this.#slotsAt + BATCH * this.#pool.frameBytes);
   }
 
   length(i: number): number {

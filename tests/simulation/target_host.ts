@@ -2,6 +2,7 @@
 // code that serves disks, over the simulation's wires and disk. It can be paused, crash and come back.
 
 import { SECTOR_BYTES } from "../../src/wire/ata.ts";
+import { ETHERNET_HEADER_BYTES } from "../../src/wire/ethernet.ts";
 import { TargetCommands } from "../../src/core/target/commands.ts";
 import { TargetCounters } from "../../src/core/target/counters.ts";
 import { TargetExport } from "../../src/core/target/export.ts";
@@ -22,6 +23,7 @@ import {
 import { SimulatedServer } from "./simulated_server.ts";
 import type { Clock, Random } from "./virtual_time.ts";
 
+const LINKS_MAX = 4;
 const PAUSED_FRAMES_MAX = 512;
 const FILE_FD = 3;
 const DIRECT_FD = 4;
@@ -55,6 +57,7 @@ export interface TargetHostOptions {
 
 /** What lives from one start of the host to its crash. */
 interface Life {
+  readonly memory: SimulatedMemory;
   readonly loop: TargetLoop;
   readonly ex: TargetExport;
   readonly links: SimulatedLink[];
@@ -165,7 +168,10 @@ export class TargetHost {
     const alignment = directAlignment > 0 ? 4096 : 512;
     const mtuMax = Math.max(mtu, 1500);
     // Twice what the frames hold leaves room for how they are aligned, and for the server.
-    const memory = new SimulatedMemory(2 * (frames + 4) * (mtuMax + alignment));
+    const memory = new SimulatedMemory(
+      2 * (frames + 4) * (mtuMax + alignment) +
+        LINKS_MAX * SimulatedLink.bytes(mtuMax + ETHERNET_HEADER_BYTES),
+    );
     const pool = new FramePool(memory, frames, mtuMax, alignment);
     const commands = new TargetCommands(frames);
     const vectors = new SimulatedVectors();
@@ -215,7 +221,7 @@ export class TargetHost {
       onDiskError: () => {},
     });
     const life: Life = {
-      ...{ loop, ex, links, counters, queue, pool, commands, control },
+      ...{ memory, loop, ex, links, counters, queue, pool, commands, control },
       turnAtMs: Infinity,
     };
     return life;
@@ -226,7 +232,8 @@ export class TargetHost {
     life.links.push(
       new SimulatedLink(mac, mtu, {
         ...{ wire, random: this.#random, disk: this.disk },
-        ...{ pool: life.pool, commands: life.commands, offsetBytes: this.#options.offsetBytes },
+        ...{ pool: life.pool, commands: life.commands, slots: life.memory },
+        offsetBytes: this.#options.offsetBytes,
       }),
     );
   }

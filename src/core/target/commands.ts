@@ -2,6 +2,9 @@
 // it, in tables by its number. Offsets and addresses are handed on as such numbers: V8 boxes a double
 // at every call that it does not inline, and a box for each frame is garbage.
 
+import { ATA_DATA } from "../../wire/ata.ts";
+import type { FramePool } from "./frames.ts";
+
 /** The answer's data are gathered from the page cache as it is sent. */
 export const FRAME_GATHERED = 1;
 /** Not to be merged with neighbours, nor gathered: the first attempt failed. */
@@ -23,6 +26,8 @@ export class TargetCommands {
   /** Byte offset in the backing file, and bytes to transfer. */
   readonly offset: Float64Array;
   readonly byteCount: Int32Array;
+  /** Where what is to be written lies in the pool's memory: in the frame, or in a slot of a link. */
+  readonly dataAt: Int32Array;
   /** Address that an answer's data are gathered from. */
   readonly gatherAddress: Float64Array;
   /** Bytes already transferred of a command that the disk did in part; the range of a TRIM. */
@@ -42,10 +47,30 @@ export class TargetCommands {
     this.sectors = new Uint16Array(frames);
     this.offset = new Float64Array(frames);
     this.byteCount = new Int32Array(frames);
+    this.dataAt = new Int32Array(frames);
     this.gatherAddress = new Float64Array(frames);
     this.progress = new Int32Array(frames);
     this.flags = new Uint8Array(frames);
     this.next = new Int32Array(frames);
     this.repetition = new Int32Array(frames).fill(-1);
   }
+}
+
+/**
+ * Moves the data of a command into its frame, unless they lie there: what outlives the step in which
+ * it came does not lie in a slot of its link.
+ *
+ * @param bytes Of the data.
+ */
+export function keepData(
+  pool: FramePool,
+  commands: TargetCommands,
+  frame: number,
+  bytes: number,
+): void {
+  const own = pool.start(frame) + ATA_DATA;
+  const from = commands.dataAt[frame]!;
+  if (from === own) return;
+  pool.bytes.copyWithin(own, from, from + bytes);
+  commands.dataAt[frame] = own;
 }

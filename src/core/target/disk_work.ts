@@ -10,7 +10,13 @@ import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../..
 import { DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE, trimSector, trimSectors } from "./drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "./target.ts";
 import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
-import { FRAME_ALONE, FRAME_ALREADY_STABLE, FRAME_BUFFERED, FRAME_STABLE } from "./commands.ts";
+import {
+  FRAME_ALONE,
+  FRAME_ALREADY_STABLE,
+  FRAME_BUFFERED,
+  FRAME_STABLE,
+  keepData,
+} from "./commands.ts";
 import type { TargetCommands } from "./commands.ts";
 import type { FramePool } from "./frames.ts";
 import type { TargetAnswers } from "./answers.ts";
@@ -215,10 +221,14 @@ export class DiskWork {
     const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
     const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax && !this.wary &&
       fd === ex.settings.fd && ex.settings.directFd < 0;
-    if (inPlace && count === 1 && !stable && commands.progress[first] === 0) {
+    if (
+      inPlace && count === 1 && !stable && commands.progress[first] === 0 &&
+      commands.dataAt[first] === pool.start(first) + ATA_DATA
+    ) {
       this.#writeInPlace(ex, first);
       return;
     }
+    if (!inPlace && operation === DRIVE_WRITE) this.#keepAll(first);
     if (!inPlace && operation === DRIVE_WRITE && count === 1) {
       ex.wrote(this.#mergeBytes);
       this.#queue.write(first, fd, address, this.#mergeBytes, offset, stable);
@@ -228,7 +238,7 @@ export class DiskWork {
     const vector = this.#vectors.used;
     for (let frame = first; frame >= 0; frame = commands.next[frame]!) {
       const done = commands.progress[frame]!;
-      this.#vectors.add(pool.start(frame) + ATA_DATA + done, commands.byteCount[frame]! - done);
+      this.#vectors.add(commands.dataAt[frame]! + done, commands.byteCount[frame]! - done);
     }
     if (operation !== DRIVE_WRITE) {
       const iovecs = this.#vectors.address(vector);
@@ -238,6 +248,14 @@ export class DiskWork {
     } else {
       ex.wrote(this.#mergeBytes);
       this.#queue.writeVectors(first, fd, this.#vectors.address(vector), count, offset, stable);
+    }
+  }
+
+  /** Moves the data of a merged write into its frames: the disk will read them later. */
+  #keepAll(first: number): void {
+    const { byteCount, next } = this.#commands;
+    for (let frame = first; frame >= 0; frame = next[frame]!) {
+      keepData(this.#pool, this.#commands, frame, byteCount[frame]!);
     }
   }
 

@@ -16,10 +16,16 @@ export interface FrameLink extends Link {
 
   /** Takes frames that have arrived; returns how many, see `takeFrame` and `length`. */
   receive(): number;
-  /** Hands over received frame `i`: it is the caller's until released. */
+  /**
+   * Hands over received frame `i`: it is the caller's until released. Its first 60 bytes lie in it;
+   * what stands behind its ATA header lies where `commands.dataAt` says: there, too, or in a slot
+   * that is somebody else's after `giveBack`.
+   */
   takeFrame(i: number): number;
   /** Bytes of received frame `i`. */
   length(i: number): number;
+  /** Gives the slots of what was received back; their data have been used or copied. */
+  giveBack(): void;
   /** Puts an answer in line that lies in its frame as a whole. */
   enqueue(frame: number, bytes: number): void;
   /** Puts an answer in line whose data lie at the pool's `gatherAddress`. */

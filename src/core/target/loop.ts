@@ -5,19 +5,32 @@
 // 3. `#start` keeps rule 13: what overlaps with a command in flight waits for it.
 // 4. The disk gathers a read from the page cache, or does the work (disk_work.ts); answers that
 //    must be stable wait for a shared fdatasync (group_commit.ts).
+//    A write goes from where it was received; what cannot be done at once is moved into its frame.
 // 5. Everything to be sent leaves in one sendmmsg; only then is a frame free, and a gathered read
 //    over, so that the next overlapping write may start.
 //
 // No step makes a Promise, Map, closure, view or iterator for a frame or a turn. What is left: V8 may
 // box an address or offset on its way to the ring, and pwrite takes its offset only as a BigInt.
 
-import { AOE_SLOT, aoeShelf, SHELF_BROADCAST, SLOT_BROADCAST } from "../../wire/aoe.ts";
-import { ATA_COMMAND_STATUS, ATA_DATA, SECTOR_BYTES } from "../../wire/ata.ts";
+import {
+  AOE_COMMAND,
+  AOE_SLOT,
+  aoeShelf,
+  COMMAND_ATA,
+  SHELF_BROADCAST,
+  SLOT_BROADCAST,
+} from "../../wire/aoe.ts";
+import {
+  ATA_COMMAND_STATUS,
+  ATA_DATA,
+  ATA_DATA_SET_MANAGEMENT,
+  SECTOR_BYTES,
+} from "../../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
 import { DRIVE_FLUSH, DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE } from "./drive.ts";
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, refuseAtDoor } from "./target.ts";
 import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
-import { FRAME_ALONE, FRAME_GATHERED, FRAME_STABLE } from "./commands.ts";
+import { FRAME_ALONE, FRAME_GATHERED, FRAME_STABLE, keepData } from "./commands.ts";
 import type { TargetCommands } from "./commands.ts";
 import type { FramePool } from "./frames.ts";
 import { TargetAnswers } from "./answers.ts";
@@ -137,6 +150,9 @@ export class TargetLoop {
       for (let i = 0; i < links.length; i++) {
         if (links[i]!.readable) this.#receive(links[i]!);
       }
+      // Writes in place are done here; nothing else keeps its data where they were received.
+      disk.issue();
+      for (let i = 0; i < links.length; i++) links[i]!.giveBack();
     }
     // Where work is in flight, only entering the kernel lets it post completions.
     let submit = this.#queue.inFlight > 0 &&
@@ -213,7 +229,12 @@ export class TargetLoop {
     this.#received += count;
     this.#disk.batch = this.#received;
     for (let i = 0; i < count; i++) {
-      this.#accept(link, link.takeFrame(i), link.length(i));
+      const frame = link.takeFrame(i);
+      const length = link.length(i);
+      if (length > ETHERNET_FRAME_BYTES_MIN && readsAll(this.#bytes, this.#pool.start(frame))) {
+        keepData(this.#pool, this.#commands, frame, length - ATA_DATA);
+      }
+      this.#accept(link, frame, length);
     }
   }
 
@@ -251,6 +272,7 @@ export class TargetLoop {
   ): void {
     const at = this.#pool.start(frame);
     const bytes = Math.max(length, ETHERNET_FRAME_BYTES_MIN);
+    keepData(this.#pool, this.#commands, frame, bytes - ATA_DATA);
     for (const ex of this.#exports) {
       if (!ex.target.isMeantBy(shelf, slot)) continue;
       const copy = this.#pool.take();
@@ -259,6 +281,7 @@ export class TargetLoop {
         break;
       }
       this.#bytes.copyWithin(this.#pool.start(copy), at, at + bytes);
+      this.#commands.dataAt[copy] = this.#pool.start(copy) + ATA_DATA;
       this.#decide(ex, link, copy, length, true);
     }
     this.#pool.release(frame);
@@ -306,6 +329,7 @@ export class TargetLoop {
     commands.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess)
       ? FRAME_STABLE
       : 0;
+    if (operation !== DRIVE_WRITE) commands.dataAt[frame] = this.#pool.start(frame) + ATA_DATA;
     if (operation === DRIVE_FLUSH) {
       // Every write answered so far is complete already: the sync that follows covers it.
       ex.awaitSync(frame);
@@ -323,8 +347,12 @@ export class TargetLoop {
     }
     ex.order.place(frame, changes, first, end);
     if (ex.holdsSeveral && this.#repeats(ex, frame, changes)) return;
-    if (ex.order.admit(frame, changes, first, end)) this.#disk.run(ex, frame);
-    else this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
+    if (ex.order.admit(frame, changes, first, end)) {
+      this.#disk.run(ex, frame);
+      return;
+    }
+    if (changes) keepData(this.#pool, commands, frame, commands.byteCount[frame]!);
+    this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
   }
 
   /**
@@ -352,8 +380,10 @@ export class TargetLoop {
     ) return false;
     if (changes) {
       const bytes = commands.byteCount[frame]!;
-      for (let i = ATA_DATA; i < ATA_DATA + bytes; i++) {
-        if (this.#bytes[own + i] !== this.#bytes[its + i]) return false;
+      const ownData = commands.dataAt[frame]!;
+      const itsData = commands.dataAt[elder]!;
+      for (let i = 0; i < bytes; i++) {
+        if (this.#bytes[ownData + i] !== this.#bytes[itsData + i]) return false;
       }
     }
     let last = elder;
@@ -378,4 +408,10 @@ export class TargetLoop {
     }
     return any;
   }
+}
+
+/** Whether a target decides by what stands beyond the ATA header: of ATA's commands TRIM does. */
+function readsAll(bytes: Uint8Array, at: number): boolean {
+  return bytes[at + AOE_COMMAND] !== COMMAND_ATA ||
+    bytes[at + ATA_COMMAND_STATUS] === ATA_DATA_SET_MANAGEMENT;
 }

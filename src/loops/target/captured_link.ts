@@ -1,6 +1,8 @@
 // A target's link whose frames are captured: those received as they are handed over, those sent once
 // the kernel has taken them. Of data sent straight from the page cache only the length is known.
 
+import { ATA_DATA } from "../../wire/ata.ts";
+import type { TargetCommands } from "../../core/target/commands.ts";
 import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
 import type { FramePool } from "../../core/target/frames.ts";
 import type { FrameCapture } from "../capture.ts";
@@ -9,15 +11,21 @@ import type { FrameCapture } from "../capture.ts";
 export class CapturedTargetLink implements FrameLink, SendOutcome {
   readonly #link: FrameLink;
   readonly #pool: FramePool;
+  readonly #commands: TargetCommands;
   readonly #capture: FrameCapture;
   /** Of frames in line: bytes that lie in them, and bytes in all. */
   readonly #heldBytes: Int32Array;
   readonly #wireBytes: Int32Array;
   #outcome: SendOutcome | undefined;
 
-  constructor(link: FrameLink, pool: FramePool, capture: FrameCapture) {
+  constructor(
+    link: FrameLink,
+    { pool, commands }: { readonly pool: FramePool; readonly commands: TargetCommands },
+    capture: FrameCapture,
+  ) {
     this.#link = link;
     this.#pool = pool;
+    this.#commands = commands;
     this.#capture = capture;
     this.#heldBytes = new Int32Array(pool.count);
     this.#wireBytes = new Int32Array(pool.count);
@@ -60,8 +68,15 @@ export class CapturedTargetLink implements FrameLink, SendOutcome {
   takeFrame(i: number): number {
     const frame = this.#link.takeFrame(i);
     const bytes = this.#link.length(i);
-    this.#capture.add(this.#pool.bytes, this.#pool.start(frame), bytes, 0, 0, bytes);
+    const header = Math.min(bytes, ATA_DATA);
+    const dataAt = this.#commands.dataAt[frame]!;
+    const at = this.#pool.start(frame);
+    this.#capture.add(this.#pool.bytes, at, header, dataAt, bytes - header, bytes);
     return frame;
+  }
+
+  giveBack(): void {
+    this.#link.giveBack();
   }
 
   length(i: number): number {

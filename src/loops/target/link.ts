@@ -1,12 +1,20 @@
 // One interface of a target worker: its socket, the frames lent to the kernel for receiving, and
 // the answers that wait to be sent. Everything in batches, and nothing blocks unless `patient`.
+//
+// Frames come by a ring of shared memory, where one can be had: their first bytes are copied, and what
+// they bring along stays in its slot until `giveBack`. Without a ring they come by recvmmsg.
 
 import type { Arena } from "../../../ffi/arena.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
+import { PacketRing } from "../../../ffi/packet_ring.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
-import { sectorsPerFrame } from "../../wire/ata.ts";
-import { ETHERTYPE_AOE } from "../../wire/ethernet.ts";
+import { ATA_DATA, sectorsPerFrame } from "../../wire/ata.ts";
+import {
+  ETHERNET_FRAME_BYTES_MIN,
+  ETHERNET_HEADER_BYTES,
+  ETHERTYPE_AOE,
+} from "../../wire/ethernet.ts";
 import type { TargetCommands } from "../../core/target/commands.ts";
 import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
 import type { FramePool } from "../../core/target/frames.ts";
@@ -14,8 +22,16 @@ import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
 /** Most frames taken in one crossing. */
 export const RECEIVE_BATCH = 64;
+/** Most frames taken from a ring at a time: answers flow while the next frames arrive. */
+const RING_BATCH = 24;
 /** How long a patient link sleeps at most. */
 const RECEIVE_WAIT_MS = 10;
+
+/** Of a ring: bytes at most, and frames. */
+export interface RingSize {
+  readonly bytesMax: number;
+  readonly slots: number;
+}
 
 /** One interface, as a target sees it. */
 export class TargetLink implements FrameLink {
@@ -39,6 +55,8 @@ export class TargetLink implements FrameLink {
   blocked = false;
   /** Place of the socket in the poll set. */
   pollPlace = -1;
+  /** Why frames do not come by a ring, if one was wanted. */
+  withoutRing: string | undefined;
 
   readonly #pool: FramePool;
   readonly #commands: TargetCommands;
@@ -49,6 +67,9 @@ export class TargetLink implements FrameLink {
   readonly #receivedFrames = new Int32Array(RECEIVE_BATCH).fill(-1);
   readonly #sending: MessageTable;
   readonly #sendingFrames: Int32Array;
+  readonly #ring: PacketRing | undefined;
+  /** Frames of the ring that the last `receive` has found. */
+  #found = 0;
   #index = 0;
   #socket: PacketSocket | undefined;
   #sendFirst = 0;
@@ -58,6 +79,7 @@ export class TargetLink implements FrameLink {
    * @param batch Most frames taken at a time, up to `RECEIVE_BATCH`.
    * @param filter BPF program that passes what this worker serves.
    * @param bufferBytes Of the socket, each way.
+   * @param ring How large a ring may be and should be; none without.
    */
   constructor(
     name: string,
@@ -68,6 +90,7 @@ export class TargetLink implements FrameLink {
       batch: number;
       filter: Uint8Array;
       bufferBytes: number;
+      ring: RingSize | undefined;
     },
   ) {
     this.name = name;
@@ -79,6 +102,15 @@ export class TargetLink implements FrameLink {
     this.#received = new MessageTable(options.arena, RECEIVE_BATCH, 1);
     this.#sending = new MessageTable(options.arena, options.pool.count, 2);
     this.#sendingFrames = new Int32Array(options.pool.count);
+    const { arena, ring } = options;
+    this.#ring = ring === undefined
+      ? undefined
+      : new PacketRing(arena, ring.bytesMax, ring.slots, ATA_DATA);
+  }
+
+  /** Whether frames come by a ring. */
+  get byRing(): boolean {
+    return this.#ring !== undefined && this.#ring.slots > 0;
   }
 
   /** The socket's descriptor, −1 while the interface is gone. */
@@ -112,22 +144,21 @@ export class TargetLink implements FrameLink {
       this.blocked = false;
       return false;
     }
+    // A frame that does not fit the pool cannot be taken whole: a larger MTU counts from a restart.
+    const mtu = Math.min(link.mtu, this.#pool.mtuMax);
+    const frameBytes = mtu + ETHERNET_HEADER_BYTES;
     if (this.#socket === undefined || link.index !== this.#index) {
       this.close();
-      this.#socket = new PacketSocket(link.index, {
-        etherType: ETHERTYPE_AOE,
-        filter: this.#filter,
-        bufferBytes: this.#bufferBytes,
-        waitMs: RECEIVE_WAIT_MS,
-      });
+      this.#open(link.index, frameBytes);
       this.#index = link.index;
       this.running = false;
+    } else if (this.byRing && this.#ring!.frameBytes < frameBytes) {
+      this.close();
+      this.#open(link.index, frameBytes);
     }
     this.name = link.name;
     this.port = link.master !== 0;
     const running = link.up && link.running;
-    // A frame that does not fit the pool cannot be taken whole: a larger MTU counts from a restart.
-    const mtu = Math.min(link.mtu, this.#pool.mtuMax);
     const news = running && (!this.running || mtu !== this.mtu);
     this.mac = link.mac;
     this.mtu = mtu;
@@ -142,6 +173,7 @@ export class TargetLink implements FrameLink {
   receive(): number {
     const wait = this.patient;
     this.patient = false;
+    if (this.byRing) return this.#receiveByRing();
     const armed = this.#arm();
     this.starved = armed === 0;
     if (armed === 0 || this.#socket === undefined) return 0;
@@ -154,12 +186,33 @@ export class TargetLink implements FrameLink {
   takeFrame(i: number): number {
     const frame = this.#receivedFrames[i]!;
     this.#receivedFrames[i] = -1;
+    const at = this.#pool.start(frame);
+    let dataAt = at + ATA_DATA;
+    if (i < this.#found) {
+      const from = this.#ring!.at(i);
+      this.#pool.bytes.copyWithin(at, from, from + ETHERNET_FRAME_BYTES_MIN);
+      dataAt = from + ATA_DATA;
+    }
+    this.#commands.dataAt[frame] = dataAt;
     return frame;
   }
 
   /** Bytes of received frame `i`. */
   length(i: number): number {
-    return this.#received.length(i);
+    return i < this.#found
+      ? Math.min(this.#ring!.length(i), this.#pool.frameBytes)
+      : this.#received.length(i);
+  }
+
+  /** Gives the slots of what was received back to the kernel. */
+  giveBack(): void {
+    if (this.#found > 0) this.#ring!.giveBack(this.#found);
+    this.#found = 0;
+  }
+
+  /** Whether a frame arrives while it looks so many times; only with a ring. */
+  watch(times: number): boolean {
+    return this.#ring!.watch(times);
   }
 
   /** Puts an answer in line that lies in its frame as a whole. */
@@ -213,6 +266,52 @@ export class TargetLink implements FrameLink {
   close(): void {
     this.#socket?.close();
     this.#socket = undefined;
+    this.#ring?.close();
+    this.#found = 0;
+  }
+
+  #open(index: number, frameBytes: number): void {
+    const options = {
+      etherType: ETHERTYPE_AOE,
+      filter: this.#filter,
+      bufferBytes: this.#bufferBytes,
+      waitMs: RECEIVE_WAIT_MS,
+    };
+    const ring = this.#ring;
+    let refusal: unknown;
+    const prepare = (fd: number) => {
+      try {
+        ring?.open(fd, frameBytes);
+      } catch (error) {
+        refusal = error;
+        throw error;
+      }
+    };
+    try {
+      this.#socket = new PacketSocket(index, { ...options, prepare });
+    } catch (error) {
+      ring?.close();
+      if (refusal === undefined) throw error;
+      this.withoutRing = refusal instanceof Error ? refusal.message : String(refusal);
+      this.#socket = new PacketSocket(index, options);
+    }
+  }
+
+  #receiveByRing(): number {
+    // As in `#arm`.
+    if (this.blocked) return 0;
+    const ready = this.#ring!.look(Math.min(this.#batch, RING_BATCH));
+    let count = 0;
+    for (; count < ready; count++) {
+      const frame = this.#pool.take();
+      if (frame < 0) break;
+      this.#receivedFrames[count] = frame;
+    }
+    this.#found = count;
+    this.starved = count === 0 && ready > 0;
+    // To look once more costs nothing.
+    this.readable = ready > 0;
+    return count;
   }
 
   /**

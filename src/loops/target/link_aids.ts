@@ -1,6 +1,7 @@
 // What stands before a target's links where somebody looks for a fault: a capture, and loss. Without
 // either the loop has the links themselves.
 
+import type { TargetCommands } from "../../core/target/commands.ts";
 import type { TargetCounters } from "../../core/target/counters.ts";
 import type { FrameLink } from "../../core/target/frame_link.ts";
 import type { FramePool } from "../../core/target/frames.ts";
@@ -23,8 +24,9 @@ export interface AidedTargetLinks {
 export function aidTargetLinks(
   links: readonly FrameLink[],
   aids: WireAids | undefined,
-  { pool, counters, tell }: {
+  { pool, commands, counters, tell }: {
     readonly pool: FramePool;
+    readonly commands: TargetCommands;
     readonly counters: TargetCounters;
     /** Hears why a capture has ended. */
     readonly tell: (text: string) => void;
@@ -33,7 +35,7 @@ export function aidTargetLinks(
   const capture = aids?.capture && new FrameCapture(aids.capture, tell);
   let aided = links;
   if (capture !== undefined) {
-    aided = aided.map((link) => new CapturedTargetLink(link, pool, capture));
+    aided = aided.map((link) => new CapturedTargetLink(link, { pool, commands }, capture));
   }
   if (aids !== undefined && aids.dropPercent > 0) {
     const loss = new SeededLoss(aids.dropPercent, aids.dropSeed);

@@ -81,6 +81,10 @@ export class LossyTargetLink implements FrameLink {
     return this.#link.length(this.#kept[i]!);
   }
 
+  giveBack(): void {
+    this.#link.giveBack();
+  }
+
   enqueue(frame: number, bytes: number): void {
     if (this.#loses()) this.#lost[this.#lostCount++] = frame;
     else this.#link.enqueue(frame, bytes);

@@ -2,6 +2,7 @@
 // goes through the ring.
 
 import { RECEIVE_BATCH } from "./link.ts";
+import type { RingSize } from "./link.ts";
 
 const FRAMES_MIN = 128;
 const FRAMES_MAX = 1024;
@@ -10,6 +11,11 @@ const FRAME_MEMORY_MAX = 32 * 2 ** 20;
 const INITIATORS = 8;
 const SOCKET_BYTES_MIN = 4 * 2 ** 20;
 const SOCKET_BYTES_MAX = 64 * 2 ** 20;
+/** Unlike a socket's buffer, a ring takes its memory at once. */
+const RING_BYTES_MAX = 16 * 2 ** 20;
+const RINGS_BYTES_MAX = 64 * 2 ** 20;
+const RING_SLOTS_MIN = 128;
+const RING_SLOTS_MAX = 2048;
 const CROSSING_DEAR_NS = 500;
 const RECEIVE_BATCH_CHEAP = 32;
 const IN_PLACE_MAX_DEAR = 4;
@@ -37,6 +43,15 @@ export function frameCount({ interfaces, exports, buffers }: Demand, mtuMax: num
 export function socketBytes({ exports, buffers }: Demand, frameBytes: number): number {
   const wanted = 2 * frameBytes * buffers * exports.length * INITIATORS;
   return Math.min(SOCKET_BYTES_MAX, Math.max(SOCKET_BYTES_MIN, wanted));
+}
+
+/** A ring that holds the windows of several initiators. */
+export function ringSize({ interfaces, exports, buffers }: Demand): RingSize {
+  const wanted = buffers * exports.length * INITIATORS;
+  return {
+    bytesMax: Math.min(RING_BYTES_MAX, Math.floor(RINGS_BYTES_MAX / interfaces.length)),
+    slots: Math.min(RING_SLOTS_MAX, Math.max(RING_SLOTS_MIN, wanted)),
+  };
 }
 
 /**

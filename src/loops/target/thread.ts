@@ -35,7 +35,7 @@ import { RECEIVE_BATCH, TargetLink } from "./link.ts";
 import { type AidedTargetLinks, aidTargetLinks } from "./link_aids.ts";
 import type { WireAids } from "../capture.ts";
 import { CONTROL_STOP, TargetLoop } from "../../core/target/loop.ts";
-import { frameCount, inPlaceMax, receiveBatch, socketBytes } from "./sizes.ts";
+import { frameCount, inPlaceMax, receiveBatch, ringSize, socketBytes } from "./sizes.ts";
 import { explainSocketError } from "../socket_refusal.ts";
 import { freshIncarnation } from "./export_config.ts";
 import type { ExportConfig } from "./export_config.ts";
@@ -50,6 +50,11 @@ const DIRECT_BATCH = 8;
 const LOOK_MS = 10;
 /** How often sizes, counters of the kernel and withheld messages are looked at. */
 const HOUSEKEEPING_MS = 1000;
+/** Sleeps that would rather have been looks at a ring; a look takes some nanoseconds. */
+const SHORT_SLEEP_MS = 0.04;
+const PATIENCE_MIN = 256;
+const PATIENCE_MAX = 3072;
+const WATCH_STEP = 16;
 /** How long a disk may take over the last commands before they are given up. */
 const STOP_MS_MAX = 10_000;
 /** For so long the requests that keep coming in are still answered after the word to stop. */
@@ -66,6 +71,8 @@ export interface TargetJobConfig {
   readonly macs: readonly Uint8Array[];
   /** Whether io_uring may be used. */
   readonly uring: boolean;
+  /** Whether frames may come by a ring of shared memory. */
+  readonly ring: boolean;
   /** What a crossing into the kernel costs, in nanoseconds; see `measureCrossingNs`. */
   readonly crossingNs: number;
   /** Microseconds to spin before sleeping. */
@@ -84,8 +91,12 @@ export interface TargetJobConfig {
 
 /** What a target thread posts. */
 export type TargetMessage =
-  /** It serves; `withoutUring` says why io_uring is not used, if it is not. */
-  | { readonly kind: "serving"; readonly withoutUring: string | undefined }
+  /** It serves; `withoutUring` and `withoutRing` say why what was wanted is not used, if it is not. */
+  | {
+    readonly kind: "serving";
+    readonly withoutUring: string | undefined;
+    readonly withoutRing: string | undefined;
+  }
   | { readonly kind: "resized"; readonly shelf: number; readonly slot: number; sectors: number }
   | {
     readonly kind: "link";
@@ -179,6 +190,8 @@ export class TargetWorker {
   readonly #errors: ErrorReporter;
   /** The last wait was ended by a frame. */
   #lively = false;
+  /** Looks at a ring before it sleeps. */
+  #patience = 0;
   #startMs = 0;
 
   constructor(config: TargetJobConfig, post: (message: TargetMessage) => void) {
@@ -245,7 +258,7 @@ export class TargetWorker {
       link.pollPlace = this.#poll.add(link.fd, POLLIN);
     });
     this.#aided = aidTargetLinks(this.#links, config.aids, {
-      ...{ pool, counters: this.#counters },
+      ...{ pool, commands, counters: this.#counters },
       tell: (text) => post({ kind: "error", text }),
     });
     this.#loop = new TargetLoop({
@@ -307,18 +320,22 @@ export class TargetWorker {
   run(): void {
     for (const link of this.#aided.links) this.#loop.announce(link);
     for (const { settings: { shelf, slot } } of this.#exports) this.#postState(shelf, slot);
-    this.#post({ kind: "serving", withoutUring: this.#withoutUring });
+    const withoutRing = this.#links.find((link) => link.withoutRing !== undefined)?.withoutRing;
+    this.#post({ kind: "serving", withoutUring: this.#withoutUring, withoutRing });
     let nowMs = this.#clock.nowMs();
     this.#startMs = nowMs;
     let housekeepingMs = nowMs + HOUSEKEEPING_MS;
     let lookMs = nowMs + LOOK_MS;
     while (Atomics.load(this.#control, CONTROL_STOP) === 0) {
-      const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#awaitFrame();
+      const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#watch() &&
+        !this.#awaitFrame();
       nowMs = this.#clock.nowMs();
       if (idle || nowMs >= lookMs) {
         if (idle) this.#counters.add(TARGET_COUNT_WAITS, 1);
         this.look(idle ? Math.max(0, housekeepingMs - nowMs) : 0);
+        const beganMs = nowMs;
         nowMs = this.#clock.nowMs();
+        if (idle) this.#patience = nextPatience(this.#patience, nowMs - beganMs);
         lookMs = nowMs + LOOK_MS;
       }
       if (nowMs >= housekeepingMs) {
@@ -348,7 +365,10 @@ export class TargetWorker {
    */
   #awaitFrame(): boolean {
     const link = this.#links[0]!;
-    if (!this.#lively || this.#links.length > 1 || this.#sources.length > 0 || this.#loop.busy) {
+    if (
+      link.byRing || !this.#lively || this.#links.length > 1 || this.#sources.length > 0 ||
+      this.#loop.busy
+    ) {
       return false;
     }
     this.#counters.add(TARGET_COUNT_WAITS, 1);
@@ -356,6 +376,26 @@ export class TargetWorker {
     link.patient = true;
     this.#lively = this.#loop.turn(true) > 0;
     return this.#lively;
+  }
+
+  /**
+   * Looks at the rings for a little before it sleeps, which is dear, if frames have come so soon of
+   * late.
+   *
+   * @returns Whether one has come.
+   */
+  #watch(): boolean {
+    if (this.#patience === 0 || this.#sources.length > 0 || this.#loop.busy) return false;
+    const links = this.#links;
+    const looks = links.length === 1 ? this.#patience : WATCH_STEP;
+    for (let done = 0; done < this.#patience; done += looks) {
+      for (let i = 0; i < links.length; i++) {
+        if (!links[i]!.byRing || !links[i]!.watch(looks)) continue;
+        links[i]!.readable = true;
+        return true;
+      }
+    }
+    return false;
   }
 
   /** With --poll: looks again and again for a while; true when something came. */
@@ -522,6 +562,7 @@ function buildTables(config: TargetJobConfig, mtuMax: number, direct: boolean) {
   const filter = targetFilter(exports);
   // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
   const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
+  const ring = config.ring ? ringSize(config) : undefined;
   const sources = exports.filter((ex) => ex.source !== undefined).length;
   return Arena.fit((arena) => {
     const pool = new FramePool(arena, frames, mtuMax, direct ? 4096 : 512);
@@ -538,8 +579,20 @@ function buildTables(config: TargetJobConfig, mtuMax: number, direct: boolean) {
         source === undefined ? undefined : new NbdSourceMemory(arena, pool, source)
       ),
       links: interfaces.map((name) =>
-        new TargetLink(name, { arena, pool, commands, batch, filter, bufferBytes })
+        new TargetLink(name, { arena, pool, commands, batch, filter, bufferBytes, ring })
       ),
     };
   });
+}
+
+/**
+ * How many looks at a ring are worth taking before the next sleep: more and more after short ones,
+ * soon none after long ones.
+ */
+function nextPatience(patience: number, sleptMs: number): number {
+  return sleptMs < SHORT_SLEEP_MS
+    ? Math.min(PATIENCE_MAX, Math.max(PATIENCE_MIN, 2 * patience))
+    : patience <= PATIENCE_MIN
+    ? 0
+    : patience >>> 1;
 }

@@ -24,7 +24,7 @@ import { type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_t
 const IMAGE_BYTES = 4 * 2 ** 20;
 const OK = 0x40;
 const PLACES = 4;
-const WAYS: readonly (LoopbackOptions & { name: string })[] = [
+const DISK_WAYS: readonly (LoopbackOptions & { name: string })[] = [
   { name: "io_uring", uring: true },
   { name: "io_uring and O_DIRECT", uring: true, direct: true },
   { name: "system calls", uring: false },
@@ -34,6 +34,11 @@ const WAYS: readonly (LoopbackOptions & { name: string })[] = [
   { name: "io_uring, nothing mapped", uring: true, mapBytes: 0 },
   { name: "io_uring, writes through the ring", uring: true, crossingNs: Infinity },
 ];
+/** Each of them, with frames from a ring and by recvmmsg. */
+const WAYS = DISK_WAYS.flatMap((way) => [
+  way,
+  { ...way, name: `${way.name}, by recvmmsg`, ring: false },
+]);
 
 /** Runs a body with a target for a fresh image, filled with a pattern that tells sectors apart. */
 function withTarget(

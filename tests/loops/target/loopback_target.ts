@@ -24,6 +24,8 @@ const FRAME_BYTES = 12288;
 /** How the target is made. */
 export interface LoopbackOptions {
   readonly uring: boolean;
+  /** Whether frames come by a ring, as they do unless told. */
+  readonly ring?: boolean;
   /** What a crossing is taken to cost: 0, the default, writes in place, Infinity hardly any. */
   readonly crossingNs?: number;
   readonly direct?: boolean;
@@ -82,6 +84,7 @@ export class LoopbackTarget {
       buffers: 64,
       macs: [],
       uring: options.uring,
+      ring: options.ring ?? true,
       crossingNs: options.crossingNs ?? 0,
       pollUs: 0,
       mapBytes: options.mapBytes ?? 64 * 2 ** 20,
