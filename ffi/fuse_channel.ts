@@ -19,10 +19,10 @@ const libc = openLibc(
 );
 
 /**
- * Memory of the requests: `slots` payloads on pages of their own, each right behind the header of
+ * Memory of the requests: `entries` payloads on pages of their own, each right behind the header of
  * its request, and a part of that the header of its answer.
  */
-export class FuseSlots {
+export class FuseEntries {
   readonly count: number;
   readonly payloadBytes: number;
   readonly requestHeaderBytes: number;
@@ -52,19 +52,19 @@ export class FuseSlots {
     this.#payloadsAt = arena.allocate(count * this.#stride, PAGE_BYTES) + PAGE_BYTES;
   }
 
-  /** Arena offset of a slot's data. */
-  payloadAt(slot: number): number {
-    return this.#payloadsAt + slot * this.#stride;
+  /** Arena offset of an entry's data. */
+  payloadAt(entry: number): number {
+    return this.#payloadsAt + entry * this.#stride;
   }
 
-  /** Arena offset of a slot's request. */
-  requestAt(slot: number): number {
-    return this.payloadAt(slot) - this.requestHeaderBytes;
+  /** Arena offset of an entry's request. */
+  requestAt(entry: number): number {
+    return this.payloadAt(entry) - this.requestHeaderBytes;
   }
 
-  /** Arena offset of a slot's answer, which overwrites the end of the request's header. */
-  answerAt(slot: number): number {
-    return this.payloadAt(slot) - this.answerHeaderBytes;
+  /** Arena offset of an entry's answer, which overwrites the end of the request's header. */
+  answerAt(entry: number): number {
+    return this.payloadAt(entry) - this.answerHeaderBytes;
   }
 
   /** Bytes of the longest request. */
@@ -76,7 +76,7 @@ export class FuseSlots {
 /** Both ways to move the messages of a connection whose descriptor does not block. */
 export interface FuseQueue {
   /** Slot of the message that `next` has found, and which of the two it was. */
-  readonly slot: number;
+  readonly entry: number;
   readonly isAnswer: boolean;
   /**
    * Bytes of a request, or −errno: ENODEV when it is unmounted, 0 where the descriptor is no
@@ -85,10 +85,10 @@ export interface FuseQueue {
   readonly result: number;
   /** Messages that wait for `submit`; after it, that the kernel would not take. */
   readonly queued: number;
-  /** Asks for a request, which comes into a slot now or later. */
-  receive(slot: number): void;
-  /** Queues an answer of `bytes` from the slot's `answerAt` on. */
-  answer(slot: number, bytes: number): void;
+  /** Asks for a request, which comes into an entry now or later. */
+  receive(entry: number): void;
+  /** Queues an answer of `bytes` from the entry's `answerAt` on. */
+  answer(entry: number, bytes: number): void;
   /** Moves what is queued, and takes requests that were asked for before; no waiting. */
   submit(): void;
   /** Finds the next message that has been moved; false when there is none. */
@@ -102,24 +102,24 @@ export interface FuseQueue {
  *
  * @param fd Looked up anew for each message, so that another file may take its place.
  */
-export function openFuseQueue(fd: number, slots: FuseSlots): FuseQueue {
-  return FuseRing.open(fd, slots) ?? new FuseCalls(fd, slots);
+export function openFuseQueue(fd: number, entries: FuseEntries): FuseQueue {
+  return FuseRing.open(fd, entries) ?? new FuseCalls(fd, entries);
 }
 
 /** By io_uring. A request that is not there yet stays asked for, in the kernel. */
 export class FuseRing implements FuseQueue {
-  slot = 0;
+  entry = 0;
   isAnswer = false;
   readonly #fd: number;
-  readonly #slots: FuseSlots;
+  readonly #entries: FuseEntries;
   readonly #ring: IoUring;
 
   /** Undefined where io_uring is forbidden, or moves messages when nobody looks. */
-  static open(fd: number, slots: FuseSlots): FuseRing | undefined {
+  static open(fd: number, entries: FuseEntries): FuseRing | undefined {
     try {
       // FUSE takes no registered memory.
-      const ring = new IoUring(2 ** Math.ceil(Math.log2(2 * slots.count)), { silent: true });
-      if (ring.deferred) return new FuseRing(fd, slots, ring);
+      const ring = new IoUring(2 ** Math.ceil(Math.log2(2 * entries.count)), { silent: true });
+      if (ring.deferred) return new FuseRing(fd, entries, ring);
       ring.close();
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
@@ -127,9 +127,9 @@ export class FuseRing implements FuseQueue {
     return undefined;
   }
 
-  private constructor(fd: number, slots: FuseSlots, ring: IoUring) {
+  private constructor(fd: number, entries: FuseEntries, ring: IoUring) {
     this.#fd = fd;
-    this.#slots = slots;
+    this.#entries = entries;
     this.#ring = ring;
   }
 
@@ -141,15 +141,15 @@ export class FuseRing implements FuseQueue {
     return this.#ring.queued;
   }
 
-  receive(slot: number): void {
-    const { arena, requestBytesMax } = this.#slots;
-    const address = arena.address + this.#slots.requestAt(slot);
-    this.#ring.read(2 * slot, this.#fd, address, requestBytesMax, 0);
+  receive(entry: number): void {
+    const { arena, requestBytesMax } = this.#entries;
+    const address = arena.address + this.#entries.requestAt(entry);
+    this.#ring.read(2 * entry, this.#fd, address, requestBytesMax, 0);
   }
 
-  answer(slot: number, bytes: number): void {
-    const address = this.#slots.arena.address + this.#slots.answerAt(slot);
-    this.#ring.write(2 * slot + 1, this.#fd, address, bytes, 0, false);
+  answer(entry: number, bytes: number): void {
+    const address = this.#entries.arena.address + this.#entries.answerAt(entry);
+    this.#ring.write(2 * entry + 1, this.#fd, address, bytes, 0, false);
   }
 
   submit(): void {
@@ -158,7 +158,7 @@ export class FuseRing implements FuseQueue {
 
   next(): boolean {
     if (!this.#ring.next()) return false;
-    this.slot = this.#ring.tag >>> 1;
+    this.entry = this.#ring.tag >>> 1;
     this.isAnswer = (this.#ring.tag & 1) !== 0;
     return true;
   }
@@ -170,53 +170,53 @@ export class FuseRing implements FuseQueue {
 
 /** By system calls: an answer at once, requests when they are submitted. */
 export class FuseCalls implements FuseQueue {
-  slot = 0;
+  entry = 0;
   isAnswer = false;
   result = 0;
   /** Answers do not wait. */
   readonly queued = 0;
   readonly #fd: number;
-  readonly #slots: FuseSlots;
+  readonly #entries: FuseEntries;
   readonly #requests: readonly Pointer[];
   readonly #answers: readonly Pointer[];
-  /** Slots that wait for a request; the last one is the next. */
+  /** Entries that wait for a request; the last one is the next. */
   readonly #waiting: Int32Array;
   #waitingCount = 0;
-  /** Messages moved that `next` has not told of: 2 × slot + 1 for an answer, and their results. */
+  /** Messages moved that `next` has not told of: 2 × entry + 1 for an answer, and their results. */
   readonly #moved: Int32Array;
   readonly #results: Int32Array;
   #movedFirst = 0;
   #movedCount = 0;
 
-  constructor(fd: number, slots: FuseSlots) {
+  constructor(fd: number, entries: FuseEntries) {
     this.#fd = fd;
-    this.#slots = slots;
-    const all = Array.from({ length: slots.count }, (_, slot) => slot);
-    this.#requests = all.map((slot) => slots.arena.pointer(slots.requestAt(slot)));
-    this.#answers = all.map((slot) => slots.arena.pointer(slots.answerAt(slot)));
-    this.#waiting = new Int32Array(slots.count);
-    this.#moved = new Int32Array(slots.count);
-    this.#results = new Int32Array(slots.count);
+    this.#entries = entries;
+    const all = Array.from({ length: entries.count }, (_, entry) => entry);
+    this.#requests = all.map((entry) => entries.arena.pointer(entries.requestAt(entry)));
+    this.#answers = all.map((entry) => entries.arena.pointer(entries.answerAt(entry)));
+    this.#waiting = new Int32Array(entries.count);
+    this.#moved = new Int32Array(entries.count);
+    this.#results = new Int32Array(entries.count);
   }
 
-  receive(slot: number): void {
-    this.#waiting[this.#waitingCount++] = slot;
+  receive(entry: number): void {
+    this.#waiting[this.#waitingCount++] = entry;
   }
 
-  answer(slot: number, bytes: number): void {
-    const written = libc.write(this.#fd, this.#answers[slot]!, bytes);
-    this.#tell(2 * slot + 1, written < 0 ? -errno() : written);
+  answer(entry: number, bytes: number): void {
+    const written = libc.write(this.#fd, this.#answers[entry]!, bytes);
+    this.#tell(2 * entry + 1, written < 0 ? -errno() : written);
   }
 
   submit(): void {
     while (this.#waitingCount > 0) {
-      const slot = this.#waiting[this.#waitingCount - 1]!;
-      let result = this.#read(slot);
+      const entry = this.#waiting[this.#waitingCount - 1]!;
+      let result = this.#read(entry);
       // A connection ends by what is not EAGAIN, and errno was seen wrong once in a million failures.
-      if (result < 0 && result !== -EAGAIN) result = this.#read(slot);
+      if (result < 0 && result !== -EAGAIN) result = this.#read(entry);
       if (result === -EAGAIN) return;
       this.#waitingCount--;
-      this.#tell(2 * slot, result);
+      this.#tell(2 * entry, result);
     }
   }
 
@@ -225,7 +225,7 @@ export class FuseCalls implements FuseQueue {
     const at = this.#movedFirst;
     this.#movedFirst = at + 1 === this.#moved.length ? 0 : at + 1;
     this.#movedCount--;
-    this.slot = this.#moved[at]! >>> 1;
+    this.entry = this.#moved[at]! >>> 1;
     this.isAnswer = (this.#moved[at]! & 1) !== 0;
     this.result = this.#results[at]!;
     return true;
@@ -236,8 +236,8 @@ export class FuseCalls implements FuseQueue {
   }
 
   /** Bytes read, or −errno. */
-  #read(slot: number): number {
-    const bytes = libc.read(this.#fd, this.#requests[slot]!, this.#slots.requestBytesMax);
+  #read(entry: number): number {
+    const bytes = libc.read(this.#fd, this.#requests[entry]!, this.#entries.requestBytesMax);
     return bytes < 0 ? -errno() || -EAGAIN : bytes;
   }
 

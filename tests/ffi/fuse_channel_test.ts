@@ -6,9 +6,9 @@ import { abandonFile, closeFile } from "../../ffi/files.ts";
 import { openFuse } from "../../ffi/fuse_mount.ts";
 import {
   FuseCalls,
+  FuseEntries,
   type FuseQueue,
   FuseRing,
-  FuseSlots,
   openFuseQueue,
 } from "../../ffi/fuse_channel.ts";
 import {
@@ -30,7 +30,7 @@ import { interopTest } from "../harness/requirements.ts";
 import type { FuseReading, FuseReadingResult } from "./fuse_reader.ts";
 import { ENODEV } from "../../ffi/errno_numbers.ts";
 
-const SLOTS = 4;
+const ENTRIES = 4;
 const PAYLOAD_BYTES = 16 * 1024;
 const FILE_BYTES = 2 ** 20;
 
@@ -48,8 +48,8 @@ const fuse = {
 
 for (
   const [way, open] of [
-    ["io_uring", (fd: number, slots: FuseSlots) => FuseRing.open(fd, slots)],
-    ["read and write", (fd: number, slots: FuseSlots) => new FuseCalls(fd, slots)],
+    ["io_uring", (fd: number, entries: FuseEntries) => FuseRing.open(fd, entries)],
+    ["read and write", (fd: number, entries: FuseEntries) => new FuseCalls(fd, entries)],
     ["the way that is chosen", openFuseQueue],
   ] as const
 ) {
@@ -95,19 +95,19 @@ function contentAt(offset: number): number {
 class Mount {
   readonly fd = openFuse();
   readonly arena: Arena;
-  readonly slots: FuseSlots;
+  readonly entries: FuseEntries;
   readonly queue: FuseQueue;
   /** The kernel has told that it is unmounted. */
   ended = false;
   readonly #reader = new Worker(import.meta.resolve("./fuse_reader.ts"), { type: "module" });
 
-  constructor(open: (fd: number, slots: FuseSlots) => FuseQueue | undefined) {
+  constructor(open: (fd: number, entries: FuseEntries) => FuseQueue | undefined) {
     const { arena, built } = Arena.fit((arena) =>
-      new FuseSlots(arena, SLOTS, FUSE_WRITE_HEADER_BYTES, FUSE_OUT_HEADER_BYTES, PAYLOAD_BYTES)
+      new FuseEntries(arena, ENTRIES, FUSE_WRITE_HEADER_BYTES, FUSE_OUT_HEADER_BYTES, PAYLOAD_BYTES)
     );
     this.arena = arena;
-    this.slots = built;
-    this.queue = open(this.fd, this.slots)!;
+    this.entries = built;
+    this.queue = open(this.fd, this.entries)!;
   }
 
   read(offsets: readonly number[], bytes: number): Promise<FuseReadingResult> {
@@ -125,19 +125,19 @@ class Mount {
     while (!this.ended) {
       queue.submit();
       while (queue.next()) {
-        const { slot, result } = queue;
+        const { entry, result } = queue;
         if (queue.isAnswer || result <= 0) {
           // Before it is mounted, the descriptor is no connection (EPERM).
           this.ended ||= result === -ENODEV;
-          if (!this.ended) queue.receive(slot);
+          if (!this.ended) queue.receive(entry);
           continue;
         }
-        const at = this.slots.requestAt(slot);
+        const at = this.entries.requestAt(entry);
         const opcode = fuseOpcode(words, at);
         if (until(opcode)) return;
-        const bytes = this.#answer(opcode, at, this.slots.answerAt(slot));
-        writeFuseAnswer(words, at, this.slots.answerAt(slot), bytes, 0);
-        queue.answer(slot, FUSE_OUT_HEADER_BYTES + bytes);
+        const bytes = this.#answer(opcode, at, this.entries.answerAt(entry));
+        writeFuseAnswer(words, at, this.entries.answerAt(entry), bytes, 0);
+        queue.answer(entry, FUSE_OUT_HEADER_BYTES + bytes);
       }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
@@ -155,7 +155,7 @@ class Mount {
       case FUSE_INIT:
         return writeFuseInit(words, at, outAt, {
           requestBytesMax: PAYLOAD_BYTES,
-          backgroundMax: SLOTS,
+          backgroundMax: ENTRIES,
         });
       case FUSE_GETATTR:
         return writeFuseAttributes(words, outAt, FILE_BYTES, true);

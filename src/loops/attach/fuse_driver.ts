@@ -4,12 +4,12 @@
 // 1. `turn` moves answers out and requests in, one crossing for a batch; each request comes straight
 //    into the memory from which, or to which, the initiator moves its data.
 // 2. Reads, writes, flushes and zeroing go to block/requests.ts; the rest is answered at once.
-// 3. `answered` queues the answer; the slot is free once it has gone out.
+// 3. `answered` queues the answer; the entry is free once it has gone out.
 //
-// Nothing is allocated for a request. A slot's memory is read by nobody else until it is answered.
+// Nothing is allocated for a request. An entry's memory is read by nobody else until it is answered.
 
 import type { Arena } from "../../../ffi/arena.ts";
-import { type FuseQueue, FuseSlots, openFuseQueue } from "../../../ffi/fuse_channel.ts";
+import { FuseEntries, type FuseQueue, openFuseQueue } from "../../../ffi/fuse_channel.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
@@ -65,10 +65,10 @@ import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/e
 import { FreeStack } from "../../core/tables.ts";
 
 /** Requests at once; a loop device has 128. */
-const SLOTS = 160;
-/** The kernel keeps as many under way, and leaves some slots to requests that somebody waits for. */
+const ENTRIES = 160;
+/** The kernel keeps as many under way, and leaves some entries to requests that somebody waits for. */
 const BACKGROUND_MAX = 128;
-/** Data of one request; slots that are never used are never backed by memory. */
+/** Data of one request; entries that are never used are never backed by memory. */
 const REQUEST_BYTES_MAX = 256 * 1024;
 /**
  * Answers that leave together: whoever waits for one is told of it when this thread leaves the
@@ -77,7 +77,7 @@ const REQUEST_BYTES_MAX = 256 * 1024;
 const ANSWERS = 8;
 /**
  * Most requests asked for at once: each that is not there costs the kernel some work. Together with
- * what can be under way they leave slots free.
+ * what can be under way they leave entries free.
  */
 const RECEIVES_MAX = 16;
 /**
@@ -105,9 +105,9 @@ export type FuseMessage =
 export function fuseMemory(arena: Arena) {
   return {
     blocks: new BlockMemory(arena),
-    slots: new FuseSlots(
+    entries: new FuseEntries(
       arena,
-      SLOTS,
+      ENTRIES,
       FUSE_WRITE_HEADER_BYTES,
       FUSE_OUT_HEADER_BYTES,
       REQUEST_BYTES_MAX,
@@ -121,11 +121,11 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   readonly #config: FuseConfig;
   readonly #post: (message: FuseMessage) => void;
   readonly #requests: BlockRequests;
-  readonly #slots: FuseSlots;
+  readonly #entries: FuseEntries;
   readonly #queue: FuseQueue;
   readonly #words: Uint32Array;
   readonly #place: number;
-  readonly #free = new FreeStack(SLOTS);
+  readonly #free = new FreeStack(ENTRIES);
   /** Requests that are asked for and not there; as many as the last turn found are worth it. */
   #asked = 0;
   #worthAsking = 1;
@@ -142,9 +142,9 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.#requests = new BlockRequests(loop, loop.memory.blocks, SLOTS, config, this, post);
-    this.#slots = loop.memory.slots;
-    this.#queue = openFuseQueue(config.fd, this.#slots);
+    this.#requests = new BlockRequests(loop, loop.memory.blocks, ENTRIES, config, this, post);
+    this.#entries = loop.memory.entries;
+    this.#queue = openFuseQueue(config.fd, this.#entries);
     this.#words = loop.arena.u32;
     this.#place = loop.watch(config.fd, 0);
     this.#requests.guard();
@@ -183,24 +183,24 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     this.#stopped = true;
   }
 
-  answered(slot: number, errno: number): void {
-    const at = this.#slots.requestAt(slot);
-    if (errno !== 0) return this.#answer(slot, 0, errno);
+  answered(entry: number, errno: number): void {
+    const at = this.#entries.requestAt(entry);
+    if (errno !== 0) return this.#answer(entry, 0, errno);
     const opcode = fuseOpcode(this.#words, at);
-    if (opcode === FUSE_READ) this.#answer(slot, fuseSize(this.#words, at), 0);
+    if (opcode === FUSE_READ) this.#answer(entry, fuseSize(this.#words, at), 0);
     else if (opcode === FUSE_WRITE) {
-      const outAt = this.#slots.answerAt(slot);
+      const outAt = this.#entries.answerAt(entry);
       const bytes = writeFuseWritten(this.#words, outAt, fuseSize(this.#words, at));
-      this.#answer(slot, bytes, 0);
-    } else this.#answer(slot, 0, 0);
+      this.#answer(entry, bytes, 0);
+    } else this.#answer(entry, 0, 0);
   }
 
   /** Whether requests may be read; an earlier process has read some and answered not all. */
   #begin(nowMs: number): boolean {
     if (!this.#requests.connect(nowMs)) return false;
     if (this.#config.before !== undefined) {
-      const slot = this.#free.take();
-      this.#queue.answer(slot, writeFuseResend(this.#words, this.#slots.answerAt(slot)));
+      const entry = this.#free.take();
+      this.#queue.answer(entry, writeFuseResend(this.#words, this.#entries.answerAt(entry)));
     }
     this.#loop.want(this.#place, POLLIN);
     this.#serving = true;
@@ -226,7 +226,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       const count = this.#take(nowMs);
       received += count;
       const allThere = this.#asked === 0;
-      // Who waits for each answer before the next request costs no look in vain.
+      // A kernel that waits for each answer before its next request costs no look in vain.
       const several = this.#requests.inFlight > 1;
       this.#worthAsking = allThere && several
         ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
@@ -260,18 +260,18 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     const queue = this.#queue;
     let received = 0;
     while (!this.#disconnected && queue.next()) {
-      const { slot, result } = queue;
+      const { entry, result } = queue;
       if (queue.isAnswer) {
-        this.#free.release(slot);
+        this.#free.release(entry);
         continue;
       }
       this.#asked--;
       if (result > 0) {
         received++;
-        this.#handle(nowMs, slot, result);
+        this.#handle(nowMs, entry, result);
         continue;
       }
-      this.#free.release(slot);
+      this.#free.release(entry);
       if (isEnd(result)) this.#disconnect();
     }
     return received;
@@ -289,69 +289,69 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     return true;
   }
 
-  #handle(nowMs: number, slot: number, bytes: number): void {
-    const at = this.#slots.requestAt(slot);
-    const outAt = this.#slots.answerAt(slot);
+  #handle(nowMs: number, entry: number, bytes: number): void {
+    const at = this.#entries.requestAt(entry);
+    const outAt = this.#entries.answerAt(entry);
     const words = this.#words;
     const disk = this.#requests.disk!;
     switch (fuseOpcode(words, at)) {
       case FUSE_READ:
-        return this.#move(nowMs, slot, BLOCK_READ);
+        return this.#move(nowMs, entry, BLOCK_READ);
       case FUSE_WRITE:
         if (bytes !== FUSE_WRITE_HEADER_BYTES + fuseSize(words, at)) {
-          return this.#answer(slot, 0, EINVAL);
+          return this.#answer(entry, 0, EINVAL);
         }
-        return this.#move(nowMs, slot, BLOCK_WRITE);
+        return this.#move(nowMs, entry, BLOCK_WRITE);
       case FUSE_FSYNC:
-        return this.#requests.submit(nowMs, slot, BLOCK_FLUSH, 0, 0, 0, false);
+        return this.#requests.submit(nowMs, entry, BLOCK_FLUSH, 0, 0, 0, false);
       case FUSE_FALLOCATE:
-        return this.#zero(nowMs, slot);
+        return this.#zero(nowMs, entry);
       case FUSE_FORGET:
       case FUSE_BATCH_FORGET:
       case FUSE_INTERRUPT:
-        this.#free.release(slot);
+        this.#free.release(entry);
         return;
       case FUSE_INIT: {
         const minor = fuseInitMinor(words, at);
         const options = { requestBytesMax: REQUEST_BYTES_MAX, backgroundMax: BACKGROUND_MAX };
-        this.#answer(slot, writeFuseInit(words, at, outAt, options), 0);
+        this.#answer(entry, writeFuseInit(words, at, outAt, options), 0);
         this.#post({ kind: "mounted", resends: minor >= FUSE_MINOR_RESEND });
         return;
       }
       case FUSE_GETATTR:
       case FUSE_SETATTR:
-        this.#answer(slot, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0);
+        this.#answer(entry, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0);
         return;
       case FUSE_OPEN:
-        return this.#answer(slot, writeFuseOpened(words, outAt), 0);
+        return this.#answer(entry, writeFuseOpened(words, outAt), 0);
       case FUSE_STATFS:
         // The loop driver offers discards where it gets an answer: they must read as zeros.
-        if (!disk.discardsAreZero || disk.readOnly) return this.#answer(slot, 0, ENOSYS);
-        return this.#answer(slot, writeFuseFileSystem(words, outAt, disk.bytes), 0);
+        if (!disk.discardsAreZero || disk.readOnly) return this.#answer(entry, 0, ENOSYS);
+        return this.#answer(entry, writeFuseFileSystem(words, outAt, disk.bytes), 0);
       case FUSE_RELEASE:
       case FUSE_FLUSH:
       case FUSE_DESTROY:
-        return this.#answer(slot, 0, 0);
+        return this.#answer(entry, 0, 0);
       default:
-        return this.#answer(slot, 0, ENOSYS);
+        return this.#answer(entry, 0, ENOSYS);
     }
   }
 
-  #move(nowMs: number, slot: number, operation: number): void {
-    const at = this.#slots.requestAt(slot);
+  #move(nowMs: number, entry: number, operation: number): void {
+    const at = this.#entries.requestAt(entry);
     const offset = fuseOffset(this.#words, at);
     const size = fuseSize(this.#words, at);
     if (offset % SECTOR_BYTES !== 0 || size % SECTOR_BYTES !== 0 || size > REQUEST_BYTES_MAX) {
-      return this.#answer(slot, 0, EINVAL);
+      return this.#answer(entry, 0, EINVAL);
     }
-    const payloadAt = this.#slots.payloadAt(slot);
+    const payloadAt = this.#entries.payloadAt(entry);
     const sectors = size / SECTOR_BYTES;
     const lba = offset / SECTOR_BYTES;
-    this.#requests.submit(nowMs, slot, operation, lba, sectors, payloadAt, false);
+    this.#requests.submit(nowMs, entry, operation, lba, sectors, payloadAt, false);
   }
 
-  #zero(nowMs: number, slot: number): void {
-    const at = this.#slots.requestAt(slot);
+  #zero(nowMs: number, entry: number): void {
+    const at = this.#entries.requestAt(entry);
     const offset = fuseOffset(this.#words, at);
     const length = fuseFallocateLength(this.#words, at);
     const mode = fuseFallocateMode(this.#words, at);
@@ -360,26 +360,26 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       : mode === (FALLOC_KEEP_SIZE | FALLOC_ZERO_RANGE)
       ? BLOCK_ZERO_KEEP
       : -1;
-    if (operation < 0) return this.#answer(slot, 0, EOPNOTSUPP);
+    if (operation < 0) return this.#answer(entry, 0, EOPNOTSUPP);
     if (offset % SECTOR_BYTES !== 0 || length % SECTOR_BYTES !== 0) {
-      return this.#answer(slot, 0, EINVAL);
+      return this.#answer(entry, 0, EINVAL);
     }
     const lba = offset / SECTOR_BYTES;
-    this.#requests.submit(nowMs, slot, operation, lba, length / SECTOR_BYTES, 0, false);
+    this.#requests.submit(nowMs, entry, operation, lba, length / SECTOR_BYTES, 0, false);
   }
 
   /**
    * Answers a request with `bytes` behind the header. What comes of it tells nothing that matters
    * any more.
    */
-  #answer(slot: number, bytes: number, errno: number): void {
+  #answer(entry: number, bytes: number, errno: number): void {
     if (this.#disconnected) {
-      this.#free.release(slot);
+      this.#free.release(entry);
       return;
     }
-    const outAt = this.#slots.answerAt(slot);
-    writeFuseAnswer(this.#words, this.#slots.requestAt(slot), outAt, bytes, errno);
-    this.#queue.answer(slot, FUSE_OUT_HEADER_BYTES + bytes);
+    const outAt = this.#entries.answerAt(entry);
+    writeFuseAnswer(this.#words, this.#entries.requestAt(entry), outAt, bytes, errno);
+    this.#queue.answer(entry, FUSE_OUT_HEADER_BYTES + bytes);
     if (this.#queue.queued >= ANSWERS) this.#queue.submit();
   }
 }

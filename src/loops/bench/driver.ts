@@ -149,7 +149,7 @@ export class BenchDriver implements InitiatorDriver {
     this.#startedMs = new Float64Array(config.iodepth);
     this.#connectUntilMs = loop.clock.nowMs() + config.connectMs;
     this.#random ^= this.#run;
-    for (let slot = 0; slot < config.iodepth; slot++) this.#fill(slot, 0, 0);
+    for (let request = 0; request < config.iodepth; request++) this.#fill(request, 0, 0);
   }
 
   turn(nowMs: number): boolean {
@@ -172,7 +172,7 @@ export class BenchDriver implements InitiatorDriver {
         this.#verifyNext(nowMs);
         break;
     }
-    // Who interrupts the last steps does not want to wait for them.
+    // A user who interrupts the last steps does not want to wait for them.
     if (this.#stopped && this.#phase > BENCH_RUNNING) this.#phase = BENCH_OVER;
     if (this.#phase === BENCH_OVER && !this.#done) this.#finish(nowMs);
     return this.#done;
@@ -210,17 +210,17 @@ export class BenchDriver implements InitiatorDriver {
       } else if (result !== RESULT_OK) this.#fail(result);
       return;
     }
-    const slot = userTag;
-    const block = this.#block[slot]!;
-    this.#free.release(slot);
+    const request = userTag;
+    const block = this.#block[request]!;
+    this.#free.release(request);
     if (this.#config.verify) this.#generation[block] = this.#generation[block]! & ~BUSY;
     if (result !== RESULT_OK) {
       this.#fail(result);
       return;
     }
-    const read = this.#operation[slot] === REQUEST_READ;
+    const read = this.#operation[request] === REQUEST_READ;
     if (this.#phase === BENCH_RUNNING) {
-      const ns = (this.#loop.clock.nowMs() - this.#startedMs[slot]!) * 1e6;
+      const ns = (this.#loop.clock.nowMs() - this.#startedMs[request]!) * 1e6;
       if (read) {
         this.#readCount++;
         this.#reads.add(ns);
@@ -229,7 +229,7 @@ export class BenchDriver implements InitiatorDriver {
         this.#writes.add(ns);
       }
     } else this.#verified++;
-    if (read && this.#config.verify && this.#generation[block] !== 0) this.#compare(slot, block);
+    if (read && this.#config.verify && this.#generation[block] !== 0) this.#compare(request, block);
   }
 
   #connect(nowMs: number): void {
@@ -272,29 +272,29 @@ export class BenchDriver implements InitiatorDriver {
     while (this.#free.count > 0) {
       const block = this.#draw();
       if (block === NONE) return;
-      const slot = this.#free.take();
+      const request = this.#free.take();
       const { readPercent } = this.#config;
       const read = readPercent === 100 || (readPercent > 0 && this.#below(100) < readPercent);
-      this.#submit(nowMs, slot, read ? REQUEST_READ : REQUEST_WRITE, block);
+      this.#submit(nowMs, request, read ? REQUEST_READ : REQUEST_WRITE, block);
     }
   }
 
-  #submit(nowMs: number, slot: number, operation: number, block: number): void {
+  #submit(nowMs: number, request: number, operation: number, block: number): void {
     const { offsetBytes, verify } = this.#config;
     const sector = offsetBytes / SECTOR_BYTES + block * this.#blockSectors;
-    this.#block[slot] = block;
-    this.#operation[slot] = operation;
+    this.#block[request] = block;
+    this.#operation[request] = operation;
     if (verify) {
       if (operation === REQUEST_WRITE) {
         this.#generation[block] = this.#generation[block]! + 1;
-        this.#fill(slot, sector, this.#generation[block]!);
+        this.#fill(request, sector, this.#generation[block]!);
       }
       this.#generation[block] = this.#generation[block]! | BUSY;
     }
-    const at = this.#memoryAt + slot * this.#config.blockBytes;
-    this.#startedMs[slot] = this.#loop.clock.nowMs();
+    const at = this.#memoryAt + request * this.#config.blockBytes;
+    this.#startedMs[request] = this.#loop.clock.nowMs();
     const initiator = this.#loop.initiators[0]!;
-    if (!initiator.submit(nowMs, operation, sector, this.#blockSectors, at, slot)) {
+    if (!initiator.submit(nowMs, operation, sector, this.#blockSectors, at, request)) {
       throw new Error("More requests than the initiator has room for");
     }
   }
@@ -319,15 +319,15 @@ export class BenchDriver implements InitiatorDriver {
     return Math.floor((x >>> 0) / 0x1_0000_0000 * limit);
   }
 
-  #fill(slot: number, sector: number, generation: number): void {
-    const at = (this.#memoryAt + slot * this.#config.blockBytes) >>> 2;
+  #fill(request: number, sector: number, generation: number): void {
+    const at = (this.#memoryAt + request * this.#config.blockBytes) >>> 2;
     for (let i = 0; i < this.#blockSectors; i++) {
       writePattern(this.#words, at + i * 128, sector + i, generation, this.#run);
     }
   }
 
-  #compare(slot: number, block: number): void {
-    const at = (this.#memoryAt + slot * this.#config.blockBytes) >>> 2;
+  #compare(request: number, block: number): void {
+    const at = (this.#memoryAt + request * this.#config.blockBytes) >>> 2;
     const first = this.#config.offsetBytes / SECTOR_BYTES + block * this.#blockSectors;
     const generation = this.#generation[block]! & ~BUSY;
     for (let i = 0; i < this.#blockSectors; i++) {

@@ -1,5 +1,5 @@
 // One remote disk in the words of a block device, which every front end shares (FUSE, NBD, ublk):
-// reads, writes, flushes, discards and zeros, each with a tag, each answered by an errno.
+// reads, writes, flushes, discards and zeros, each with a number, each answered by an errno.
 //
 // 1. `connect` waits until the disk has shown itself, and asks what it promises of discards; where
 //    an earlier process has used it, what that one knew will do.
@@ -61,8 +61,8 @@ const QUIET_MS = 1000;
 
 /** Takes answers. */
 export interface BlockAnswers {
-  /** Request `tag` has ended with 0 or an errno; its memory is free. */
-  answered(tag: number, errno: number): void;
+  /** Request `number` has ended with 0 or an errno; its memory is free. */
+  answered(number: number, errno: number): void;
 }
 
 /** What requests need in an arena: where the IDENTIFY data come, and zeros to write. */
@@ -89,7 +89,7 @@ export class BlockRequests {
   readonly #config: BlockConfig;
   readonly #answers: BlockAnswers;
   readonly #post: (message: BlockMessage) => void;
-  readonly #identifyTag: number;
+  readonly #identifyNumber: number;
   readonly #identifyAt: number;
   readonly #zerosAt: number;
   readonly #connectUntilMs: number;
@@ -102,7 +102,7 @@ export class BlockRequests {
   /** Until when failures are only counted, and how many were. */
   #quietUntilMs = -Infinity;
   #withheld = 0;
-  // Of each request, by its tag.
+  // Of each request, by its number.
   readonly #operation: Uint8Array;
   readonly #stage: Uint8Array;
   readonly #lba: Float64Array;
@@ -110,11 +110,11 @@ export class BlockRequests {
   /** The incarnation that its flush was submitted in. */
   readonly #incarnation: Float64Array;
 
-  /** @param tags Requests are numbered from 0 to `tags` − 1. */
+  /** @param count Requests are numbered from 0 to `count` − 1. */
   constructor(
     loop: InitiatorLoop,
     memory: BlockMemory,
-    tags: number,
+    count: number,
     config: BlockConfig,
     answers: BlockAnswers,
     post: (message: BlockMessage) => void,
@@ -123,7 +123,7 @@ export class BlockRequests {
     this.#config = config;
     this.#answers = answers;
     this.#post = post;
-    this.#identifyTag = tags;
+    this.#identifyNumber = count;
     this.#identifyAt = memory.identifyAt;
     this.#zerosAt = memory.zerosAt;
     const { before } = config;
@@ -133,11 +133,11 @@ export class BlockRequests {
     this.#settledIncarnation = before?.incarnation ?? 0;
     this.disk = before;
     if (before !== undefined) loop.initiators[0]!.resume(before);
-    this.#operation = new Uint8Array(tags);
-    this.#stage = new Uint8Array(tags);
-    this.#lba = new Float64Array(tags);
-    this.#left = new Float64Array(tags);
-    this.#incarnation = new Float64Array(tags);
+    this.#operation = new Uint8Array(count);
+    this.#stage = new Uint8Array(count);
+    this.#lba = new Float64Array(count);
+    this.#left = new Float64Array(count);
+    this.#incarnation = new Float64Array(count);
   }
 
   /**
@@ -166,7 +166,7 @@ export class BlockRequests {
   #identify(nowMs: number): void {
     this.#identifying = true;
     const initiator = this.#loop.initiators[0]!;
-    initiator.submit(nowMs, REQUEST_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyTag);
+    initiator.submit(nowMs, REQUEST_IDENTIFY, 0, 0, this.#identifyAt, this.#identifyNumber);
   }
 
   /** For a device of this machine: the kernel may have to write to it in order to free memory. */
@@ -190,7 +190,7 @@ export class BlockRequests {
    */
   submit(
     nowMs: number,
-    tag: number,
+    number: number,
     operation: number,
     lba: number,
     sectors: number,
@@ -199,57 +199,57 @@ export class BlockRequests {
   ): void {
     const disk = this.disk!;
     this.inFlight++;
-    this.#operation[tag] = operation;
-    this.#lba[tag] = lba;
-    this.#left[tag] = sectors;
+    this.#operation[number] = operation;
+    this.#lba[number] = lba;
+    this.#left[number] = sectors;
     if (operation !== BLOCK_READ && operation !== BLOCK_FLUSH && disk.readOnly) {
-      this.#answer(tag, EROFS);
+      this.#answer(number, EROFS);
       return;
     }
-    this.#stage[tag] = stable ? STAGE_THEN_FLUSH : STAGE_LAST;
+    this.#stage[number] = stable ? STAGE_THEN_FLUSH : STAGE_LAST;
     switch (operation) {
       case BLOCK_READ:
-        this.#hand(nowMs, tag, REQUEST_READ, lba, sectors, at);
+        this.#hand(nowMs, number, REQUEST_READ, lba, sectors, at);
         break;
       case BLOCK_WRITE:
-        this.#hand(nowMs, tag, REQUEST_WRITE, lba, sectors, at);
+        this.#hand(nowMs, number, REQUEST_WRITE, lba, sectors, at);
         break;
       case BLOCK_FLUSH:
-        this.#stage[tag] = STAGE_LAST;
-        this.#hand(nowMs, tag, REQUEST_FLUSH, 0, 0, 0);
+        this.#stage[number] = STAGE_LAST;
+        this.#hand(nowMs, number, REQUEST_FLUSH, 0, 0, 0);
         break;
       case BLOCK_DISCARD:
-        this.#hand(nowMs, tag, REQUEST_DISCARD, lba, sectors, 0);
+        this.#hand(nowMs, number, REQUEST_DISCARD, lba, sectors, 0);
         break;
       default:
         if (operation === BLOCK_ZERO && disk.discardsAreZero) {
-          this.#hand(nowMs, tag, REQUEST_DISCARD, lba, sectors, 0);
+          this.#hand(nowMs, number, REQUEST_DISCARD, lba, sectors, 0);
         } else {
-          this.#stage[tag] = this.#stage[tag]! | STAGE_ZEROING;
-          this.#writeZeros(nowMs, tag);
+          this.#stage[number] = this.#stage[number]! | STAGE_ZEROING;
+          this.#writeZeros(nowMs, number);
         }
     }
   }
 
   /** Takes a completion of the initiator's. */
-  complete(nowMs: number, userTag: number, result: number): void {
-    if (userTag === this.#identifyTag) {
+  complete(nowMs: number, number: number, result: number): void {
+    if (number === this.#identifyNumber) {
       this.#learn(result);
       return;
     }
-    const stage = this.#stage[userTag]!;
-    if (this.#isFlush(userTag, stage)) this.#settle(userTag, result);
+    const stage = this.#stage[number]!;
+    if (this.#isFlush(number, stage)) this.#settle(number, result);
     if (result !== RESULT_OK) {
-      this.#answer(userTag, errnoOf(result));
+      this.#answer(number, errnoOf(result));
       return;
     }
-    if ((stage & STAGE_ZEROING) !== 0 && this.#left[userTag]! > 0) {
-      this.#writeZeros(nowMs, userTag);
+    if ((stage & STAGE_ZEROING) !== 0 && this.#left[number]! > 0) {
+      this.#writeZeros(nowMs, number);
     } else if ((stage & STAGE_THEN_FLUSH) !== 0) {
-      this.#stage[userTag] = STAGE_FLUSHING;
-      this.#hand(nowMs, userTag, REQUEST_FLUSH, 0, 0, 0);
+      this.#stage[number] = STAGE_FLUSHING;
+      this.#hand(nowMs, number, REQUEST_FLUSH, 0, 0, 0);
     } else {
-      this.#answer(userTag, 0);
+      this.#answer(number, 0);
     }
   }
 
@@ -358,44 +358,46 @@ export class BlockRequests {
     this.#post({ kind: "connected", disk: this.disk, paths: this.#paths() });
   }
 
-  #isFlush(tag: number, stage: number): boolean {
-    return this.#operation[tag] === BLOCK_FLUSH || stage === STAGE_FLUSHING;
+  #isFlush(number: number, stage: number): boolean {
+    return this.#operation[number] === BLOCK_FLUSH || stage === STAGE_FLUSHING;
   }
 
   /**
    * A flush has ended. One that began in the incarnation of now covers every write of those before:
    * either they are stable, or it has been told that they may be lost.
    */
-  #settle(tag: number, result: number): void {
+  #settle(number: number, result: number): void {
     if (result !== RESULT_OK && result !== RESULT_WRITES_LOST) return;
     const { incarnation } = this.#loop.initiators[0]!;
-    if (incarnation === this.#settledIncarnation || this.#incarnation[tag] !== incarnation) return;
+    if (incarnation === this.#settledIncarnation || this.#incarnation[number] !== incarnation) {
+      return;
+    }
     this.#settledIncarnation = incarnation;
     this.#post({ kind: "settled", incarnation });
   }
 
-  #writeZeros(nowMs: number, tag: number): void {
-    const sectors = Math.min(this.#left[tag]!, ZEROS_BYTES / SECTOR_BYTES);
-    const lba = this.#lba[tag]!;
-    this.#lba[tag] = lba + sectors;
-    this.#left[tag] = this.#left[tag]! - sectors;
-    this.#hand(nowMs, tag, REQUEST_WRITE, lba, sectors, this.#zerosAt);
+  #writeZeros(nowMs: number, number: number): void {
+    const sectors = Math.min(this.#left[number]!, ZEROS_BYTES / SECTOR_BYTES);
+    const lba = this.#lba[number]!;
+    this.#lba[number] = lba + sectors;
+    this.#left[number] = this.#left[number]! - sectors;
+    this.#hand(nowMs, number, REQUEST_WRITE, lba, sectors, this.#zerosAt);
   }
 
   #hand(
     nowMs: number,
-    tag: number,
+    number: number,
     operation: number,
     lba: number,
     sectors: number,
     at: number,
   ): void {
-    if (!this.#loop.initiators[0]!.submit(nowMs, operation, lba, sectors, at, tag)) {
+    if (!this.#loop.initiators[0]!.submit(nowMs, operation, lba, sectors, at, number)) {
       throw new Error("More requests than the initiator has room for");
     }
     const { counters } = this.#loop;
     if (operation === REQUEST_FLUSH) {
-      this.#incarnation[tag] = this.#loop.initiators[0]!.incarnation;
+      this.#incarnation[number] = this.#loop.initiators[0]!.incarnation;
     } else if (operation === REQUEST_READ) {
       counters.add(INITIATOR_COUNT_READS, 1);
       counters.add(INITIATOR_COUNT_READ_BYTES, sectors * SECTOR_BYTES);
@@ -405,8 +407,8 @@ export class BlockRequests {
     }
   }
 
-  #answer(tag: number, errno: number): void {
+  #answer(number: number, errno: number): void {
     this.inFlight--;
-    this.#answers.answered(tag, errno);
+    this.#answers.answered(number, errno);
   }
 }

@@ -91,7 +91,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     this.#name = new TextEncoder().encode("name" in socket ? socket.name : "");
     this.#requests = new NbdServerRequests(memory.requests, clients, this);
     this.#blocks = new BlockRequests(
-      ...[loop, memory.blocks, NbdServerRequests.tags, config, this.#requests, post] as const,
+      ...[loop, memory.blocks, NbdServerRequests.numbers, config, this.#requests, post] as const,
     );
     this.#requests.blocks = this.#blocks;
     const traits = { bytes: 0, physicalBlockBytes: 512, readOnly: true, rotational: false };

@@ -53,7 +53,7 @@ const FUA_NONE = 0;
 const FUA_WANTED = 1;
 const FUA_FLUSHING = 2;
 
-/** Who gets requests back. */
+/** A driver, which passes requests back to their connections. */
 export interface NbdReplies {
   /** Request `id` of connection `connection` has ended. */
   ended(connection: number, id: number): void;
@@ -127,8 +127,8 @@ export class NbdServerRequests implements BlockAnswers {
     this.#doubtful = new Uint8Array(connections);
   }
 
-  /** Tags that `BlockRequests` gets from here. */
-  static readonly tags = UNITS + REQUESTS;
+  /** Numbers that `BlockRequests` gets from here. */
+  static readonly numbers = UNITS + REQUESTS;
 
   /** Where requests go. */
   set blocks(blocks: BlockRequests) {
@@ -164,7 +164,7 @@ export class NbdServerRequests implements BlockAnswers {
   ): number {
     const units = Math.ceil(memoryBytes / UNIT_BYTES);
     if (this.#requestsHeld[connection]! >= REQUESTS_A_CONNECTION_MAX) return NONE;
-    if (!this.#isTurnOf(connection, 1, units)) return NONE;
+    if (!this.#claimTurn(connection, 1, units)) return NONE;
     const id = this.#freeRequests.take();
     this.inUse++;
     this.#requestsHeld[connection] = this.#requestsHeld[connection]! + 1;
@@ -188,7 +188,7 @@ export class NbdServerRequests implements BlockAnswers {
 
   /** Another unit for a write; −1 when the connection has to wait. */
   nextUnit(connection: number, id: number): number {
-    return this.#isTurnOf(connection, 0, 1) ? this.#takeUnit(connection, id) : NONE;
+    return this.#claimTurn(connection, 0, 1) ? this.#takeUnit(connection, id) : NONE;
   }
 
   /** Hands a request without data of its own, or a read, to the disk. */
@@ -276,11 +276,11 @@ export class NbdServerRequests implements BlockAnswers {
   }
 
   /** See `BlockAnswers`; a part has ended. */
-  answered(tag: number, errno: number): void {
-    const id = tag < UNITS ? this.#unitRequest[tag]! : tag - UNITS;
+  answered(number: number, errno: number): void {
+    const id = number < UNITS ? this.#unitRequest[number]! : number - UNITS;
     if (errno !== 0 && this.error[id] === 0) this.error[id] = nbdError(errno);
-    if (tag < UNITS && this.command[id] === NBD_CMD_WRITE) {
-      this.releaseUnit(this.#connection[id]!, tag);
+    if (number < UNITS && this.command[id] === NBD_CMD_WRITE) {
+      this.releaseUnit(this.#connection[id]!, number);
     }
     if (this.command[id] === NBD_CMD_FLUSH || this.#fua[id] === FUA_FLUSHING) this.#flushed(id);
     this.#partEnded(id);
@@ -342,8 +342,11 @@ export class NbdServerRequests implements BlockAnswers {
     return unit;
   }
 
-  /** Whoever waits for memory gets it before others get more: large requests would starve. */
-  #isTurnOf(connection: number, requests: number, units: number): boolean {
+  /**
+   * Whether a connection may take so much now; if there is too little it waits, and gets what it
+   * needs before others get more: large requests would starve.
+   */
+  #claimTurn(connection: number, requests: number, units: number): boolean {
     if (this.#unitsHeld[connection]! + units > UNITS_A_CONNECTION_MAX) return false;
     if (this.waiting !== NONE && this.waiting !== connection) return false;
     const there = this.#freeRequests.count >= requests && this.#freeUnits.count >= units;
