@@ -141,6 +141,8 @@ export class SimulatedQueue implements DiskQueue {
   readonly #options: {
     readonly offsetBytes: number;
     readonly directFd: number;
+    /** Whether some of it is in a page cache. */
+    readonly cached: boolean;
     readonly breakages: DiskBreakages;
     readonly wake: () => void;
   };
@@ -159,6 +161,7 @@ export class SimulatedQueue implements DiskQueue {
       pool: FramePool;
       offsetBytes: number;
       directFd: number;
+      cached: boolean;
       breakages: DiskBreakages;
       wake: () => void;
     },
@@ -246,7 +249,7 @@ export class SimulatedQueue implements DiskQueue {
   get inPlace(): DiskInPlace {
     return {
       readCached: (_fd, frame, sectors, offset) => {
-        if (this.#random.chance(0.5)) return -EAGAIN;
+        if (!this.#options.cached || this.#random.chance(0.5)) return -EAGAIN;
         const bytes = sectors * SECTOR_BYTES;
         const pieces = [{ at: this.#pool.start(frame) + ATA_DATA, bytes }];
         const result = Math.max(0, this.#shorten(bytes));

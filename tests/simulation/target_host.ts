@@ -187,7 +187,10 @@ export class TargetHost {
       incarnation: this.incarnation,
     };
     const wake = () => this.#wake(life, 0);
-    const parts = { memory, vectors, pool, commands, offsetBytes, directFd, breakages, wake };
+    const parts = {
+      ...{ memory, vectors, pool, commands, offsetBytes, directFd, breakages, wake },
+      cached: gathers,
+    };
     const queue = server
       ? new SimulatedServer(this.#clock, random, this.disk, parts)
       : new SimulatedQueue(this.#clock, random, this.disk, parts);

@@ -287,7 +287,7 @@ function lostAt(state: InitiatorState, path: Path, command: number): number {
   const pace = path.paces[commands.classOf(command)]!;
   const sentMs = commands.sentMs[command]!;
   return isOvertaken(state, path, command)
-    ? pace.overtakenAtMs(sentMs, commands.tries[command]!)
+    ? pace.overtakenAtMs(sentMs, commands.tries[command]!, path.isLossy)
     : pace.timeoutAtMs(sentMs);
 }
 

@@ -149,10 +149,13 @@ export class Pace {
    *
    * @param tries Copies of it that were sent. A disk may take very long for one place, and answer
    * for others: the next copy waits longer.
+   * @param lossy The network is known to lose frames: then one that was overtaken is gone, however
+   * often it has been sent.
    */
-  overtakenAtMs(sentMs: number, tries: number): number {
+  overtakenAtMs(sentMs: number, tries: number, lossy: boolean): number {
     const { rtoMaxMs } = this.#times;
-    return sentMs + Math.min(this.reorderingMs() * AGAIN_FACTOR ** (tries - 1), rtoMaxMs);
+    const factor = lossy ? 1 : AGAIN_FACTOR ** (tries - 1);
+    return sentMs + Math.min(this.reorderingMs() * factor, rtoMaxMs);
   }
 
   /** When silence since a command was sent is a timeout (RFC 6298, section 5). */

@@ -54,6 +54,10 @@ const WINDOW_QUEUED_MIN = 4;
 const WINDOW_QUEUED_STEP = 0.5;
 /** A loss that was proven is taken for the network's manner for this long. */
 const LOSSY_MS = 60_000;
+/** So many losses of late tell what the network is like, when so few of them were needless. */
+const LOST_ENOUGH = 16;
+const NEEDLESS_FACTOR = 4;
+const LOST_REMEMBERED = 256;
 /** A disk that is silent for so long is looked after: its target is asked every so often. */
 const SILENT_MS = 1000;
 const SILENT_PROBE_MS = 2000;
@@ -116,6 +120,9 @@ export class Path {
   /** First sending after the last answer. */
   #silentSinceMs = Infinity;
   #lossyUntilMs = -Infinity;
+  // Overtaken commands that were sent again, and those of them that were answered after all.
+  #lostOfLate = 0;
+  #needlessOfLate = 0;
   /** When the disk was last heard of over this path. */
   #diskMs = -Infinity;
   #largeLost = 0;
@@ -250,6 +257,15 @@ export class Path {
     for (let i = CLASS_READ; i <= CLASS_FLUSH; i++) this.paces[i]!.leaveAlone(sentMs);
   }
 
+  /**
+   * Whether frames that count as lost mostly are: a slow disk answers to each copy in the end, and
+   * whatever was sent again was so needlessly.
+   */
+  get isLossy(): boolean {
+    return this.#lostOfLate >= LOST_ENOUGH &&
+      this.#needlessOfLate * NEEDLESS_FACTOR < this.#lostOfLate;
+  }
+
   /** The network does lose frames: what is not answered may be gone. */
   lossProven(nowMs: number): void {
     this.#lossyUntilMs = nowMs + LOSSY_MS;
@@ -264,6 +280,10 @@ export class Path {
   /** A frame was lost while later ones were answered: the network is alive, but full or noisy. */
   lostOne(nowMs: number, sentMs: number, sectors: number, paceClass: number): void {
     this.counters.lost++;
+    if (++this.#lostOfLate > LOST_REMEMBERED) {
+      this.#lostOfLate /= 2;
+      this.#needlessOfLate /= 2;
+    }
     this.#lostLarge(nowMs, sectors);
     if (sentMs <= this.#recoverMs) return;
     this.#recoverMs = nowMs;
@@ -306,6 +326,7 @@ export class Path {
   /** The answer to a copy came although it had counted as lost: wait longer, take the window back. */
   needless(paceClass: number): void {
     this.counters.needless++;
+    this.#needlessOfLate++;
     this.paces[paceClass]!.needless();
     if (this.#windowBefore > this.window) this.window = this.#windowBefore;
     this.#windowBefore = 0;

@@ -151,13 +151,14 @@ Deno.test("path: a frame that was overtaken is lost sooner, unless that proves w
   for (let i = 0; i < 50; i++) path.answered(100 + i, 99 + i, 2, CLASS_READ);
   const pace = path.paces[CLASS_READ]!;
   assertEquals(pace.timeoutAtMs(200), 250, "nothing sent later was answered");
-  const soonMs = pace.overtakenAtMs(140, 1) - 140;
+  const soonMs = pace.overtakenAtMs(140, 1, false) - 140;
   assert(soonMs >= 1 && soonMs < 3, `after ${soonMs} ms`);
-  assertEquals(pace.overtakenAtMs(140, 2) - 140, 4 * soonMs, "a copy waits longer");
+  assertEquals(pace.overtakenAtMs(140, 2, false) - 140, 4 * soonMs, "a copy waits longer");
+  assertEquals(pace.overtakenAtMs(140, 2, true) - 140, soonMs, "where frames are lost it does not");
   path.needless(CLASS_READ);
   path.needless(CLASS_READ);
   const waitMs = 4 * Math.max(1, pace.srttMs + 4 * pace.rttvarMs, 1.5 * pace.srttMs);
-  assertAlmostEquals(pace.overtakenAtMs(140, 1) - 140, waitMs, 1e-9);
+  assertAlmostEquals(pace.overtakenAtMs(140, 1, false) - 140, waitMs, 1e-9);
 });
 
 Deno.test("path: a disk whose target answers is left alone, unless the network loses frames", () => {
