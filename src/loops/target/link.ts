@@ -23,7 +23,7 @@ import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 /** Most frames taken in one crossing. */
 export const RECEIVE_BATCH = 64;
 /** Most frames taken from a ring at a time: answers flow while the next frames arrive. */
-const RING_BATCH = 24;
+const RING_BATCH = 16;
 /** How long a patient link sleeps at most. */
 const RECEIVE_WAIT_MS = 10;
 

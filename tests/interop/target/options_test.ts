@@ -10,7 +10,11 @@ import { Testbed } from "../../harness/testbed.ts";
 const mebibyte = 1 << 20;
 const at = { iface: "net0", address: "1.1" };
 
-for (const flags of [["-d"], ["-s"], ["-d", "-s"], ["--no-uring"], ["--no-uring", "-d", "-s"]]) {
+for (
+  const flags of [["-d"], ["-s"], ["-d", "-s"], ["--no-uring"], ["--no-uring", "-d", "-s"], [
+    "--no-ring",
+  ]]
+) {
   interopTest(
     `serve ${flags.join(" ")}: writes read back unchanged`,
     sharedTool("aoebench"),
