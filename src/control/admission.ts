@@ -10,7 +10,7 @@ import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import type { DiskChoice } from "../loops/initiator/loop.ts";
-import { Inquirer } from "./ask/inquiry.ts";
+import { Inquirer } from "./ask/inquirer.ts";
 import { explainContest } from "./ask/scan.ts";
 import { askDaemon } from "./attach/control_socket.ts";
 import { nodePath } from "./attach/device_nodes.ts";

@@ -22,7 +22,8 @@ import { aoeErrorName, formatAddress } from "../../wire/aoe.ts";
 import { ATA_DATA, SECTOR_BYTES, sectorsPerFrame } from "../../wire/ata.ts";
 import { CONFIG_READ } from "../../wire/config.ts";
 import { ETHERNET_FRAME_BYTES_MIN, ETHERNET_HEADER_BYTES, formatMac } from "../../wire/ethernet.ts";
-import { ataRefusal, Inquirer } from "./inquiry.ts";
+import { Inquirer } from "./inquirer.ts";
+import { ataRefusal } from "./inquiry.ts";
 import { findInterfaces } from "../network_interfaces.ts";
 import { explainContest } from "./scan.ts";
 

@@ -1,23 +1,15 @@
-// Asking targets single questions from the main thread, outside of a session: what `aoe identify`,
-// `config`, `mask` and `reserve` do, and what ping and check build on.
-//
-// 1. `find` looks for the address with query config, as `scan` does, but ends as soon as enough of
-//    those that are meant have answered.
-// 2. `ask` sends a question, again every 100 ms under a fresh tag, until a copy of it is answered
-//    or the time is over. The answer to any copy will do: each question can be asked twice.
-// 3. In between the thread waits in ppoll, so that round trips are measured in microseconds, and
-//    lets the event loop run every few milliseconds, so that signals are heard.
+// Asking one target single questions from the main thread, outside of a session: what `aoe identify`,
+// `config`, `mask` and `reserve` do.
 
-import { Discovery, groupByAddress, isContested } from "../../core/ask/discovery.ts";
+import { isContested } from "../../core/ask/discovery.ts";
 import type { FoundTarget } from "../../core/ask/discovery.ts";
 import {
   configQuestion,
   identifyQuestion,
   maskQuestion,
-  Questions,
   reserveQuestion,
 } from "../../core/ask/questions.ts";
-import type { Answer, Place, Question } from "../../core/ask/questions.ts";
+import type { Place, Question } from "../../core/ask/questions.ts";
 import { aoeErrorName, formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import {
@@ -37,178 +29,9 @@ import { DIRECTIVE_NONE, MASK_EDIT, MASK_READ, readMaskResponse } from "../../wi
 import type { MaskResponse } from "../../wire/mask.ts";
 import { readReserveHolders } from "../../wire/reserve.ts";
 import { findInterfaces } from "../network_interfaces.ts";
-import { ProbeSockets } from "./probe_sockets.ts";
+import { Inquirer } from "./inquirer.ts";
 import { describeSearch, explainContest } from "./scan.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
-
-/** When a question that was not answered is asked again. */
-const RETRY_MS = 100;
-/** How long others may still answer once enough have. */
-const SETTLE_MS = 50;
-/** How long the thread may wait before the event loop gets its turn. */
-const SLICE_MS = 10;
-
-/** Sockets, and the questions that are out on them. */
-export class Inquirer {
-  readonly interfaces: readonly NetworkInterface[];
-  readonly #sockets: ProbeSockets;
-  readonly #questions = new Questions(Math.random() * 2 ** 31);
-  #yieldedMs = performance.now();
-
-  /** @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence. */
-  constructor(interfaces: readonly NetworkInterface[]) {
-    this.interfaces = interfaces;
-    this.#sockets = new ProbeSockets(interfaces);
-  }
-
-  /**
-   * Looks for targets and asks them to identify themselves.
-   *
-   * @param address All when undefined; then the whole time is waited.
-   * @param options `everywhere`: wait until every interface has answered, not only the first;
-   * `listenMs`: ask on for so long once that is so, since others may answer for the address, too.
-   */
-  async find(
-    address: Address | undefined,
-    options: {
-      readonly timeoutMs: number;
-      readonly everywhere: boolean;
-      readonly listenMs?: number;
-    },
-  ): Promise<FoundTarget[]> {
-    const { listenMs } = options;
-    const discovery = new Discovery(Math.random() * 2 ** 31);
-    const links = this.interfaces.keys().toArray();
-    const silentLinks = () => {
-      const answered = new Set(discovery.paths().map(({ link }) => link));
-      return links.filter((link) => !answered.has(link));
-    };
-    const isEnough = () =>
-      address !== undefined &&
-      (options.everywhere ? silentLinks().length === 0 : silentLinks().length < links.length);
-    const settling = { ms: listenMs ?? SETTLE_MS, asking: listenMs !== undefined };
-    await this.#repeat(options.timeoutMs, settling, discovery, isEnough, () => {
-      for (const link of address === undefined || settling.asking ? links : silentLinks()) {
-        this.#sockets.send(
-          link,
-          (view, at, source) => discovery.writeQuery(view, at, source, address),
-        );
-      }
-    });
-    const found = discovery.paths();
-    const isSilent = (path: typeof found[number]) =>
-      path.identity === undefined && path.refusal === undefined;
-    await this.#repeat(
-      options.timeoutMs,
-      { ms: 0, asking: false },
-      discovery,
-      () => !found.some(isSilent),
-      () => {
-        for (const path of found.filter(isSilent)) {
-          this.#sockets.send(
-            path.link,
-            (view, at, source) => discovery.writeIdentify(view, at, source, path),
-          );
-        }
-      },
-    );
-    return groupByAddress(discovery.paths());
-  }
-
-  /**
-   * Asks questions, side by side, and repeats those that are not answered.
-   *
-   * @param read Makes sense of an answer; undefined for one that makes none, which is passed over.
-   * @returns What `read` made of each question's answer; nothing for who stayed silent.
-   */
-  async ask<T>(
-    questions: readonly Question[],
-    timeoutMs: number,
-    read: (answer: Answer) => T | undefined,
-  ): Promise<Map<Question, T>> {
-    const results = new Map<Question, T>();
-    // Former questions may be answered still, late or twice.
-    const wanted = new Set(questions);
-    const start = performance.now();
-    for (let nextMs = start; results.size < questions.length;) {
-      const now = performance.now();
-      if (now - start >= timeoutMs) break;
-      if (now >= nextMs) {
-        nextMs = now + RETRY_MS;
-        for (const question of questions) if (!results.has(question)) this.send(question);
-      }
-      await this.listen(Math.min(nextMs, start + timeoutMs), (answer) => {
-        if (!wanted.has(answer.question) || results.has(answer.question)) return;
-        const result = read(answer);
-        if (result !== undefined) results.set(answer.question, result);
-      });
-    }
-    return results;
-  }
-
-  /** Sends one question once. */
-  send(question: Question): void {
-    this.#sockets.send(
-      question.place.link,
-      (view, at, source) => this.#questions.write(view, at, source, question, performance.now()),
-    );
-  }
-
-  /** Waits for the next frames, at most until `untilMs` of performance.now(), and takes them. */
-  async listen(untilMs: number, take: (answer: Answer) => void): Promise<void> {
-    await this.#turn(untilMs, (view, at, length, link) => {
-      const answer = this.#questions.receive(view, at, length, link, performance.now());
-      if (answer !== undefined) take(answer);
-    });
-  }
-
-  /** What the user should know about the interfaces, one sentence each. */
-  warnings(): string[] {
-    return this.#sockets.warnings();
-  }
-
-  close(): void {
-    this.#sockets.close();
-  }
-
-  /** Sends again and again until there is enough and nobody else wants to speak. */
-  async #repeat(
-    timeoutMs: number,
-    settle: { readonly ms: number; readonly asking: boolean },
-    discovery: Discovery,
-    isEnough: () => boolean,
-    send: () => void,
-  ): Promise<void> {
-    const start = performance.now();
-    let endMs = start + timeoutMs;
-    let settling = false;
-    for (let nextMs = start; performance.now() < endMs;) {
-      if (!settling && isEnough()) {
-        settling = true;
-        endMs = Math.min(endMs, performance.now() + settle.ms);
-      }
-      if ((!settling || settle.asking) && performance.now() >= nextMs) {
-        nextMs = performance.now() + RETRY_MS;
-        send();
-      }
-      await this.#turn(
-        settling && !settle.asking ? endMs : Math.min(nextMs, endMs),
-        (view, at, length, link) => discovery.receive(view, at, length, link),
-      );
-    }
-  }
-
-  async #turn(
-    untilMs: number,
-    take: (view: Uint8Array, at: number, length: number, link: number) => void,
-  ): Promise<void> {
-    this.#sockets.wait(Math.min(SLICE_MS, untilMs - performance.now()));
-    this.#sockets.receive(take);
-    if (performance.now() - this.#yieldedMs < SLICE_MS) return;
-    await new Promise((resolve) => setTimeout(resolve));
-    this.#yieldedMs = performance.now();
-  }
-}
 
 /** Whom to ask, where, and for how long. */
 export interface InquiryOptions {

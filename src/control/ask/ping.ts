@@ -15,7 +15,8 @@ import { aoeErrorName, COMMAND_ATA } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { CONFIG_READ } from "../../wire/config.ts";
 import { formatMac } from "../../wire/ethernet.ts";
-import { ataRefusal, findTarget, Inquirer } from "./inquiry.ts";
+import { Inquirer } from "./inquirer.ts";
+import { ataRefusal, findTarget } from "./inquiry.ts";
 import { findInterfaces } from "../network_interfaces.ts";
 
 const NO_STRING = new Uint8Array(0);

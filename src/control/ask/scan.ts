@@ -3,24 +3,21 @@
 //
 // 1. The question goes out on every interface, three times within the first half of the timeout,
 //    since frames get lost.
-// 2. Whatever has arrived is taken every few milliseconds; in between the event loop is free, so
-//    that signals are heard.
-// 3. When everybody who was asked by name has answered, or the time is over, those found are asked
+// 2. When everybody who was asked by name has answered, or the time is over, those found are asked
 //    to identify themselves, in the same way.
 
 import { Discovery, groupByAddress, isContested } from "../../core/ask/discovery.ts";
-import type { FoundPath, FoundTarget } from "../../core/ask/discovery.ts";
+import type { FoundTarget } from "../../core/ask/discovery.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatMac } from "../../wire/ethernet.ts";
 import { findInterfaces } from "../network_interfaces.ts";
-import { ProbeSockets } from "./probe_sockets.ts";
+import { Inquirer } from "./inquirer.ts";
+import type { Query } from "./inquirer.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 
 /** When the questions are asked, as parts of the timeout. */
 const ROUNDS = [0, 1 / 4, 1 / 2];
-/** Pause between two looks at the sockets. */
-const SLICE_MS = 5;
 
 /** What to ask, whom, and for how long. */
 export interface ScanOptions {
@@ -61,20 +58,18 @@ export interface Holder {
 export async function scan(options: ScanOptions): Promise<ScanResult> {
   const { interfaces, addresses, timeoutMs, identify } = options;
   const discovery = new Discovery(Math.random() * 2 ** 15);
-  const probe = new Probe(interfaces, discovery);
+  const inquirer = new Inquirer(interfaces);
+  const askAtMs = (round: number) => (ROUNDS[round] ?? Infinity) * timeoutMs;
+  const missing = () => missingQueries(addresses, interfaces.length, discovery);
   try {
-    await probe.ask(timeoutMs, () => missingQuestions(addresses, interfaces.length, discovery));
-    if (identify) {
-      const found = discovery.paths();
-      const isSilent = ({ identity, refusal }: FoundPath) =>
-        identity === undefined && refusal === undefined;
-      await probe.ask(
-        timeoutMs,
-        () => found.filter(isSilent).map((path) => ({ link: path.link, path })),
-      );
-    }
+    await inquirer.explore(discovery, {
+      ...{ timeoutMs, askAtMs, settle: { ms: 0, asking: false } },
+      isEnough: () => missing().length === 0,
+      queries: missing,
+    });
+    if (identify) await inquirer.identify(discovery, timeoutMs, askAtMs);
   } finally {
-    probe.close();
+    inquirer.close();
   }
   const targets = groupByAddress(discovery.paths());
   const contested = targets.filter(isContested);
@@ -83,7 +78,7 @@ export async function scan(options: ScanOptions): Promise<ScanResult> {
   return {
     targets,
     contested: new Set(contested),
-    warnings: [...probe.warnings(), ...full, ...contests],
+    warnings: [...inquirer.warnings(), ...full, ...contests],
   };
 }
 
@@ -145,19 +140,12 @@ export async function findHolders(
   );
 }
 
-/** A query for an address (or for everybody), or an IDENTIFY for a path. */
-interface Question {
-  readonly link: number;
-  readonly address?: Address;
-  readonly path?: FoundPath;
-}
-
 /** What is still to be asked. Who is asked for everybody never knows that all have answered. */
-function missingQuestions(
+function missingQueries(
   addresses: readonly Address[],
   links: number,
   discovery: Discovery,
-): Question[] {
+): Query[] {
   const everyLink = Array.from({ length: links }, (_, link) => ({ link }));
   if (addresses.length === 0) return everyLink;
   const answered = new Set(
@@ -168,63 +156,4 @@ function missingQuestions(
       .filter(({ shelf, slot }) => !answered.has(`${shelf}.${slot} ${link}`))
       .map((address) => ({ link, address }))
   );
-}
-
-/** A discovery, and the sockets by which it asks and hears. */
-class Probe {
-  readonly #discovery: Discovery;
-  readonly #sockets: ProbeSockets;
-
-  constructor(interfaces: readonly NetworkInterface[], discovery: Discovery) {
-    this.#discovery = discovery;
-    this.#sockets = new ProbeSockets(interfaces);
-  }
-
-  /**
-   * Asks, and asks again what was not answered, until nothing is left to ask or the time is over.
-   *
-   * @param missing The questions without an answer so far.
-   */
-  async ask(timeoutMs: number, missing: () => readonly Question[]): Promise<void> {
-    const start = performance.now();
-    let round = 0;
-    for (let elapsed = 0; elapsed < timeoutMs; elapsed = performance.now() - start) {
-      const questions = missing();
-      if (questions.length === 0) return;
-      if (round < ROUNDS.length && elapsed >= ROUNDS[round]! * timeoutMs) {
-        round++;
-        for (const question of questions) {
-          this.#send(question);
-          // Answers to many questions must not pile up in the socket.
-          this.#receive();
-        }
-      }
-      await new Promise((resolve) => setTimeout(resolve, SLICE_MS));
-      this.#receive();
-    }
-  }
-
-  warnings(): string[] {
-    return this.#sockets.warnings();
-  }
-
-  close(): void {
-    this.#sockets.close();
-  }
-
-  #send({ link, address, path }: Question): void {
-    this.#sockets.send(
-      link,
-      (view, at, source) =>
-        path === undefined
-          ? this.#discovery.writeQuery(view, at, source, address)
-          : this.#discovery.writeIdentify(view, at, source, path),
-    );
-  }
-
-  #receive(): void {
-    this.#sockets.receive((view, at, length, link) =>
-      this.#discovery.receive(view, at, length, link)
-    );
-  }
 }
