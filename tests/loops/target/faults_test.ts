@@ -34,7 +34,8 @@ function withTarget(
     Deno.truncateSync(path, bytes);
     inOwnNetwork(() => {
       options.interfaces?.forEach((name, i, names) => {
-        if (i === 0) ip(`link add ${name} mtu 9000 type veth peer name ${names[1]} mtu 9000`);
+        const mtu = options.mtu ?? 9000;
+        if (i === 0) ip(`link add ${name} mtu ${mtu} type veth peer name ${names[1]} mtu ${mtu}`);
       });
       options.interfaces?.forEach((name) => ip(`link set ${name} up`));
       const target = new LoopbackTarget(path, options);
@@ -73,6 +74,28 @@ interopTest("faults: system calls never run out of iovecs", [], () => {
     }
   });
 });
+
+for (const ring of [true, false]) {
+  const way = ring ? "a ring" : "recvmmsg";
+  interopTest(`faults: when the MTU grows, ${way} takes the longer frames whole`, [], () => {
+    const interfaces = ["served", "used"] as const;
+    withTarget(4 * 2 ** 20, { uring: true, ring, interfaces, mtu: 1500 }, (target) => {
+      // The first of two has the tag of adverts, which come when they like.
+      const second = (request: Request) => target.exchange([read(0, 1), request]).get(1)!;
+      assertEquals(second(write(8, 2, 1)).status, OK);
+      for (const name of interfaces) ip(`link set ${name} mtu 9000`);
+      const grown = () => target.messages.some((said) => said.kind === "link" && said.mtu === 9000);
+      for (let looks = 0; !grown(); looks++) {
+        assert(looks < 100, "no news of the MTU");
+        target.look(100);
+      }
+      assertEquals(second(write(8, 16, 2)).status, OK);
+      const { status, data } = second(read(8, 16));
+      assertEquals([status, data.length], [OK, 8192]);
+      assert(data.every((byte) => byte === 2));
+    });
+  });
+}
 
 interopTest("faults: a segment that loses its place is sent as it was", [], () => {
   const segment = 16 * 2 ** 20;

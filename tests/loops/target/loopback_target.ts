@@ -33,6 +33,8 @@ export interface LoopbackOptions {
   readonly mapBytes?: number;
   /** The target's interface and the initiator's; both are `lo` unless told. */
   readonly interfaces?: readonly [string, string];
+  /** Theirs, where they are made; 9000 unless told. */
+  readonly mtu?: number;
   /** What is different about the export. */
   readonly export?: Partial<ExportConfig>;
   /** More exports of the same thread. */
