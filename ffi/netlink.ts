@@ -83,6 +83,12 @@ export interface LinkChange {
   readonly link: NetworkInterface | undefined;
 }
 
+/** An interface by its name, and its number while it is there, else 0. */
+interface FollowedInterface {
+  readonly name: string;
+  readonly index: number;
+}
+
 /** A netlink socket that hears of every change to an interface. */
 export class LinkMonitor {
   readonly fd: number;
@@ -122,6 +128,22 @@ export class LinkMonitor {
     ];
     this.#note(state);
     return [...changes, ...state];
+  }
+
+  /**
+   * Tells of the changes that concern the interfaces that are followed.
+   *
+   * @param news Gets the place of one among them and its new state; undefined: it is gone.
+   */
+  follow(
+    followed: readonly FollowedInterface[],
+    news: (place: number, link: NetworkInterface | undefined) => void,
+  ): void {
+    for (const change of this.changes()) {
+      followed.forEach((one, place) => {
+        if (concernsInterface(one, change)) news(place, change.link);
+      });
+    }
   }
 
   #note(changes: readonly LinkChange[]): void {
@@ -171,8 +193,8 @@ export function listInterfaces(): NetworkInterface[] {
  * Whether a change is one of the interface that is followed: its own, whatever it is called by now;
  * of one that is gone (index 0), the coming of another one with its name.
  */
-export function concernsInterface(
-  followed: { readonly name: string; readonly index: number },
+function concernsInterface(
+  followed: FollowedInterface,
   { index, link }: LinkChange,
 ): boolean {
   if (followed.index !== 0) return index === followed.index;

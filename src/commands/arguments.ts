@@ -328,6 +328,26 @@ export function jsonFlag() {
   return option("--json", { description: message`Write JSON, one value a line.` });
 }
 
+/** What every question to one disk is given: `config`, `mask`, `reserve`. */
+export interface InquiryArguments {
+  readonly address: Address;
+  /** All that are up when empty. */
+  readonly interfaces: readonly string[];
+  readonly timeoutMs: number;
+  readonly json: boolean;
+}
+
+/** The options of such a question; its address comes before its other arguments. */
+export function inquiryOptions(
+  timeoutHelp = message`How long to ask before giving up (default 1).`,
+) {
+  return {
+    interfaces: interfaceOptions(),
+    timeoutMs: timeoutOption(timeoutHelp, 1000),
+    json: jsonFlag(),
+  };
+}
+
 /** Where a TCP server listens. */
 export interface HostAndPort {
   /** A name or an address, IPv6 without brackets. */

@@ -6,7 +6,7 @@ import { lineBreak, message } from "@optique/core/message";
 import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command } from "@optique/core/primitives";
 import { choice, string } from "@optique/core/valueparser";
-import { type Address, ERROR_CONFIG_PRESENT, formatAddress } from "../wire/aoe.ts";
+import { ERROR_CONFIG_PRESENT, formatAddress } from "../wire/aoe.ts";
 import {
   CONFIG_FORCE_SET,
   CONFIG_READ,
@@ -16,10 +16,8 @@ import {
   CONFIG_TEST_PREFIX,
 } from "../wire/config.ts";
 import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
-import { address, interfaceOptions, jsonFlag, shortUsage, timeoutOption } from "./arguments.ts";
+import { address, type InquiryArguments, inquiryOptions, shortUsage } from "./arguments.ts";
 import { decodeText, Failure, printJson, printLine, quoteConfig, warn } from "./output.ts";
-
-const TIMEOUT_MS_DEFAULT = 1000;
 
 const COMMANDS = {
   read: CONFIG_READ,
@@ -32,14 +30,9 @@ const COMMANDS = {
 type Action = keyof typeof COMMANDS;
 
 /** What `aoe config` was asked to do. */
-export interface ConfigOptions {
-  readonly address: Address;
+export interface ConfigOptions extends InquiryArguments {
   readonly action: Action;
   readonly string: string | undefined;
-  /** All that are up when empty. */
-  readonly interfaces: readonly string[];
-  readonly timeoutMs: number;
-  readonly json: boolean;
 }
 
 /** `aoe config SHELF.SLOT [ACTION] [STRING]` */
@@ -60,12 +53,9 @@ export const configParser = command(
           description: message`At most 1024 bytes of UTF-8; an empty one clears.`,
         }),
       ),
-      interfaces: interfaceOptions(),
-      timeoutMs: timeoutOption(
+      ...inquiryOptions(
         message`How long to ask before giving up (default 1); a test that does not match takes as long.`,
-        TIMEOUT_MS_DEFAULT,
       ),
-      json: jsonFlag(),
     }),
     (options): ConfigOptions => options,
   ),

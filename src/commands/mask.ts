@@ -6,7 +6,7 @@ import { lineBreak, message } from "@optique/core/message";
 import { map, multiple, optional } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
-import { type Address, formatAddress } from "../wire/aoe.ts";
+import { formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import {
   DIRECTIVE_ADD,
@@ -19,28 +19,20 @@ import {
 import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
 import {
   address,
-  interfaceOptions,
-  jsonFlag,
+  type InquiryArguments,
+  inquiryOptions,
   macOrSelf,
   shortUsage,
-  timeoutOption,
 } from "./arguments.ts";
 import { Failure, printJson, printLine, warn } from "./output.ts";
 
-const TIMEOUT_MS_DEFAULT = 1000;
-
 /** What `aoe mask` was asked to do. */
-export interface MaskOptions {
-  readonly address: Address;
+export interface MaskOptions extends InquiryArguments {
   /** Undefined: show the list. */
   readonly action: "add" | "remove" | "clear" | undefined;
   readonly macs: readonly (Uint8Array | "self")[];
   /** Even when this host would not be answered any more. */
   readonly force: boolean;
-  /** All that are up when empty. */
-  readonly interfaces: readonly string[];
-  readonly timeoutMs: number;
-  readonly json: boolean;
 }
 
 /** `aoe mask SHELF.SLOT [ACTION] [MAC...]` */
@@ -64,12 +56,7 @@ export const maskParser = command(
       force: option("--force", {
         description: message`Lock out this host too, which then cannot undo it.`,
       }),
-      interfaces: interfaceOptions(),
-      timeoutMs: timeoutOption(
-        message`How long to ask before giving up (default 1).`,
-        TIMEOUT_MS_DEFAULT,
-      ),
-      json: jsonFlag(),
+      ...inquiryOptions(),
     }),
     (options): MaskOptions => options,
   ),

@@ -6,7 +6,7 @@ import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
 import { map, multiple } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { type Address, ERROR_RESERVED, formatAddress } from "../wire/aoe.ts";
+import { ERROR_RESERVED, formatAddress } from "../wire/aoe.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import {
   RESERVE_ENTRIES_MAX,
@@ -17,26 +17,18 @@ import {
 import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
 import {
   address,
-  interfaceOptions,
-  jsonFlag,
+  type InquiryArguments,
+  inquiryOptions,
   macOrSelf,
   shortUsage,
-  timeoutOption,
 } from "./arguments.ts";
 import { Failure, printJson, printLine, warn } from "./output.ts";
 
-const TIMEOUT_MS_DEFAULT = 1000;
-
 /** What `aoe reserve` was asked to do. */
-export interface ReserveOptions {
-  readonly address: Address;
+export interface ReserveOptions extends InquiryArguments {
   readonly macs: readonly (Uint8Array | "self")[];
   readonly force: boolean;
   readonly release: boolean;
-  /** All that are up when empty. */
-  readonly interfaces: readonly string[];
-  readonly timeoutMs: number;
-  readonly json: boolean;
 }
 
 /** `aoe reserve SHELF.SLOT [MAC...]` */
@@ -57,12 +49,7 @@ export const reserveParser = command(
       release: option("--release", {
         description: message`Leave it to everybody; with --force, also when others hold it.`,
       }),
-      interfaces: interfaceOptions(),
-      timeoutMs: timeoutOption(
-        message`How long to ask before giving up (default 1).`,
-        TIMEOUT_MS_DEFAULT,
-      ),
-      json: jsonFlag(),
+      ...inquiryOptions(),
     }),
     (options): ReserveOptions => options,
   ),

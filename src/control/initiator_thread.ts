@@ -1,8 +1,8 @@
 // The main thread's side of an initiator's thread: starts it, reads its counters, stops it.
 
-import { openEvent, signalEvent } from "../../ffi/poll.ts";
 import { InitiatorCounters } from "../loops/initiator/counters.ts";
 import type { InitiatorJobConfig, InitiatorMessage } from "../loops/drivers.ts";
+import { ThreadControl } from "./thread_control.ts";
 import { startWorker } from "./threads.ts";
 import type { RunningWorker } from "./threads.ts";
 
@@ -15,20 +15,17 @@ export type InitiatorThreadOptions = Omit<
 /** A running thread. */
 export class InitiatorThread {
   readonly counters: InitiatorCounters;
-  readonly #control: Int32Array;
-  readonly #controlEvent: number;
+  readonly #control: ThreadControl;
   readonly #worker: RunningWorker;
 
   private constructor(
     worker: RunningWorker,
     counters: InitiatorCounters,
-    control: Int32Array,
-    controlEvent: number,
+    control: ThreadControl,
   ) {
     this.#worker = worker;
     this.counters = counters;
     this.#control = control;
-    this.#controlEvent = controlEvent;
   }
 
   /** Starts it; what it tells comes to `onMessage`. */
@@ -36,16 +33,15 @@ export class InitiatorThread {
     options: InitiatorThreadOptions,
     onMessage: (message: InitiatorMessage) => void,
   ): Promise<InitiatorThread> {
-    const control = new SharedArrayBuffer(4);
-    const controlEvent = openEvent();
+    const thread = new ThreadControl(1);
+    const { control, controlEvent } = thread;
     const counters = InitiatorCounters.allocate();
     const config = { ...options, control, controlEvent, counters };
     const worker = await startWorker("initiator", config, onMessage);
     return new InitiatorThread(
       worker,
       new InitiatorCounters(counters),
-      new Int32Array(control),
-      controlEvent,
+      thread,
     );
   }
 
@@ -61,7 +57,6 @@ export class InitiatorThread {
 
   /** Tells its driver to come to an end. */
   stop(): void {
-    Atomics.store(this.#control, 0, 1);
-    signalEvent(this.#controlEvent);
+    this.#control.stop();
   }
 }

@@ -1,13 +1,13 @@
 // The threads of one `aoe serve`: started together, stopped together, their counters added up.
 
 import { measureCrossingNs } from "../../../ffi/syscall_cost.ts";
-import { openEvent, signalEvent } from "../../../ffi/poll.ts";
 import { takeName } from "../../../ffi/name_lock.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
+import { ThreadControl } from "../thread_control.ts";
 import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
-import { CONTROL_STOP, CONTROL_WORDS } from "../../core/target/loop.ts";
+import { CONTROL_WORDS } from "../../core/target/loop.ts";
 import type { WireAids } from "../../loops/capture.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
 import { TargetCounters } from "../../core/target/counters.ts";
@@ -27,8 +27,7 @@ export type TargetGroupOptions =
   };
 
 interface Member {
-  readonly controlEvent: number;
-  readonly control: Int32Array;
+  readonly control: ThreadControl;
   readonly counters: TargetCounters;
   readonly exports: readonly ExportConfig[];
   readonly standIn: StandIn;
@@ -101,10 +100,7 @@ export class TargetGroup {
    * @returns Number of commands that a disk never finished.
    */
   async stop(): Promise<number> {
-    for (const member of this.#members) {
-      Atomics.store(member.control, CONTROL_STOP, 1);
-      signalEvent(member.controlEvent);
-    }
+    for (const member of this.#members) member.control.stop();
     await Promise.allSettled(this.#members.map((member) => member.worker.done));
     clearInterval(this.#watch);
     for (const { standIn } of this.#members) standIn.close();
@@ -134,12 +130,12 @@ export class TargetGroup {
     config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters">,
     onMessage: TargetGroupOptions["onMessage"],
   ): Promise<void> {
-    const control = new SharedArrayBuffer(4 * CONTROL_WORDS);
+    const thread = new ThreadControl(CONTROL_WORDS);
+    const { control, controlEvent } = thread;
     const counters = TargetCounters.allocate(config.exports.length);
-    const controlEvent = openEvent();
     const standIn = new StandIn({
       ...config,
-      control: new Int32Array(control),
+      control: thread.words,
       tell: onMessage,
     });
     const serving = Promise.withResolvers<void>();
@@ -163,8 +159,7 @@ export class TargetGroup {
       },
     );
     this.#members.push({
-      controlEvent,
-      control: new Int32Array(control),
+      control: thread,
       counters: new TargetCounters(counters),
       exports: config.exports,
       standIn,

@@ -15,12 +15,7 @@
 import { Arena } from "../../../ffi/arena.ts";
 import { SystemError } from "../../../ffi/errno.ts";
 import { takeName } from "../../../ffi/name_lock.ts";
-import {
-  concernsInterface,
-  LinkMonitor,
-  listInterfaces,
-  masterName,
-} from "../../../ffi/netlink.ts";
+import { LinkMonitor, listInterfaces, masterName } from "../../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import { Initiator } from "../../core/initiator/initiator.ts";
@@ -327,7 +322,9 @@ export class InitiatorLoop<DriverMemory = unknown> {
     }
     if (found === 0) return;
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#controlEvent);
-    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks(driver);
+    if (this.#poll.found(this.#monitorPlace) !== 0) {
+      this.#monitor.follow(this.#links, (place, link) => this.#follow(driver, place, link));
+    }
   }
 
   /**
@@ -352,14 +349,6 @@ export class InitiatorLoop<DriverMemory = unknown> {
   }
 
   /** Takes over what netlink tells of the interfaces. */
-  #followLinks(driver: InitiatorDriver): void {
-    for (const change of this.#monitor.changes()) {
-      this.#links.forEach((link, i) => {
-        if (concernsInterface(link, change)) this.#follow(driver, i, change.link);
-      });
-    }
-  }
-
   #follow(driver: InitiatorDriver, i: number, now: NetworkInterface | undefined): void {
     const link = this.#links[i]!;
     const { name, running, port } = link;

@@ -4,12 +4,7 @@
 import { Arena } from "../../../ffi/arena.ts";
 import { SystemError } from "../../../ffi/errno.ts";
 import { openFileQueue } from "../../../ffi/file_queue.ts";
-import {
-  concernsInterface,
-  LinkMonitor,
-  listInterfaces,
-  masterName,
-} from "../../../ffi/netlink.ts";
+import { LinkMonitor, listInterfaces, masterName } from "../../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import { SyncQueue } from "../../../ffi/sync_queue.ts";
@@ -435,7 +430,9 @@ export class TargetWorker {
       this.#loop.completed = true;
     }
     if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
-    if (this.#poll.found(this.#monitorPlace) !== 0) this.#followLinks();
+    if (this.#poll.found(this.#monitorPlace) !== 0) {
+      this.#monitor.follow(this.#links, (place, link) => this.#follow(this.#links[place]!, link));
+    }
   }
 
   /** Asks for news of the sources; returns how long to wait for them at most. */
@@ -451,14 +448,6 @@ export class TargetWorker {
   }
 
   /** Takes over what netlink tells of the served interfaces. */
-  #followLinks(): void {
-    for (const change of this.#monitor.changes()) {
-      for (const link of this.#links) {
-        if (concernsInterface(link, change)) this.#follow(link, change.link);
-      }
-    }
-  }
-
   #follow(link: TargetLink, now: NetworkInterface | undefined): void {
     const { name, running, mtu, port } = link;
     const news = this.#update(link, now);
