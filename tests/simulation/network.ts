@@ -52,6 +52,8 @@ export class Wire {
   #initiator: Receiver = () => {};
   /** Per direction: until when nothing moves. */
   readonly #stillUntilMs: [number, number] = [0, 0];
+  /** Per direction: when the last frame that kept its place arrives. */
+  readonly #arrivedMs: [number, number] = [0, 0];
 
   constructor(clock: Clock, random: Random, conditions: Conditions) {
     this.#clock = clock;
@@ -97,9 +99,16 @@ export class Wire {
       this.#stillUntilMs[direction] = Math.max(this.#stillUntilMs[direction], untilMs);
     }
     const still = this.#stillUntilMs[direction];
-    this.#clock.at(Math.max(nowMs + ms, still), () => receive(bytes));
+    let atMs = Math.max(nowMs + ms, still);
+    // A wire keeps the order of frames unless it is told not to.
+    if (conditions.reordering === 0) {
+      atMs = Math.max(atMs, this.#arrivedMs[direction]);
+      this.#arrivedMs[direction] = atMs;
+    }
+    this.#clock.at(atMs, () => receive(bytes));
     if (random.chance(conditions.duplication)) {
-      this.#clock.at(Math.max(nowMs + ms + random.next() * doubleMs, still), () => receive(bytes));
+      const againMs = Math.max(nowMs + ms + random.next() * doubleMs, atMs);
+      this.#clock.at(againMs, () => receive(bytes));
     }
   }
 }
