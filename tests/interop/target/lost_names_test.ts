@@ -27,7 +27,7 @@ interopTest("serve: a file that lost its name is told of once, and served on", [
     serving.errorLines.filter((line) => / was (replaced|deleted|moved)/.test(line));
   await eventually("all are told of", () => Promise.resolve(told().length >= 3));
   for (const [i, name] of ["replaced", "deleted", "moved"].entries()) {
-    const line = told().find((line) => line.startsWith(`aoe: e1.${i}: "${paths[i]}" was ${name}`));
+    const line = told().find((line) => line.includes(` e1.${i}: "${paths[i]}" was ${name}`));
     assertMatch(line ?? "", /served on/, serving.text);
   }
   // What was deleted can be saved where the sentence says.
