@@ -80,9 +80,6 @@ export class InitiatorLink {
     this.#stride = stride(mtuMax);
     this.#framesAt = arena.allocate(RECEIVE_BATCH * this.#stride, FRAME_ALIGNMENT);
     this.#received = new MessageTable(arena, RECEIVE_BATCH, 1);
-    for (let i = 0; i < RECEIVE_BATCH; i++) {
-      this.#received.setOne(i, arena.address + this.frameAt(i), mtuMax + ETHERNET_HEADER_BYTES);
-    }
     this.#sending = new MessageTable(arena, capacity, 2);
     this.#tags = new Int32Array(capacity);
     this.#owners = new Array(capacity).fill(undefined);
@@ -126,6 +123,10 @@ export class InitiatorLink {
       });
       this.#index = link.index;
       this.running = false;
+      for (let i = 0; i < RECEIVE_BATCH; i++) {
+        const address = this.#arena.address + this.frameAt(i);
+        this.#received.setOne(i, address, this.#mtuMax + ETHERNET_HEADER_BYTES);
+      }
     }
     this.name = link.name;
     this.port = link.master !== 0;
