@@ -1,6 +1,7 @@
 // The target's loop where something gives way: memory for iovecs, places for mapped segments, a wire
 // that is slower than the disk, a disk that hangs, interfaces and files that go.
 
+import { listInterfaces } from "../../../ffi/netlink.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { closeFile, openFile, syncFile } from "../../../ffi/files.ts";
 import {
@@ -38,6 +39,7 @@ function withTarget(
         if (i === 0) ip(`link add ${name} mtu ${mtu} type veth peer name ${names[1]} mtu ${mtu}`);
       });
       options.interfaces?.forEach((name) => ip(`link set ${name} up`));
+      if (options.interfaces !== undefined) awaitCarriers();
       const target = new LoopbackTarget(path, options);
       try {
         body(target, path);
@@ -47,6 +49,15 @@ function withTarget(
     });
   } finally {
     Deno.removeSync(path);
+  }
+}
+
+/** Waits until the kernel has seen the carriers of new interfaces: it drops frames before. */
+function awaitCarriers(): void {
+  const down = () => listInterfaces().some((link) => !link.loopback && !link.running);
+  for (let looks = 0; down(); looks++) {
+    assert(looks < 1000, "an interface has no carrier");
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   }
 }
 
