@@ -51,6 +51,11 @@ const AGAIN_FACTOR = 4;
  * whose target answers. A disk of 20 s a command gets three copies of it.
  */
 const SLOW_WAITS_MS = [1000, 25_000, 60_000];
+/**
+ * The same for a disk that is known to be quick: it may hang, but as well the network may have lost
+ * what was sent, copies and all.
+ */
+const QUICK_WAITS_MS = [1000, 5000, 8000];
 
 /** One estimate. Fields are read by others and written here only. */
 export class Pace {
@@ -175,8 +180,11 @@ export class Pace {
   /** The target has answered an IDENTIFY that was sent since the timeout: it is the disk. */
   leaveAlone(sentMs: number): void {
     if (this.timeouts === 0 || sentMs < this.timedOutMs) return;
-    const step = Math.min(this.timeouts, SLOW_WAITS_MS.length) - 1;
-    const waitMs = Math.min(SLOW_WAITS_MS[step]!, this.#times.rtoMaxMs);
+    const waitsMs = this.srttMs === 0 || this.srttMs > QUICK_WAITS_MS[0]!
+      ? SLOW_WAITS_MS
+      : QUICK_WAITS_MS;
+    const step = Math.min(this.timeouts, waitsMs.length) - 1;
+    const waitMs = Math.min(waitsMs[step]!, this.#times.rtoMaxMs);
     this.#holdMs = Math.max(this.#holdMs, this.timedOutMs + waitMs);
   }
 
