@@ -134,7 +134,9 @@ export class DiskWork {
         this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
-      if (ex.maybeCached && commands.progress[frame] === 0 && this.#readCached(ex, frame, bytes)) {
+      if (
+        ex.claimCachedLook() && commands.progress[frame] === 0 && this.#readCached(ex, frame, bytes)
+      ) {
         return;
       }
     }

@@ -277,10 +277,10 @@ export class TargetExport {
   }
 
   /**
-   * Whether it is worth a look whether data that are not mapped are in the page cache; where looks
-   * are in vain, fewer and fewer.
+   * Whether to look now whether data that are not mapped are in the page cache; where looks are in
+   * vain, fewer and fewer are granted.
    */
-  get maybeCached(): boolean {
+  claimCachedLook(): boolean {
     if (!this.#cachedReads) return false;
     if (this.#looksToSkip === 0) return true;
     this.#looksToSkip--;
