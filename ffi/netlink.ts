@@ -133,15 +133,15 @@ export class LinkMonitor {
   /**
    * Tells of the changes that concern the interfaces that are followed.
    *
-   * @param news Gets the place of one among them and its new state; undefined: it is gone.
+   * @param news Gets the number of one among them and its new state; undefined: it is gone.
    */
   follow(
     followed: readonly FollowedInterface[],
-    news: (place: number, link: NetworkInterface | undefined) => void,
+    news: (number: number, link: NetworkInterface | undefined) => void,
   ): void {
     for (const change of this.changes()) {
-      followed.forEach((one, place) => {
-        if (concernsInterface(one, change)) news(place, change.link);
+      followed.forEach((one, number) => {
+        if (concernsInterface(one, change)) news(number, change.link);
       });
     }
   }

@@ -53,7 +53,7 @@ export class PollSet {
     this.#timeout = arena.pointer(this.#timeoutAt);
   }
 
-  /** Adds a descriptor, −1 for a place that is empty for now; returns its place in the set. */
+  /** Adds a descriptor, −1 for an entry that is empty for now; returns its number. */
   add(fd: number, events: number): number {
     if (this.#count === this.#capacity) throw new RangeError("Poll set is full");
     this.replace(this.#count, fd);
@@ -61,24 +61,24 @@ export class PollSet {
     return this.#count++;
   }
 
-  /** Puts another descriptor in a place. */
-  replace(place: number, fd: number): void {
-    this.#arena.i32[(this.#at + place * POLLFD_BYTES) >>> 2] = fd;
+  /** Puts another descriptor in an entry. */
+  replace(entry: number, fd: number): void {
+    this.#arena.i32[(this.#at + entry * POLLFD_BYTES) >>> 2] = fd;
   }
 
-  /** Changes what is waited for in a place. */
-  want(place: number, events: number): void {
-    this.#arena.u16[(this.#at + place * POLLFD_BYTES + 4) >>> 1] = events;
+  /** Changes what is waited for in an entry. */
+  want(entry: number, events: number): void {
+    this.#arena.u16[(this.#at + entry * POLLFD_BYTES + 4) >>> 1] = events;
   }
 
-  /** What the last wait found in a place: POLLIN and the like; 0 for nothing. */
-  found(place: number): number {
-    return this.#arena.u16[(this.#at + place * POLLFD_BYTES + 6) >>> 1]!;
+  /** What the last wait found in an entry: POLLIN and the like; 0 for nothing. */
+  found(entry: number): number {
+    return this.#arena.u16[(this.#at + entry * POLLFD_BYTES + 6) >>> 1]!;
   }
 
   /** The same, told once: a second call before the next wait finds nothing. */
-  take(place: number): number {
-    const at = (this.#at + place * POLLFD_BYTES + 6) >>> 1;
+  take(entry: number): number {
+    const at = (this.#at + entry * POLLFD_BYTES + 6) >>> 1;
     const found = this.#arena.u16[at]!;
     this.#arena.u16[at] = 0;
     return found;

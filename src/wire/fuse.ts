@@ -86,8 +86,8 @@ export function fuseFallocateMode(u32: Uint32Array, at: number): number {
 
 /** fuse_init_in: the kernel's minor version of protocol 7; 0 for another protocol. */
 export function fuseInitMinor(u32: Uint32Array, at: number): number {
-  const place = (at + FUSE_IN_HEADER_BYTES) >>> 2;
-  return u32[place] === FUSE_MAJOR ? u32[place + 1]! : 0;
+  const word = (at + FUSE_IN_HEADER_BYTES) >>> 2;
+  return u32[word] === FUSE_MAJOR ? u32[word + 1]! : 0;
 }
 
 /**
@@ -133,13 +133,13 @@ export function writeFuseInit(
   options: { readonly requestBytesMax: number; readonly backgroundMax: number },
 ): number {
   const { requestBytesMax, backgroundMax } = options;
-  const place = (inAt + FUSE_IN_HEADER_BYTES) >>> 2;
+  const word = (inAt + FUSE_IN_HEADER_BYTES) >>> 2;
   const at = (outAt + FUSE_OUT_HEADER_BYTES) >>> 2;
   u32.fill(0, at, at + 16);
   u32[at] = FUSE_MAJOR;
   u32[at + 1] = FUSE_MINOR;
-  u32[at + 2] = u32[place + 2]!;
-  u32[at + 3] = u32[place + 3]! &
+  u32[at + 2] = u32[word + 2]!;
+  u32[at + 3] = u32[word + 3]! &
     (ASYNC_READ | BIG_WRITES | ASYNC_DIO | PARALLEL_DIROPS | ABORT_ERROR | MAX_PAGES | INIT_EXT);
   // u16 max_background, u16 congestion_threshold: no congestion, the disk has its own queue.
   u32[at + 4] = backgroundMax | (backgroundMax << 16);
@@ -158,15 +158,15 @@ export function writeFuseAttributes(
   readOnly: boolean,
 ): number {
   const at = outAt + FUSE_OUT_HEADER_BYTES;
-  const place = at >>> 2;
+  const word = at >>> 2;
   // Valid for no time at all, so that a new size is seen.
-  u32.fill(0, place, place + 26);
-  u32[place + 4] = 1;
+  u32.fill(0, word, word + 26);
+  u32[word + 4] = 1;
   writeUint64Words(u32, at + 24, bytes);
   writeUint64Words(u32, at + 32, bytes / 512);
-  u32[place + 19] = readOnly ? S_IFREG_0400 : S_IFREG_0600;
-  u32[place + 20] = 1;
-  u32[place + 24] = BLOCK_BYTES;
+  u32[word + 19] = readOnly ? S_IFREG_0400 : S_IFREG_0600;
+  u32[word + 20] = 1;
+  u32[word + 24] = BLOCK_BYTES;
   return 104;
 }
 
@@ -181,21 +181,21 @@ export function writeFuseOpened(u32: Uint32Array, outAt: number): number {
 /** Writes fuse_statfs_out behind the header; returns its bytes. */
 export function writeFuseFileSystem(u32: Uint32Array, outAt: number, bytes: number): number {
   const at = outAt + FUSE_OUT_HEADER_BYTES;
-  const place = at >>> 2;
-  u32.fill(0, place, place + 20);
+  const word = at >>> 2;
+  u32.fill(0, word, word + 20);
   writeUint64Words(u32, at, Math.ceil(bytes / BLOCK_BYTES));
-  u32[place + 10] = BLOCK_BYTES;
-  u32[place + 11] = 255;
-  u32[place + 12] = BLOCK_BYTES;
+  u32[word + 10] = BLOCK_BYTES;
+  u32[word + 11] = 255;
+  u32[word + 12] = BLOCK_BYTES;
   return 80;
 }
 
 /** Writes the notification that asks for unanswered requests; returns its bytes. */
 export function writeFuseResend(u32: Uint32Array, at: number): number {
-  const place = at >>> 2;
-  u32[place] = FUSE_OUT_HEADER_BYTES;
-  u32[place + 1] = FUSE_NOTIFY_RESEND;
-  u32[place + 2] = 0;
-  u32[place + 3] = 0;
+  const word = at >>> 2;
+  u32[word] = FUSE_OUT_HEADER_BYTES;
+  u32[word + 1] = FUSE_NOTIFY_RESEND;
+  u32[word + 2] = 0;
+  u32[word + 3] = 0;
   return FUSE_OUT_HEADER_BYTES;
 }

@@ -9,7 +9,7 @@ Deno.test("poll: what is ready is found, what was found is forgotten", () => {
   const poll = Arena.fit((arena) => new PollSet(arena, 2)).built;
   const events = [openEvent(), openEvent()] as const;
   const places = events.map((fd) => poll.add(fd, POLLIN));
-  const found = () => places.map((place) => poll.found(place));
+  const found = () => places.map((entry) => poll.found(entry));
   assertThrows(() => poll.add(events[0], POLLIN), RangeError);
   assertEquals([poll.wait(0), found()], [0, [0, 0]]);
   signalEvent(events[1]);
@@ -17,7 +17,7 @@ Deno.test("poll: what is ready is found, what was found is forgotten", () => {
   assertEquals([poll.wait(-1), found()], [1, [0, POLLIN]]);
   clearEvent(events[1]);
   assertEquals([poll.wait(0), found()], [0, [0, 0]]);
-  // A place that is empty or not wanted is silent.
+  // A entry that is empty or not wanted is silent.
   signalEvent(events[0]);
   poll.want(0, 0);
   assertEquals(poll.wait(0), 0);

@@ -291,17 +291,17 @@ export class CommandTable {
     return CLASS_OF_KIND[this.kind[command]!]!;
   }
 
-  /** The command of a class that a path has carried for longest, once each; −1 without one. */
+  /** The command of a class that a path has carried for longest, once each; `NONE` without one. */
   firstOfClass(path: number, pace: number): number {
     return this.lists.first(path * LISTS_PER_PATH + pace);
   }
 
-  /** The first command that was sent more than once and is in flight on a path, or −1. */
+  /** The first command that was sent more than once and is in flight on a path, or `NONE`. */
   firstAgain(path: number): number {
     return this.lists.first(path * LISTS_PER_PATH + LIST_AGAIN);
   }
 
-  /** Any command in flight on a path, or −1. */
+  /** Any command in flight on a path, or `NONE`. */
   anyOf(path: number): number {
     for (let list = path * LISTS_PER_PATH; list < (path + 1) * LISTS_PER_PATH; list++) {
       const command = this.lists.first(list);

@@ -53,7 +53,7 @@ const TARGET_HEARD_MS = 5000;
 /**
  * A command, in no list, is over.
  *
- * @param copy Copy that was answered, or −1.
+ * @param copy Copy that was answered, or `NONE`.
  */
 export function endCommand(
   state: InitiatorState,
@@ -166,7 +166,7 @@ export function completeRequest(state: InitiatorState, request: number): void {
   if (requests.open === 0) state.deadCheckMs = Infinity;
 }
 
-/** Operation of the request that a command belongs to, or −1. */
+/** Operation of the request that a command belongs to, or `NONE`. */
 export function operationOfCommand(state: InitiatorState, command: number): number {
   const request = state.commands.request[command]!;
   return request === NO_REQUEST ? NONE : state.requests.operation[request]!;
@@ -223,7 +223,7 @@ export function failAllRequests(state: InitiatorState, nowMs: number, result: nu
   }
 }
 
-/** The result of a request that ends where it begins, or −1. */
+/** The result of a request that ends where it begins, or `NONE`. */
 export function refusalOf(
   state: InitiatorState,
   operation: number,
@@ -368,7 +368,7 @@ function loseOvertakenCommand(
   else requeueCommand(state, command);
 }
 
-/** The command that a class's timeout is about, or −1 while it is not due. */
+/** The command that a class's timeout is about, or `NONE` while it is not due. */
 function firstOverdue(state: InitiatorState, nowMs: number, path: Path, pace: number): number {
   const { commands } = state;
   let probe = NONE;
@@ -382,7 +382,7 @@ function firstOverdue(state: InitiatorState, nowMs: number, path: Path, pace: nu
   return again === NONE ? probe : again;
 }
 
-/** The first command of a class that was sent more than once and is due again, or −1. */
+/** The first command of a class that was sent more than once and is due again, or `NONE`. */
 function againOverdue(state: InitiatorState, nowMs: number, path: Path, pace: number): number {
   const { commands } = state;
   let command = commands.firstAgain(path.index);

@@ -83,7 +83,7 @@ export class RequestTable {
     return this.#free.count;
   }
 
-  /** Takes a request in no list, or −1 when the table is full. */
+  /** Takes a request in no list, or `NONE` when the table is full. */
   take(
     operation: number,
     lba: number,

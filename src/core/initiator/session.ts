@@ -281,7 +281,7 @@ export class Session {
   /**
    * The path that the next frame takes: a round robin weighted by the windows of those with room.
    *
-   * @param avoid Path of the copy that was lost, taken only when no other has room; −1 for none.
+   * @param avoid Path of the copy that was lost, taken only when no other has room; `NONE` for none.
    */
   pick(avoid: number): Path | undefined {
     let best: Path | undefined;
@@ -325,7 +325,7 @@ export class Session {
     return undefined;
   }
 
-  /** The first interface whose query is due, or −1; the next one is scheduled. */
+  /** The first interface whose query is due, or `NONE`; the next one is scheduled. */
   takeDueQuery(nowMs: number): number {
     for (let i = 0; i < this.interfaces.length; i++) {
       const through = this.interfaces[i]!;

@@ -33,7 +33,7 @@ export class WriteRanges {
   /** Per node: a command's number, then the quarantine's entries, then its overflow. */
   readonly #lba: Float64Array;
   readonly #end: Float64Array;
-  /** Bucket, or the wide list's number, or −1 when the node is not in use. */
+  /** Bucket, or the wide list's number, or `NONE` when the node is not in use. */
   readonly #list: Int32Array;
   readonly #wideList: number;
 

@@ -2,6 +2,7 @@
 // interface. See loop.ts for the way of a request.
 
 import { ATA_DATA } from "../../wire/ata.ts";
+import { NONE } from "../tables.ts";
 import { DRIVE_READ } from "./drive.ts";
 import { OUTCOME_DONE } from "./target.ts";
 import { FRAME_GATHERED } from "./commands.ts";
@@ -38,13 +39,13 @@ export class TargetAnswers {
     const pool = this.#pool;
     const commands = this.#commands;
     const first = commands.repetition[frame]!;
-    commands.repetition[frame] = -1;
+    commands.repetition[frame] = NONE;
     const reads = commands.operation[frame] === DRIVE_READ && outcome === OUTCOME_DONE;
     // In the order in which they came, which tells the initiator that nothing was lost.
     this.#answerOne(ex, frame, outcome);
     for (let repetition = first; repetition >= 0;) {
       const next = commands.repetition[repetition]!;
-      commands.repetition[repetition] = -1;
+      commands.repetition[repetition] = NONE;
       if (reads) {
         const from = pool.start(frame) + ATA_DATA;
         const to = pool.start(repetition) + ATA_DATA;

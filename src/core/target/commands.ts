@@ -3,6 +3,7 @@
 // at every call that it does not inline, and a box for each frame is garbage.
 
 import { ATA_DATA } from "../../wire/ata.ts";
+import { NONE } from "../tables.ts";
 import type { FramePool } from "./frames.ts";
 
 /** The answer's data are gathered from the page cache as it is sent. */
@@ -34,9 +35,9 @@ export class TargetCommands {
   readonly progress: Int32Array;
   /** Flags above. */
   readonly flags: Uint8Array;
-  /** The next frame of a merged operation, −1 at its end. */
+  /** The next frame of a merged operation, `NONE` at its end. */
   readonly next: Int32Array;
-  /** A repetition of the command, which is answered with it, or −1; one may follow another. */
+  /** A repetition of the command, which is answered with it, or `NONE`; one may follow another. */
   readonly repetition: Int32Array;
 
   /** @param frames Of the pool. */
@@ -52,7 +53,7 @@ export class TargetCommands {
     this.progress = new Int32Array(frames);
     this.flags = new Uint8Array(frames);
     this.next = new Int32Array(frames);
-    this.repetition = new Int32Array(frames).fill(-1);
+    this.repetition = new Int32Array(frames).fill(NONE);
   }
 }
 

@@ -7,6 +7,7 @@
 // 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
 
 import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../../wire/ata.ts";
+import { NONE } from "../tables.ts";
 import { DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE, trimSector, trimSectors } from "./drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "./target.ts";
 import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
@@ -73,8 +74,8 @@ export class DiskWork {
   // The operation being put together: frames in line from `#mergeFirst`, in file order.
   #mergeExport: TargetExport | undefined;
   #mergeOperation = 0;
-  #mergeFirst = -1;
-  #mergeLast = -1;
+  #mergeFirst = NONE;
+  #mergeLast = NONE;
   #mergeCount = 0;
   #mergeBytes = 0;
   #mergeEnd = 0;
@@ -130,7 +131,7 @@ export class DiskWork {
     const offset = commands.offset[frame]! + commands.progress[frame]!;
     const bytes = commands.byteCount[frame]! - commands.progress[frame]!;
     if (operation === DRIVE_READ && (commands.flags[frame]! & FRAME_ALONE) === 0) {
-      if (ex.gather(commands, frame, bytes)) {
+      if (ex.tryGather(commands, frame, bytes)) {
         this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
@@ -156,11 +157,11 @@ export class DiskWork {
     } else {
       commands.next[this.#mergeLast] = frame;
     }
-    commands.next[frame] = -1;
+    commands.next[frame] = NONE;
     this.#mergeLast = frame;
     this.#mergeCount++;
     this.#mergeBytes += bytes;
-    this.#mergeEnd = alone ? -1 : offset + bytes;
+    this.#mergeEnd = alone ? NONE : offset + bytes;
   }
 
   /** Reads a whole command from the page cache at once, if all of it is there. */
@@ -170,7 +171,7 @@ export class DiskWork {
     const result = this.#inPlace.readCached(fd, frame, sectors[frame]!, offset[frame]!);
     ex.lookedForCached(result === bytes, result === -EOPNOTSUPP);
     if (result !== bytes) return false;
-    next[frame] = -1;
+    next[frame] = NONE;
     this.#complete(ex, frame, result);
     return true;
   }
@@ -189,7 +190,7 @@ export class DiskWork {
       const offset = ex.settings.offsetBytes + trimSector(this.#bytes, range) * SECTOR_BYTES;
       ex.wrote(sectors * SECTOR_BYTES);
       if (ex.backing.remoteServer) {
-        commands.next[frame] = -1;
+        commands.next[frame] = NONE;
         this.#leaveStable(frame);
       }
       this.#queue.punch(frame, ex.settings.fd, offset, sectors * SECTOR_BYTES);

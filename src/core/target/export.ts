@@ -2,6 +2,7 @@
 // mapped, and the answers that wait for stable storage. What stands behind it is the caller's.
 
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
+import { NONE } from "../tables.ts";
 import type { TargetCommands } from "./commands.ts";
 import type { PageMap } from "./disk_queue.ts";
 import { Drive } from "./drive.ts";
@@ -383,7 +384,7 @@ export class TargetExport {
    * Whether the data of a command can be gathered from memory at once; if so, their address is in
    * `commands.gatherAddress`.
    */
-  gather(commands: TargetCommands, frame: number, bytes: number): boolean {
+  tryGather(commands: TargetCommands, frame: number, bytes: number): boolean {
     const offset = commands.offset[frame]! + commands.progress[frame]!;
     const place = this.#mappedPlace(offset, bytes);
     if (place < 0 || !this.#resident(offset, bytes, place, this.#nowMs)) return false;
@@ -422,21 +423,21 @@ export class TargetExport {
   }
 
   #mappedPlace(offset: number, bytes: number): number {
-    if (this.#pages === undefined) return -1;
+    if (this.#pages === undefined) return NONE;
     const segment = Math.floor(offset / MAPPED_SEGMENT_BYTES);
-    if (offset + bytes > (segment + 1) * MAPPED_SEGMENT_BYTES) return -1;
+    if (offset + bytes > (segment + 1) * MAPPED_SEGMENT_BYTES) return NONE;
     const place = this.#choice.touch(segment);
     if (place >= 0) return place;
-    if (this.#pages.hasReplaced) return -1;
+    if (this.#pages.hasReplaced) return NONE;
     const taken = this.#choice.offer(segment);
-    if (taken < 0) return -1;
+    if (taken < 0) return NONE;
     try {
       this.#pages.map(taken, segment);
     } catch {
       // Not every file system maps files (FUSE with direct_io), nor for ever: reads go on without.
       // What is in line to be sent stays mapped.
       this.#pages = undefined;
-      return -1;
+      return NONE;
     }
     return taken;
   }

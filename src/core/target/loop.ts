@@ -27,6 +27,7 @@ import {
   SECTOR_BYTES,
 } from "../../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
+import { NONE } from "../tables.ts";
 import { DRIVE_FLUSH, DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE } from "./drive.ts";
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, refuseAtDoor } from "./target.ts";
 import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
@@ -324,7 +325,7 @@ export class TargetLoop {
     commands.offset[frame] = ex.settings.offsetBytes + drive.sector * SECTOR_BYTES;
     commands.byteCount[frame] = drive.sectorsWanted * SECTOR_BYTES;
     commands.progress[frame] = 0;
-    commands.repetition[frame] = -1;
+    commands.repetition[frame] = NONE;
     const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
     commands.flags[frame] = changes && (drive.stableWrites || drive.forceUnitAccess)
       ? FRAME_STABLE
@@ -345,7 +346,7 @@ export class TargetLoop {
         end += (ex.grain - end % ex.grain) % ex.grain;
       }
     }
-    ex.order.place(frame, changes, first, end);
+    ex.order.enter(frame, changes, first, end);
     if (ex.holdsSeveral && this.#repeats(ex, frame, changes)) return;
     if (ex.order.admit(frame, changes, first, end)) {
       this.#disk.run(ex, frame);

@@ -2,6 +2,7 @@
 // read "empty admits everybody" (wire/README.md, 'MAC mask list' and 'Reserve/release').
 
 import { copyMac, MAC_BYTES, macEquals } from "../../wire/ethernet.ts";
+import { NONE } from "../tables.ts";
 
 /** MACs back to back, in order of their coming, none twice. */
 export class MacList {
@@ -65,6 +66,6 @@ export class MacList {
     for (let i = 0; i < this.size; i++) {
       if (macEquals(this.#macs, i * MAC_BYTES, view, at)) return i;
     }
-    return -1;
+    return NONE;
   }
 }

@@ -5,6 +5,8 @@
 // A command is admitted (it may start) or waits behind every older command that it overlaps with,
 // waiting ones included. Two reads never overlap in this sense.
 
+import { NONE } from "../tables.ts";
+
 /** Tables for the commands of one export. A command is named by a small number: its frame. */
 export class OverlapOrder {
   readonly #first: Float64Array;
@@ -35,7 +37,7 @@ export class OverlapOrder {
   }
 
   /** Takes note of a command's sectors. */
-  place(command: number, write: boolean, first: number, end: number): void {
+  enter(command: number, write: boolean, first: number, end: number): void {
     this.#first[command] = first;
     this.#end[command] = end;
     this.#writes[command] = write ? 1 : 0;
@@ -47,7 +49,7 @@ export class OverlapOrder {
    * @returns Whether it may start now; otherwise `promote` names it later.
    */
   admit(command: number, write: boolean, first: number, end: number): boolean {
-    this.place(command, write, first, end);
+    this.enter(command, write, first, end);
     if (this.#blocked(command, this.#waiting.size)) {
       this.#waiting.items[this.#waiting.size++] = command;
       return false;
@@ -61,8 +63,8 @@ export class OverlapOrder {
    * waits, or the newest write that overlaps with it. What that one comes to is an answer to both:
    * nothing that overlaps has an effect in between.
    *
-   * @param command One that has been placed, and not admitted.
-   * @returns −1 when there is none. The caller compares what else the two have to have in common.
+   * @param command One that has been entered, and not admitted.
+   * @returns `NONE` when there is none. The caller compares what else the two have to have in common.
    */
   repeatedBy(command: number): number {
     const first = this.#first[command]!;
@@ -73,14 +75,14 @@ export class OverlapOrder {
       if ((this.#writes[other] === 1) !== write) continue;
       if (this.#first[other] === first && this.#end[other] === end) return other;
       // A write in between would have the last word.
-      if (write && this.#first[other]! < end && first < this.#end[other]!) return -1;
+      if (write && this.#first[other]! < end && first < this.#end[other]!) return NONE;
     }
     const running = this.#running[write ? 1 : 0];
     for (let i = 0; i < running.size; i++) {
       const other = running.items[i]!;
       if (this.#first[other] === first && this.#end[other] === end) return other;
     }
-    return -1;
+    return NONE;
   }
 
   /** Ends an admitted command: its effect on the disk, or its look at it, is over. */
@@ -92,7 +94,7 @@ export class OverlapOrder {
     this.#position[last] = position;
   }
 
-  /** The oldest waiting command that may start now, and starts it; −1 when there is none. */
+  /** The oldest waiting command that may start now, and starts it; `NONE` when there is none. */
   promote(): number {
     const waiting = this.#waiting;
     for (let i = 0; i < waiting.size; i++) {
@@ -102,7 +104,7 @@ export class OverlapOrder {
       this.#start(command);
       return command;
     }
-    return -1;
+    return NONE;
   }
 
   #start(command: number): void {

@@ -1,6 +1,8 @@
 // Which parts of a file are believed to be in the page cache, and which are worth mapping. Both are
 // guesses that save work: a wrong one costs one page fault or one slower read, never a wrong answer.
 
+import { NONE } from "../tables.ts";
+
 /** Bytes of the unit in which residency is remembered. */
 export const RESIDENCY_CHUNK_BYTES = 65536;
 /** Bytes of a segment, the unit in which a file is mapped. */
@@ -72,14 +74,14 @@ export class SegmentChoice {
    * @param segments How many the file has; it may grow.
    */
   constructor(places: number, segments: number) {
-    this.#owner = new Float64Array(places).fill(-1);
+    this.#owner = new Float64Array(places).fill(NONE);
     const entries = Math.min(SEGMENT_TABLE_MAX, Math.max(SEGMENT_TABLE_MIN, segments));
-    this.#segmentOf = new Float64Array(entries).fill(-1);
-    this.#placeOf = new Int32Array(entries).fill(-1);
+    this.#segmentOf = new Float64Array(entries).fill(NONE);
+    this.#placeOf = new Int32Array(entries).fill(NONE);
     this.#heat = new Uint32Array(entries);
   }
 
-  /** Counts a read; the place where the segment is mapped, −1 for none. */
+  /** Counts a read; the place where the segment is mapped, `NONE` for none. */
   touch(segment: number): number {
     const at = segment % this.#heat.length;
     const heat = this.#heat[at]!;
@@ -92,28 +94,28 @@ export class SegmentChoice {
       this.#heat[at] = 1;
     }
     const place = this.#placeOf[at]!;
-    return place >= 0 && this.#owner[place] === segment ? place : -1;
+    return place >= 0 && this.#owner[place] === segment ? place : NONE;
   }
 
   /**
    * Offers an unmapped segment that has just been read.
    *
-   * @returns The place it takes from now on, emptied of any other; −1 when it is not worth it.
+   * @returns The place it takes from now on, emptied of any other; `NONE` when it is not worth it.
    */
   offer(segment: number): number {
     const at = segment % this.#heat.length;
-    if (this.#segmentOf[at] !== segment) return -1;
+    if (this.#segmentOf[at] !== segment) return NONE;
     const heat = this.#heat[at]!;
     const hot = heat >= HEAT_MIN && heat % 64 === 0;
     let place = this.#placeOf[at]!;
     if (place < 0 && this.#used < this.#owner.length) {
       place = this.#used++;
     } else if (!hot) {
-      return -1;
+      return NONE;
     } else if (place < 0) {
       place = this.#coldest();
-      if (heat < 2 * this.#heatAt(place)) return -1;
-      this.#placeOf[this.#owner[place]! % this.#heat.length] = -1;
+      if (heat < 2 * this.#heatAt(place)) return NONE;
+      this.#placeOf[this.#owner[place]! % this.#heat.length] = NONE;
     }
     this.#owner[place] = segment;
     this.#placeOf[at] = place;

@@ -124,7 +124,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
   readonly #entries: FuseEntries;
   readonly #queue: FuseQueue;
   readonly #words: Uint32Array;
-  readonly #place: number;
+  readonly #pollEntry: number;
   readonly #free = new FreeStack(ENTRIES);
   /** Requests that are asked for and not there; as many as the last turn found are worth it. */
   #asked = 0;
@@ -146,7 +146,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     this.#entries = loop.memory.entries;
     this.#queue = openFuseQueue(config.fd, this.#entries);
     this.#words = loop.arena.u32;
-    this.#place = loop.watch(config.fd, 0);
+    this.#pollEntry = loop.watch(config.fd, 0);
     this.#requests.guard();
   }
 
@@ -155,7 +155,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       const { failure } = this.#requests;
       return (failure !== undefined || this.#stopped) && this.#end(failure);
     }
-    const found = this.#loop.found(this.#place) !== 0;
+    const found = this.#loop.found(this.#pollEntry) !== 0;
     if (!this.#disconnected) this.#serve(nowMs, found);
     if (this.#requests.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
     return this.#end(undefined);
@@ -202,7 +202,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       const entry = this.#free.take();
       this.#queue.answer(entry, writeFuseResend(this.#words, this.#entries.answerAt(entry)));
     }
-    this.#loop.want(this.#place, POLLIN);
+    this.#loop.want(this.#pollEntry, POLLIN);
     this.#serving = true;
     return true;
   }
@@ -243,7 +243,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     }
     if (this.#disconnected) return;
     // Where there is no room for a request, the descriptor would be ready for nothing.
-    this.#loop.want(this.#place, this.#free.count + this.#asked > 0 ? POLLIN : 0);
+    this.#loop.want(this.#pollEntry, this.#free.count + this.#asked > 0 ? POLLIN : 0);
   }
 
   #ask(): void {
@@ -279,7 +279,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
 
   #disconnect(): void {
     this.#disconnected = true;
-    this.#loop.rewatch(this.#place, -1);
+    this.#loop.rewatch(this.#pollEntry, -1);
     this.#queue.close();
   }
 

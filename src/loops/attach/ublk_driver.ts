@@ -101,12 +101,12 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
   readonly #post: (message: BlockMessage) => void;
   readonly #requests: BlockRequests;
   readonly #shared: Int32Array;
-  readonly #sharedPlace: number;
+  readonly #sharedEntry: number;
   readonly #memoryAt: number;
   /** Of each tag: what its answer is when it succeeds. */
   readonly #bytes = new Int32Array(UBLK_DEPTH);
   #queue: UblkQueue | undefined;
-  #queuePlace = -1;
+  #queueEntry = -1;
   /** Tags whose fetch has ended for good. */
   #gone = 0;
   #failure: string | undefined;
@@ -123,12 +123,12 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     this.#requests = new BlockRequests(loop, loop.memory.blocks, UBLK_DEPTH, config, this, post);
     this.#requests.guard();
     this.#shared = new Int32Array(config.shared);
-    this.#sharedPlace = loop.watch(config.event, POLLIN);
+    this.#sharedEntry = loop.watch(config.event, POLLIN);
     this.#memoryAt = loop.memory.dataAt;
   }
 
   turn(nowMs: number): boolean {
-    if (this.#loop.found(this.#sharedPlace) !== 0) clearEvent(this.#config.event);
+    if (this.#loop.found(this.#sharedEntry) !== 0) clearEvent(this.#config.event);
     if (this.#requests.connect(nowMs)) {
       if (this.#queue !== undefined) this.#serve(nowMs, this.#queue);
       else if (this.#handedOver) this.#open(nowMs);
@@ -185,14 +185,14 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
       this.#fail(error.message, error.code);
       return;
     }
-    this.#queuePlace = this.#loop.watch(this.#queue.event, POLLIN);
+    this.#queueEntry = this.#loop.watch(this.#queue.event, POLLIN);
     for (let tag = 0; tag < UBLK_DEPTH; tag++) this.#command(UBLK_FETCH, tag, 0);
     this.#serve(nowMs, this.#queue);
     if (this.#failure === undefined) this.#tell(UBLK_HELD);
   }
 
   #serve(nowMs: number, queue: UblkQueue): void {
-    if (this.#loop.found(this.#queuePlace) !== 0) clearEvent(queue.event);
+    if (this.#loop.found(this.#queueEntry) !== 0) clearEvent(queue.event);
     queue.submit();
     while (queue.next()) this.#take(nowMs, queue, queue.tag, queue.result);
     // What is answered at once does not wait for the next turn.
@@ -253,7 +253,7 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
 
   #letGo(): void {
     if (this.#queue !== undefined) {
-      this.#loop.rewatch(this.#queuePlace, -1);
+      this.#loop.rewatch(this.#queueEntry, -1);
       this.#queue.close();
       this.#queue = undefined;
     }

@@ -80,7 +80,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   readonly #identifyAt: number;
   readonly #remotes: (RemoteEnd | undefined)[];
   readonly #files: FileEnd[] = [];
-  readonly #filePlaces: number[] = [];
+  readonly #fileEntries: number[] = [];
   #source: CopyEnd | undefined;
   #destination: CopyEnd | undefined;
   #phase = PHASE_CONNECTING;
@@ -139,7 +139,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   turn(nowMs: number): boolean {
     for (const file of this.#files) file.turn(nowMs);
     for (let i = 0; i < this.#files.length; i++) {
-      if (this.#loop.found(this.#filePlaces[i]!) !== 0) clearEvent(this.#files[i]!.event);
+      if (this.#loop.found(this.#fileEntries[i]!) !== 0) clearEvent(this.#files[i]!.event);
     }
     if (this.#phase === PHASE_CONNECTING) this.#connect(nowMs);
     else if (this.#phase !== PHASE_OVER) this.#move(nowMs);
@@ -259,7 +259,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       spare: this.#loop.memory.queues[isSource ? 0 : 1],
     });
     this.#files.push(file);
-    this.#filePlaces.push(this.#loop.watch(file.event, POLLIN));
+    this.#fileEntries.push(this.#loop.watch(file.event, POLLIN));
     return file;
   }
 

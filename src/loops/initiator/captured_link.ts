@@ -17,7 +17,7 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
   readonly #capture: FrameCapture;
   readonly #capacity: number;
   /** Of frames in line, in its order: where header and payload lie, and how long they are. */
-  readonly #places: Int32Array;
+  readonly #spans: Int32Array;
   readonly #owners: (FrameOwner | undefined)[];
   #first = 0;
   #count = 0;
@@ -36,7 +36,7 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
     this.#arena = arena;
     this.#capture = capture;
     this.#capacity = queued;
-    this.#places = new Int32Array(queued * FIELDS);
+    this.#spans = new Int32Array(queued * FIELDS);
     this.#owners = new Array(queued).fill(undefined);
   }
 
@@ -73,13 +73,13 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
 
   enqueue(frame: OutgoingFrame, owner: FrameOwner): void {
     this.#link.enqueue(frame, this);
-    const place = (this.#first + this.#count++) % this.#capacity;
-    this.#owners[place] = owner;
-    const at = place * FIELDS;
-    this.#places[at] = frame.headerAt;
-    this.#places[at + 1] = frame.headerBytes;
-    this.#places[at + 2] = frame.payloadAt;
-    this.#places[at + 3] = frame.payloadBytes;
+    const entry = (this.#first + this.#count++) % this.#capacity;
+    this.#owners[entry] = owner;
+    const at = entry * FIELDS;
+    this.#spans[at] = frame.headerAt;
+    this.#spans[at + 1] = frame.headerBytes;
+    this.#spans[at + 2] = frame.payloadAt;
+    this.#spans[at + 3] = frame.payloadBytes;
   }
 
   flush(nowMs: number): void {
@@ -94,17 +94,17 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
   }
 
   handleSent(nowMs: number, tag: number): void {
-    const place = this.#first;
-    const at = place * FIELDS;
-    const [header, payload] = [this.#places[at + 1]!, this.#places[at + 3]!];
-    const [headerAt, payloadAt] = [this.#places[at]!, this.#places[at + 2]!];
+    const entry = this.#first;
+    const at = entry * FIELDS;
+    const [header, payload] = [this.#spans[at + 1]!, this.#spans[at + 3]!];
+    const [headerAt, payloadAt] = [this.#spans[at]!, this.#spans[at + 2]!];
     if (!this.#unwanted) {
       const whole = header + payload;
       this.#capture.add(this.#arena.bytes, headerAt, header, payloadAt, payload, whole);
     }
     this.#unwanted = false;
-    this.#first = (place + 1) % this.#capacity;
+    this.#first = (entry + 1) % this.#capacity;
     this.#count--;
-    this.#owners[place]!.handleSent(nowMs, tag);
+    this.#owners[entry]!.handleSent(nowMs, tag);
   }
 }

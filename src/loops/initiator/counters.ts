@@ -58,7 +58,7 @@ export class InitiatorCounters {
   }
 
   /** Writes what the initiators and their paths have come to. */
-  gather(initiators: readonly Initiator[]): void {
+  record(initiators: readonly Initiator[]): void {
     let commands = 0;
     let retransmitted = 0;
     let paths = 0;

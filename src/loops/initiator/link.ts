@@ -41,8 +41,8 @@ export class InitiatorLink {
   readable = true;
   /** The kernel takes no more frames for now. */
   blocked = false;
-  /** Place of the socket in the poll set. */
-  pollPlace = -1;
+  /** Entry of the socket in the poll set. */
+  pollEntry = -1;
 
   readonly #disks: readonly Address[];
   readonly #arena: Arena;

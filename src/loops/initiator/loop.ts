@@ -104,9 +104,9 @@ export class InitiatorLoop<DriverMemory = unknown> {
   readonly clock: Clock;
   readonly #control: Int32Array;
   readonly #controlEvent: number;
-  readonly #controlPlace: number;
+  readonly #controlEntry: number;
   readonly #monitor = new LinkMonitor();
-  readonly #monitorPlace: number;
+  readonly #monitorEntry: number;
   readonly #links: readonly InitiatorLink[];
   /** The same, as frames go through them. */
   readonly #aided: AidedInitiatorLinks;
@@ -135,11 +135,11 @@ export class InitiatorLoop<DriverMemory = unknown> {
     const mtuMax = Math.max(MTU_JUMBO, ...links.map((link) => link?.mtu ?? 0));
     const { commandsMax, interfacesMax } = { ...INITIATOR_DEFAULTS, ...settings };
     const queued = config.disks.length * (commandsMax + interfacesMax);
-    const places = config.interfaces.length + 2 + WATCHED_MAX;
+    const entries = config.interfaces.length + 2 + WATCHED_MAX;
     const memoryBytes = initiatorMemoryBytes(settings);
     const { arena, built } = Arena.fit((arena) => ({
       clock: new Clock(arena),
-      poll: new PollSet(arena, places),
+      poll: new PollSet(arena, entries),
       memoryAt: config.disks.map(() => arena.allocate(memoryBytes, 64)),
       links: config.interfaces.map((name) =>
         new InitiatorLink(arena, name, queued, mtuMax, config.disks)
@@ -153,8 +153,8 @@ export class InitiatorLoop<DriverMemory = unknown> {
     this.#control = new Int32Array(config.control);
     this.#controlEvent = config.controlEvent;
     this.#poll = built.poll;
-    this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
-    this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
+    this.#controlEntry = this.#poll.add(config.controlEvent, POLLIN);
+    this.#monitorEntry = this.#poll.add(this.#monitor.fd, POLLIN);
     const session = takeSession();
     this.initiators = config.disks.map(({ shelf, slot, targets }, i) =>
       new Initiator({
@@ -176,7 +176,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
       } catch (error) {
         throw explainSocketError(error);
       }
-      link.pollPlace = this.#poll.add(link.fd, POLLIN);
+      link.pollEntry = this.#poll.add(link.fd, POLLIN);
     });
     this.#aided = aidInitiatorLinks(this.#links, config.aids, {
       ...{ arena: this.arena, queued, counters: this.counters, tell },
@@ -199,24 +199,24 @@ export class InitiatorLoop<DriverMemory = unknown> {
     return link.running && !link.port;
   }
 
-  /** Adds a descriptor to what the loop waits for; returns its place for the calls below. */
+  /** Adds a descriptor to what the loop waits for; returns its entry for the calls below. */
   watch(fd: number, events: number): number {
     return this.#poll.add(fd, events);
   }
 
-  /** Puts another descriptor in a place; −1 leaves it empty. */
-  rewatch(place: number, fd: number): void {
-    this.#poll.replace(place, fd);
+  /** Puts another descriptor in an entry; −1 leaves it empty. */
+  rewatch(entry: number, fd: number): void {
+    this.#poll.replace(entry, fd);
   }
 
   /** Changes which events are waited for; 0 for none. */
-  want(place: number, events: number): void {
-    this.#poll.want(place, events);
+  want(entry: number, events: number): void {
+    this.#poll.want(entry, events);
   }
 
   /** The events that the last wait found, told once. */
-  found(place: number): number {
-    return this.#poll.take(place);
+  found(entry: number): number {
+    return this.#poll.take(entry);
   }
 
   /** Works until the driver says that everything is over. */
@@ -309,7 +309,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
     for (let i = 0; i < this.#links.length; i++) {
       const link = this.#links[i]!;
       blocked ||= link.blocked;
-      this.#poll.want(link.pollPlace, link.blocked ? POLLIN | POLLOUT : POLLIN);
+      this.#poll.want(link.pollEntry, link.blocked ? POLLIN | POLLOUT : POLLIN);
     }
     if (blocked) dueMs = Math.min(dueMs, nowMs + BLOCKED_RETRY_MS);
     let found = this.#waitAwake(nowMs, dueMs);
@@ -318,12 +318,12 @@ export class InitiatorLoop<DriverMemory = unknown> {
     for (let i = 0; i < this.#links.length; i++) {
       const link = this.#links[i]!;
       link.blocked = false;
-      if (found > 0 && (this.#poll.found(link.pollPlace) & ~POLLOUT) !== 0) link.readable = true;
+      if (found > 0 && (this.#poll.found(link.pollEntry) & ~POLLOUT) !== 0) link.readable = true;
     }
     if (found === 0) return;
-    if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#controlEvent);
-    if (this.#poll.found(this.#monitorPlace) !== 0) {
-      this.#monitor.follow(this.#links, (place, link) => this.#follow(driver, place, link));
+    if (this.#poll.found(this.#controlEntry) !== 0) clearEvent(this.#controlEvent);
+    if (this.#poll.found(this.#monitorEntry) !== 0) {
+      this.#monitor.follow(this.#links, (number, link) => this.#follow(driver, number, link));
     }
   }
 
@@ -360,7 +360,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
       if (!(error instanceof SystemError) || error.code !== ENODEV) throw error;
       link.update(undefined);
     }
-    this.#poll.replace(link.pollPlace, link.fd);
+    this.#poll.replace(link.pollEntry, link.fd);
     if (news) this.#announce(this.clock.nowMs(), i, link);
     if (name === link.name && running === link.running && port === link.port) return;
     const renamed = name === link.name ? undefined : `${name} is called ${link.name} now`;
@@ -380,7 +380,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
     this.#countAtMs = nowMs + COUNT_EVERY_MS;
     this.#uncounted = false;
     this.#aided.capture?.write();
-    this.counters.gather(this.initiators);
+    this.counters.record(this.initiators);
     for (const link of this.#links) {
       this.counters.add(INITIATOR_COUNT_KERNEL_DROPS, link.takeDrops());
     }

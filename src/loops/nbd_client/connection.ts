@@ -58,12 +58,12 @@ export function connectNbdServer(at: NbdAddress): NbdOrigin | string {
       new NbdClientConnection(arena, { exportName: at.exportName, addresses: [address] })
     ),
   })).built;
-  const place = poll.add(-1, POLLIN);
+  const entry = poll.add(-1, POLLIN);
   let why = "no address is known for its host";
   for (const connection of connections) {
     // The server speaks first.
     while (!connection.advance(clock.nowMs()) && connection.failure === undefined) {
-      poll.replace(place, connection.fd);
+      poll.replace(entry, connection.fd);
       poll.wait(Math.max(0, connection.dueMs - clock.nowMs()) * 1000);
     }
     if (connection.failure === undefined) {

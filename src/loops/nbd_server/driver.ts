@@ -68,7 +68,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   /** Of each connection, and behind them of the listener: its fd and events as polled for now. */
   readonly #fds: Int32Array;
   readonly #events: Int32Array;
-  readonly #places: Int32Array;
+  readonly #loopEntries: Int32Array;
   /** Looked at in every turn; the loop's own set is only waited for when there is nothing to do. */
   readonly #poll: PollSet;
   readonly #name: Uint8Array;
@@ -109,10 +109,10 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     this.#poll = memory.poll;
     this.#fds = new Int32Array(clients + 1).fill(-1);
     this.#events = new Int32Array(clients + 1);
-    this.#places = new Int32Array(clients + 1);
-    for (let place = 0; place <= clients; place++) {
+    this.#loopEntries = new Int32Array(clients + 1);
+    for (let entry = 0; entry <= clients; entry++) {
       this.#poll.add(-1, 0);
-      this.#places[place] = loop.watch(-1, 0);
+      this.#loopEntries[entry] = loop.watch(-1, 0);
     }
     if ("stream" in socket) this.#blocks.guard();
   }
@@ -209,10 +209,10 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     const { socket } = this.#config;
     if ("stream" in socket) return;
     const { listener } = socket;
-    const place = this.#connections.length;
+    const entry = this.#connections.length;
     const free = this.#connections.findIndex((connection) => connection.isFree);
     const accepts = free >= 0 && !this.#shared.stopping;
-    if (accepts && this.#fds[place] === listener && (this.#poll.found(place) & POLLIN) !== 0) {
+    if (accepts && this.#fds[entry] === listener && (this.#poll.found(entry) & POLLIN) !== 0) {
       const fd = acceptStream(listener);
       if (fd >= 0) {
         setTcpOptions(fd);
@@ -220,7 +220,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
         this.#connections[free]!.open(fd, new NbdServerHandshake(this.#shared.disk, this.#name));
       }
     }
-    this.#follow(place, listener, accepts ? POLLIN : 0);
+    this.#follow(entry, listener, accepts ? POLLIN : 0);
   }
 
   #checkTimes(nowMs: number, index: number, connection: NbdServerConnection): void {
@@ -249,18 +249,18 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     return fd >= 0 && this.#fds[index] === fd ? this.#poll.found(index) : 0;
   }
 
-  /** Polls a place for what is wanted there, here and in the loop. */
-  #follow(place: number, fd: number, events: number): void {
+  /** Polls an entry for what is wanted there, here and in the loop. */
+  #follow(entry: number, fd: number, events: number): void {
     const polled = events === 0 ? -1 : fd;
-    if (this.#fds[place] !== polled) {
-      this.#fds[place] = polled;
-      this.#poll.replace(place, polled);
-      this.#loop.rewatch(this.#places[place]!, polled);
+    if (this.#fds[entry] !== polled) {
+      this.#fds[entry] = polled;
+      this.#poll.replace(entry, polled);
+      this.#loop.rewatch(this.#loopEntries[entry]!, polled);
     }
-    if (this.#events[place] !== events) {
-      this.#events[place] = events;
-      this.#poll.want(place, events);
-      this.#loop.want(this.#places[place]!, events);
+    if (this.#events[entry] !== events) {
+      this.#events[entry] = events;
+      this.#poll.want(entry, events);
+      this.#loop.want(this.#loopEntries[entry]!, events);
     }
   }
 

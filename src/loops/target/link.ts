@@ -53,8 +53,8 @@ export class TargetLink implements FrameLink {
   starved = false;
   /** The kernel takes no more frames for now. */
   blocked = false;
-  /** Place of the socket in the poll set. */
-  pollPlace = -1;
+  /** Entry of the socket in the poll set. */
+  pollEntry = -1;
   /** Why frames do not come by a ring, if one was wanted. */
   withoutRing: string | undefined;
 

@@ -69,8 +69,8 @@ export class NbdSource implements Backing {
   /** Number of the operation that `next` has found, and its result; see `IoUring`. */
   tag = 0;
   result = 0;
-  /** Its place in the worker's poll set. */
-  readonly pollPlace: number;
+  /** Its entry in the poll set of the thread. */
+  readonly pollEntry: number;
 
   readonly #clock: Clock;
   readonly #pool: FramePool;
@@ -99,12 +99,12 @@ export class NbdSource implements Backing {
       commands: TargetCommands;
       clock: Clock;
       origin: NbdOrigin;
-      pollPlace: number;
+      pollEntry: number;
       listener: SourceListener;
     },
   ) {
     const { pool, origin, listener } = options;
-    this.pollPlace = options.pollPlace;
+    this.pollEntry = options.pollEntry;
     this.#clock = options.clock;
     this.#pool = pool;
     this.#commands = options.commands;

@@ -178,10 +178,10 @@ export class TargetWorker {
   readonly #aided: AidedTargetLinks;
   readonly #loop: TargetLoop;
   readonly #poll: PollSet;
-  readonly #controlPlace: number;
-  readonly #queuePlace: number;
+  readonly #controlEntry: number;
+  readonly #queueEntry: number;
   readonly #monitor = new LinkMonitor();
-  readonly #monitorPlace: number;
+  readonly #monitorEntry: number;
   readonly #errors: ErrorReporter;
   /** The last wait was ended by a frame. */
   #lively = false;
@@ -240,9 +240,9 @@ export class TargetWorker {
         },
       );
     });
-    this.#controlPlace = this.#poll.add(config.controlEvent, POLLIN);
-    this.#monitorPlace = this.#poll.add(this.#monitor.fd, POLLIN);
-    this.#queuePlace = this.#poll.add(this.#queue.event, POLLIN);
+    this.#controlEntry = this.#poll.add(config.controlEvent, POLLIN);
+    this.#monitorEntry = this.#poll.add(this.#monitor.fd, POLLIN);
+    this.#queueEntry = this.#poll.add(this.#queue.event, POLLIN);
     this.#links = built.links;
     this.#links.forEach((link, i) => {
       try {
@@ -250,7 +250,7 @@ export class TargetWorker {
       } catch (error) {
         throw explainSocketError(error);
       }
-      link.pollPlace = this.#poll.add(link.fd, POLLIN);
+      link.pollEntry = this.#poll.add(link.fd, POLLIN);
     });
     this.#aided = aidTargetLinks(this.#links, config.aids, {
       ...{ pool, commands, counters: this.#counters },
@@ -281,8 +281,8 @@ export class TargetWorker {
   }
 
   #nameOf(link: Link): string {
-    const place = this.#aided.links.findIndex((mine) => mine === link);
-    return this.#links[place]?.name ?? "an interface";
+    const number = this.#aided.links.findIndex((mine) => mine === link);
+    return this.#links[number]?.name ?? "an interface";
   }
 
   #openSource(
@@ -294,7 +294,7 @@ export class TargetWorker {
     const { shelf, slot, path, source: origin } = ex;
     const source = new NbdSource(memory, {
       ...{ pool: this.#pool, commands: this.#commands, clock: this.#clock, origin },
-      pollPlace: this.#poll.add(-1, POLLIN),
+      pollEntry: this.#poll.add(-1, POLLIN),
       listener: (state, text, lost) => {
         this.#exports[index]!.sourceAway = state === "away";
         // Initiators that know the incarnation learn so that writes they had not flushed are gone.
@@ -411,27 +411,27 @@ export class TargetWorker {
     for (const link of this.#links) {
       const wanted = link.blocked ? POLLOUT : link.starved ? 0 : POLLIN;
       // An error is told of whether it is wanted or not, for as long as nobody receives.
-      this.#poll.replace(link.pollPlace, wanted === 0 ? -1 : link.fd);
-      this.#poll.want(link.pollPlace, wanted);
+      this.#poll.replace(link.pollEntry, wanted === 0 ? -1 : link.fd);
+      this.#poll.want(link.pollEntry, wanted);
     }
-    this.#poll.replace(this.#queuePlace, this.#queue.inFlight > 0 ? this.#queue.event : -1);
+    this.#poll.replace(this.#queueEntry, this.#queue.inFlight > 0 ? this.#queue.event : -1);
     const waitMs = this.#sources.length === 0 ? timeoutMs : this.#watchSources(timeoutMs);
     const found = this.#poll.wait(waitMs * 1000);
     for (const source of this.#sources) source.advance();
     if (found === 0) return;
     for (const link of this.#links) {
-      if (this.#poll.found(link.pollPlace) === 0) continue;
+      if (this.#poll.found(link.pollEntry) === 0) continue;
       link.readable = true;
       link.blocked = false;
       this.#lively = true;
     }
-    if (this.#poll.found(this.#queuePlace) !== 0) {
+    if (this.#poll.found(this.#queueEntry) !== 0) {
       clearEvent(this.#queue.event);
       this.#loop.completed = true;
     }
-    if (this.#poll.found(this.#controlPlace) !== 0) clearEvent(this.#config.controlEvent);
-    if (this.#poll.found(this.#monitorPlace) !== 0) {
-      this.#monitor.follow(this.#links, (place, link) => this.#follow(this.#links[place]!, link));
+    if (this.#poll.found(this.#controlEntry) !== 0) clearEvent(this.#config.controlEvent);
+    if (this.#poll.found(this.#monitorEntry) !== 0) {
+      this.#monitor.follow(this.#links, (number, link) => this.#follow(this.#links[number]!, link));
     }
   }
 
@@ -440,8 +440,8 @@ export class TargetWorker {
     let waitMs = timeoutMs;
     const nowMs = this.#clock.nowMs();
     for (const source of this.#sources) {
-      this.#poll.replace(source.pollPlace, source.fd);
-      this.#poll.want(source.pollPlace, source.events);
+      this.#poll.replace(source.pollEntry, source.fd);
+      this.#poll.want(source.pollEntry, source.events);
       waitMs = Math.min(waitMs, Math.max(0, source.dueMs - nowMs));
     }
     return waitMs;
