@@ -1,23 +1,36 @@
 // Classic BPF programs as bytes, for SO_ATTACH_FILTER (linux/filter.h, struct sock_filter). The
 // kernel runs them before a frame is copied into a socket's queue, so that a worker wakes only for
-// its own exports.
+// its own exports, and what would be dropped in any case takes no place in its ring.
 
 import {
   AOE_COMMAND,
   AOE_FLAG_RESPONSE,
+  AOE_HEADER_BYTES,
   AOE_SHELF,
   AOE_SLOT,
+  AOE_VERSION,
   AOE_VERSION_FLAGS,
+  COMMAND_ATA,
   COMMAND_CONFIG,
+  COMMAND_MASK,
+  COMMAND_RESERVE,
 } from "./aoe.ts";
 import type { Address } from "./aoe.ts";
 import { SHELF_BROADCAST, SLOT_BROADCAST } from "./aoe.ts";
-import { ETHERNET_TYPE, ETHERTYPE_AOE } from "./ethernet.ts";
+import { ATA_COMMAND_STATUS, ATA_HEADER_BYTES, ATA_IDENTIFY_DEVICE } from "./ata.ts";
+import { CONFIG_STRING, CONFIG_TEST_PREFIX, CONFIG_VERSION_COMMAND } from "./config.ts";
+import { ETHERNET_SOURCE, ETHERNET_TYPE, ETHERTYPE_AOE } from "./ethernet.ts";
+import { MASK_DIRECTIVES } from "./mask.ts";
+import { RESERVE_MACS } from "./reserve.ts";
 
 // linux/bpf_common.h
 const LOAD_HALF = 0x28;
 const LOAD_BYTE = 0x30;
+const LOAD_LENGTH = 0x80;
+const AND = 0x54;
 const JUMP_EQUAL = 0x15;
+const JUMP_GREATER = 0x25;
+const JUMP_AT_LEAST = 0x35;
 const JUMP_SET = 0x45;
 const JUMP_ALWAYS = 0x05;
 const RETURN = 0x06;
@@ -70,8 +83,61 @@ function aoeToThisHost(): Instruction[] {
   ];
 }
 
+/** Passes a frame of so many bytes at least. */
+function ofLength(bytes: number): Instruction[] {
+  return [
+    instruction(LOAD_LENGTH, 0),
+    instruction(JUMP_AT_LEAST, bytes, 0, 1),
+    instruction(RETURN, ACCEPT_ALL_BYTES),
+    instruction(RETURN, 0),
+  ];
+}
+
+/** Jumps over a block unless the accumulator is `value`. */
+function where(value: number, block: readonly Instruction[]): Instruction[] {
+  return [instruction(JUMP_EQUAL, value, 0, block.length), ...block];
+}
+
+const LOAD_VERSION = [instruction(LOAD_BYTE, AOE_VERSION_FLAGS), instruction(AND, 0xf0)];
+
+/** Of requests for one export: sections that are cut off get no answer; other versions and commands do. */
+const REQUEST_TO_ONE = [
+  ...LOAD_VERSION,
+  ...where(AOE_VERSION << 4, [
+    instruction(LOAD_BYTE, AOE_COMMAND),
+    ...where(COMMAND_ATA, ofLength(ATA_HEADER_BYTES)),
+    ...where(COMMAND_CONFIG, ofLength(CONFIG_STRING)),
+    ...where(COMMAND_MASK, ofLength(MASK_DIRECTIVES)),
+    ...where(COMMAND_RESERVE, ofLength(RESERVE_MACS)),
+  ]),
+  ...ofLength(AOE_HEADER_BYTES),
+];
+
+/** Of requests for more than one: who is there, and IDENTIFY. */
+const REQUEST_TO_ALL = [
+  ...LOAD_VERSION,
+  instruction(JUMP_EQUAL, AOE_VERSION << 4, 1, 0),
+  instruction(RETURN, 0),
+  instruction(LOAD_BYTE, AOE_COMMAND),
+  ...where(COMMAND_CONFIG, [
+    instruction(LOAD_BYTE, CONFIG_VERSION_COMMAND),
+    instruction(AND, 0x0f),
+    instruction(JUMP_GREATER, CONFIG_TEST_PREFIX, 0, 1),
+    instruction(RETURN, 0),
+    ...ofLength(CONFIG_STRING),
+  ]),
+  ...where(COMMAND_ATA, [
+    instruction(LOAD_BYTE, ATA_COMMAND_STATUS),
+    ...where(ATA_IDENTIFY_DEVICE, ofLength(ATA_HEADER_BYTES)),
+    instruction(RETURN, 0),
+  ]),
+  instruction(RETURN, 0),
+];
+
 /**
- * A program that passes AoE requests for the given exports and for the broadcast addresses.
+ * A program that passes AoE requests for the given exports and for the broadcast addresses, as far as
+ * they can mean anything: it refuses what the target drops in silence whatever its state (decisions 1
+ * to 3 of wire/README.md), and passes what has to be answered, if only by an error.
  * Exports of one shelf are tested together, so that a hundred slots cost one shelf comparison.
  *
  * @param addresses Exports of one worker.
@@ -90,26 +156,34 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
     ...aoeToThisHost(),
     instruction(JUMP_SET, AOE_FLAG_RESPONSE, 0, 1),
     instruction(RETURN, 0),
+    // A group address never sends (IEEE 802.3 section 3.2.3).
+    instruction(LOAD_BYTE, ETHERNET_SOURCE),
+    instruction(JUMP_SET, 1, 0, 1),
+    instruction(RETURN, 0),
   ];
+  let toOne = program.length + 1;
+  for (const slots of slotsOfShelf.values()) toOne += 5 + 2 * (1 + slots.size);
+  const toAll = toOne + REQUEST_TO_ONE.length;
   for (const [shelf, slots] of slotsOfShelf) {
     const tests = [SLOT_BROADCAST, ...slots];
-    // Conditional jumps reach 255 instructions only: each test is followed by its own return, and
+    // Conditional jumps reach 255 instructions only: each test is followed by a jump of its own, and
     // the shelf test skips the block with an unconditional jump, which reaches anywhere.
     program.push(
       instruction(LOAD_HALF, AOE_SHELF),
       instruction(JUMP_EQUAL, shelf, 1, 0),
       instruction(JUMP_ALWAYS, 2 + 2 * tests.length),
-      instruction(LOAD_BYTE, AOE_SHELF + 2),
+      instruction(LOAD_BYTE, AOE_SLOT),
     );
     for (const slot of tests) {
-      program.push(
-        instruction(JUMP_EQUAL, slot, 0, 1),
-        instruction(RETURN, ACCEPT_ALL_BYTES),
-      );
+      const broadcast = shelf === SHELF_BROADCAST || slot === SLOT_BROADCAST;
+      program.push(instruction(JUMP_EQUAL, slot, 0, 1));
+      program.push(instruction(JUMP_ALWAYS, (broadcast ? toAll : toOne) - program.length - 1));
     }
     program.push(instruction(RETURN, 0));
   }
   program.push(instruction(RETURN, 0));
+  if (program.length !== toOne) throw new Error("The filter's jumps miss their ends");
+  program.push(...REQUEST_TO_ONE, ...REQUEST_TO_ALL);
   if (program.length > INSTRUCTIONS_MAX) {
     throw new RangeError(`${addresses.length} exports are too many for one packet filter`);
   }

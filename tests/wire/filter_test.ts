@@ -1,55 +1,12 @@
-// The programs are run by a small interpreter of classic BPF that does what the kernel's does
-// (net/core/filter.c), and are checked as the kernel checks them before it takes them.
+// The programs are run by an interpreter, and are checked as the kernel checks them before it takes
+// them. That they agree with the target, frame by frame, shows core/target/fuzz_test.ts.
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { Address } from "../../src/wire/aoe.ts";
 import { initiatorFilter, targetFilter } from "../../src/wire/filter.ts";
+import { run, TO_BROADCAST, TO_HOST, TO_MULTICAST, TO_OTHER_HOST } from "./bpf.ts";
 import { bytesOf } from "./encoding.ts";
-
-const TO_HOST = 0;
-const TO_BROADCAST = 1;
-const TO_MULTICAST = 2;
-const TO_OTHER_HOST = 3;
-/** SKF_AD_OFF; SKF_AD_PKTTYPE is 4 behind it. */
-const ANCILLARY = 0xfffff000;
-
-/** Runs a program on a frame; how many bytes of it pass. */
-function run(program: Uint8Array, frame: Uint8Array, packetType: number): number {
-  const code = new DataView(program.buffer, program.byteOffset, program.byteLength);
-  let accumulator = 0;
-  for (let at = 0;; at += 8) {
-    const k = code.getUint32(at + 4, true);
-    switch (code.getUint16(at, true)) {
-      case 0x28:
-        if (k + 2 > frame.length) return 0;
-        accumulator = frame[k]! << 8 | frame[k + 1]!;
-        break;
-      case 0x30:
-        if (k >= ANCILLARY) {
-          assertEquals(k - ANCILLARY, 4, "the only ancillary load known here is PKTTYPE");
-          accumulator = packetType;
-          break;
-        }
-        if (k + 1 > frame.length) return 0;
-        accumulator = frame[k]!;
-        break;
-      case 0x15:
-        at += 8 * code.getUint8(at + (accumulator === k ? 2 : 3));
-        break;
-      case 0x45:
-        at += 8 * code.getUint8(at + ((accumulator & k) !== 0 ? 2 : 3));
-        break;
-      case 0x05:
-        at += 8 * k;
-        break;
-      case 0x06:
-        return k;
-      default:
-        throw new Error(`Instruction 0x${code.getUint16(at, true).toString(16)} is not known`);
-    }
-  }
-}
 
 /** What bpf_check_classic() asks of a program. */
 function assertLoadable(program: Uint8Array): void {
@@ -61,7 +18,7 @@ function assertLoadable(program: Uint8Array): void {
     const opcode = code.getUint16(8 * i, true);
     const jumps = opcode === 0x05
       ? [code.getUint32(8 * i + 4, true)]
-      : opcode === 0x15 || opcode === 0x45
+      : [0x15, 0x25, 0x35, 0x45].includes(opcode)
       ? [code.getUint8(8 * i + 2), code.getUint8(8 * i + 3)]
       : [];
     for (const jump of jumps) assert(i + 1 + jump < count, `jump of ${i} leaves the program`);
@@ -72,7 +29,7 @@ function assertLoadable(program: Uint8Array): void {
 function frameFor(
   shelf: number,
   slot: number,
-  options: { flags?: number; etherType?: number } = {},
+  options: { flags?: number; etherType?: number; command?: number; source?: number } = {},
 ) {
   const frame = bytesOf(`02 00 00 00 00 01 02 00 00 00 00 02 ${"00 ".repeat(48)}`);
   const view = new DataView(frame.buffer);
@@ -80,6 +37,8 @@ function frameFor(
   view.setUint8(14, 0x10 | (options.flags ?? 0));
   view.setUint16(16, shelf);
   view.setUint8(18, slot);
+  view.setUint8(19, options.command ?? 1);
+  view.setUint8(6, options.source ?? 2);
   return frame;
 }
 
@@ -107,6 +66,9 @@ for (
     ["a broadcast response", frameFor(0xffff, 0xff, { flags: 8 }), false],
     ["a request with its other flags set", frameFor(1, 1, { flags: 7 }), true],
     ["another version, which has to be answered", frameFor(1, 1, { flags: 0x20 }), true],
+    ["an unknown command, likewise", frameFor(1, 1, { command: 0xf0 }), true],
+    ["a command for all that is not for all", frameFor(0xffff, 1, { command: 2 }), false],
+    ["a group address as the sender", frameFor(1, 1, { source: 3 }), false],
     ["another EtherType", frameFor(1, 1, { etherType: 0x0800 }), false],
     ["an EtherType with its bytes swapped", frameFor(1, 1, { etherType: 0xa288 }), false],
     ["a frame that ends before its slot", frameFor(1, 1).subarray(0, 18), false],

@@ -2,7 +2,8 @@
 // touched that is not the frame's or a legitimate answer's, never work outside the disk.
 //
 // Each frame goes to two equal targets, in bytes that differ around it. What they answer must be the
-// same: nothing that stood behind a frame shows.
+// same: nothing that stood behind a frame shows. And the kernel's filter is asked: it refuses nothing
+// that a target answers, and all that a target drops whatever its state.
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -18,8 +19,13 @@ import {
 } from "../../../src/core/target/drive.ts";
 import {
   DISK_WORK,
+  DROP_BROADCAST,
   DROP_BUSY,
   DROP_NAMES,
+  DROP_OTHER_ADDRESS,
+  DROP_RESPONSE,
+  DROP_SHORT,
+  DROP_VERSION,
   type Link,
   OUTCOME_DONE,
   OUTCOME_UNSUPPORTED,
@@ -27,6 +33,8 @@ import {
   Target,
 } from "../../../src/core/target/target.ts";
 import { sectorsPerFrame } from "../../../src/wire/ata.ts";
+import { targetFilter } from "../../../src/wire/filter.ts";
+import { run, TO_HOST } from "../../wire/bpf.ts";
 
 const RUNS = 2000;
 const FRAMES_A_RUN = 50;
@@ -40,6 +48,15 @@ const ATA_COMMANDS = [
   ...[0x20, 0xc8, 0xc4, 0x24, 0x25, 0x29, 0x30, 0xca, 0xc5, 0x34, 0x35, 0x39, 0x3d, 0xce],
   ...[0x40, 0x42, 0xe7, 0xea, 0xec, 0xe5, 0x98, 0xef, 0xe0, 0xf8, 0x27, 0x06, 0x06, 0x00],
 ];
+const FILTER = targetFilter([{ shelf: SHELF, slot: SLOT }]);
+/** What takes no place in a ring. */
+const REFUSED_BY_FILTER: readonly (string | undefined)[] = [
+  DROP_SHORT,
+  DROP_RESPONSE,
+  DROP_OTHER_ADDRESS,
+  DROP_BROADCAST,
+  DROP_VERSION,
+].map((verdict) => DROP_NAMES[-verdict]);
 /** Sizes of disks, and LBAs near their ends. */
 const SIZES = [0, 1, 2, 7, 1000, 2 ** 28 - 1, 2 ** 28, 2 ** 32, 2 ** 48 - 1];
 
@@ -108,6 +125,7 @@ Deno.test("100,000 random and mutated frames do no harm", () => {
           assertEquals(verdicts[0], verdicts[1], "what stood around the frame shows");
           seen.frames++;
           const verdict = verdicts[0]!;
+          assertFiltered(frameBytes.subarray(0, length), verdict);
           if (verdict.drop !== undefined) seen.drops.add(verdict.drop);
           else seen.answers++;
           if (verdict.operation !== undefined) seen.operations.add(verdict.operation);
@@ -133,6 +151,15 @@ Deno.test("100,000 random and mutated frames do no harm", () => {
   const reasons = DROP_NAMES.filter((_, i) => i > 0 && i !== -DROP_BUSY);
   assertEquals([...seen.drops].sort(), reasons.sort());
 });
+
+/** Checks the filter on a frame of which it is known what a target makes of it. */
+function assertFiltered(frame: Uint8Array, { drop }: Verdict): void {
+  // What is no AoE reaches no target.
+  if (frame[12] !== 0x88 || frame[13] !== 0xa2) return;
+  const passes = run(FILTER, frame, TO_HOST) !== 0;
+  if (passes) assert(!REFUSED_BY_FILTER.includes(drop), drop);
+  else assert(drop !== undefined, "the filter refuses what is answered");
+}
 
 function targetOf(options: State): Target {
   return new Target({
