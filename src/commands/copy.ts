@@ -3,7 +3,12 @@
 
 import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
-import { openCopySource, openDestination, standardEnd } from "../control/copy_ends.ts";
+import {
+  openCopySource,
+  openDestination,
+  refuseImageForDisk,
+  standardEnd,
+} from "../control/copy_ends.ts";
 import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
@@ -62,6 +67,9 @@ export async function runCopy(options: CopyOptions): Promise<number> {
     make: before === undefined,
     force: options.force,
   });
+  if (source.kind === "path" && !options.force) {
+    refuseImageForDisk(source.path, sourceEnd, destinationEnd);
+  }
   const config = configOf(options, identity, { sourceEnd, destinationEnd, before });
   const keeper = path === undefined || config.tellEveryMs === Infinity
     ? undefined

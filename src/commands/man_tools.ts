@@ -14,6 +14,8 @@ export const COPY_MANUAL: readonly ManualSection[] = [
   the host.
 - A flush that a target does not know is tried as FLUSH CACHE EXT, then FLUSH CACHE. When both are
   refused that is said once: more cannot be done for such a disk.
+- An image of another format (qcow2, VMDK, …) or an archive is not written to a disk as it is: it is
+  refused with the command that unpacks it, unless --force is given.
 - Free space is looked at first: a warning for a sparse copy that may not fit, a refusal with
   --no-sparse. A file that is there already is cut only after the first read has worked.
 - On a terminal a line shows bytes, rate and time left, or for how long it has been waiting. --json

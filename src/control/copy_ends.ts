@@ -6,6 +6,7 @@ import type { CopyEndConfig } from "../loops/copy/config.ts";
 import { EBUSY, ENOENT } from "../../ffi/errno_numbers.ts";
 import { DiskRefusal } from "./admission.ts";
 import { describeUses, hostUses } from "./host_uses.ts";
+import { refuseImage } from "./image_refusal.ts";
 
 const STDIN = 0;
 const STDOUT = 1;
@@ -50,6 +51,27 @@ export function openDestination(
     if (!make || !(error instanceof SystemError) || error.code !== ENOENT) throw error;
     return { ...describe(openFile(path, { readOnly: false, create: true }), path), made: true };
   }
+}
+
+/**
+ * Refuses to write an image's or archive's own bytes to a disk, which is never what they are for. As
+ * a file beside others it may be kept as it is.
+ *
+ * @param path The source's.
+ * @throws {DiskRefusal} It is not the disk itself.
+ */
+export function refuseImageForDisk(
+  path: string,
+  source: CopyEndConfig,
+  destination: CopyEndConfig,
+): void {
+  if (source.disk !== undefined || source.kind !== "file" || source.bytes === undefined) return;
+  if (destination.disk === undefined && destination.kind !== "block device") return;
+  const refusal = refuseImage(path, source.bytes, {
+    by: "conversion",
+    anyway: "copy it as it is with --force",
+  });
+  if (refusal !== undefined) throw new DiskRefusal(refusal);
 }
 
 /** Pipes and terminals have another end: that is what they are for. */

@@ -127,6 +127,28 @@ interopTest("copy: pipes, parts of disks, and disk to disk", [], async () => {
   assertSame(await Deno.readFile(part), expected, "part of a file");
 });
 
+interopTest("copy: an image of another format is not written to a disk as it is", [], async () => {
+  await using testbed = await Testbed.create();
+  const { host, aoe, disk } = await prepare(testbed);
+  const image = testbed.path("vm.qcow2");
+  const content = new Uint8Array(64 * 1024);
+  content.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
+  await Deno.writeFile(image, content);
+  const before = await Deno.readFile(disk);
+
+  const refused = await host.run([aoe, "copy", image, "e1.1"]);
+  assertEquals(refused.code, 1);
+  assertEquals(
+    refused.stderr,
+    `aoe: "${image}" is a qcow2 image, and not the disk in it: convert it first ` +
+      `(qemu-img convert -f qcow2 -O raw ${image} ${image}.raw), ` +
+      `or copy it as it is with --force\n`,
+  );
+  assertSame(await Deno.readFile(disk), before, "disk after a refusal");
+  await host.runChecked([aoe, "copy", image, "e1.1", "--force"]);
+  assertSame((await Deno.readFile(disk)).subarray(0, content.length), content, "disk by --force");
+});
+
 interopTest("copy: Ctrl-C says how far it came, and --resume goes on there", [], async () => {
   await using testbed = await Testbed.create();
   const { host, aoe, disk } = await prepare(testbed);

@@ -18,7 +18,7 @@ import { formatAddress } from "../../wire/aoe.ts";
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { describeUses, hostUses } from "../host_uses.ts";
-import { refuseImage } from "./image_refusal.ts";
+import { refuseImage } from "../image_refusal.ts";
 import {
   EACCES,
   EBUSY,
@@ -93,7 +93,7 @@ export function openExport(
     refuseTooLarge(path, sectors);
     if (!options.force && options.format === undefined && !created) {
       const refusal = refuseImage(path, status.bytes, {
-        readOnly,
+        by: readOnly ? "read-only server" : "server",
         anyway: "serve it as it is with --format raw",
       });
       if (refusal !== undefined) throw new ExportRefusal(refusal);

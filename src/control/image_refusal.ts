@@ -1,13 +1,13 @@
-// Refuses to take for a disk what only contains one: a qcow2 image served as it is would be a small
-// disk of somebody's metadata, and the first mkfs on it would be the end of what it holds.
+// Refuses to take for a disk what only contains one: a qcow2 image served, or copied to a disk, as it
+// is would be a small disk of somebody's metadata, and the first mkfs the end of what it holds.
 
-import { IMAGE_PROBE_BYTES, recognizeImage } from "../../wire/image_format.ts";
-import type { ImageFormat } from "../../wire/image_format.ts";
+import { IMAGE_PROBE_BYTES, recognizeImage } from "../wire/image_format.ts";
+import type { ImageFormat } from "../wire/image_format.ts";
 
 /** How to go on with a path as it is, for the end of a sentence. */
 export interface ImageAdvice {
-  /** For `qemu-nbd`. */
-  readonly readOnly: boolean;
+  /** What an image's disk can be had by: a server that opens it (how), or a copy of it. */
+  readonly by: "read-only server" | "server" | "conversion";
   /** As in `serve it as it is with --format raw`. */
   readonly anyway: string;
 }
@@ -49,12 +49,17 @@ function readSector(file: Deno.FsFile, offset: number): Uint8Array {
   return sector.subarray(0, done);
 }
 
-function wayOut(path: string, { opens }: ImageFormat, { readOnly }: ImageAdvice): string {
-  if (opens.by === "unpack") return `unpack it first (${opens.command} ${shellWord(path)})`;
+function wayOut(path: string, { opens }: ImageFormat, { by }: ImageAdvice): string {
+  const file = shellWord(path);
+  if (opens.by === "unpack") return `unpack it first (${opens.command} ${file})`;
+  if (by === "conversion") {
+    const raw = shellWord(`${path}.raw`);
+    return `convert it first (qemu-img convert -f ${opens.driver} -O raw ${file} ${raw})`;
+  }
   const name = (path.split("/").at(-1) ?? "").replace(/[^\w.-]/g, "_").slice(-64);
   const socket = `/run/${name}.sock`;
-  const flags = readOnly ? "-t -r" : "-t";
-  return `run qemu-nbd ${flags} -f ${opens.driver} -k ${socket} ${shellWord(path)} ` +
+  const flags = by === "read-only server" ? "-t -r" : "-t";
+  return `run qemu-nbd ${flags} -f ${opens.driver} -k ${socket} ${file} ` +
     `and name nbd+unix://${socket} in its place`;
 }
 
