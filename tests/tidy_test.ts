@@ -58,6 +58,7 @@ const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
   "src/loops/attach": ["block"],
   "src/loops/nbd_server": ["block"],
   "src/control/target": ["ask", "nbd_client"],
+  "src/control/daemon": ["target"],
   "src/control/attach": ["ask", "nbd_server"],
 };
 

@@ -200,6 +200,17 @@ export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", stri
   };
 }
 
+/** The name of one of several daemons on a host. */
+export function daemonName(): ValueParser<"sync", string> {
+  return valueParser("NAME", "", {
+    parse: (text) =>
+      /^[A-Za-z0-9][\w.-]{0,31}$/.test(text)
+        ? text
+        : refuse`Expected a name of up to 32 letters, digits, dots and dashes, but got ${text}`,
+    format: (text) => text,
+  });
+}
+
 /** A disk's address or a path; what it is, is for the caller to tell. */
 export function diskOrPath(metavar: NonEmptyString): ValueParser<"sync", string> {
   return {

@@ -14,6 +14,7 @@ import { configParser, runConfig } from "./config.ts";
 import { runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
+import { ctlParser, runCtl } from "./ctl.ts";
 import { detachParser, runDetach } from "./detach.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
 import { DiskRefusal } from "../control/admission.ts";
@@ -56,6 +57,7 @@ type Command = Parser<"sync", () => Promise<number>, unknown>;
 /** Every command by its name: how its arguments are read, and what runs. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: bind(serveParser, runServe),
+  ctl: bind(ctlParser, runCtl),
   discover: bind(discoverParser, runDiscover),
   stat: bind(statParser, runStat),
   identify: bind(identifyParser, runIdentify),

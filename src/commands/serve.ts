@@ -31,7 +31,8 @@ import {
 } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
-import { printCounters, printSummary } from "./serve_summary.ts";
+import { counterLines, printCounters, printSummary } from "./serve_summary.ts";
+import { Daemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
@@ -66,6 +67,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const aids = openWireAids(options, threadCount(workers, files.length), DROP_SEED);
   const drops = dropWarning(options.dropPercent);
   if (drops !== undefined) warn(drops);
+  const daemon = new Daemon(options.name);
   const told = Promise.withResolvers<undefined>();
   let count = () => {};
   // Listening before starting: no signal finds a half-started group.
@@ -85,12 +87,17 @@ export async function runServe(options: ServeOptions): Promise<number> {
   });
   const startedMs = Date.now();
   count = () => printCounters(group, files, options);
+  daemon.serves({
+    ...{ group, files, interfaces: interfaces.map(({ name }) => name) },
+    summary: () => counterLines(group, files),
+  });
   report.serving(files, interfaces);
   const blind = watchNames(files, (text) => report.message({ kind: "error", text }));
   const failed = group.ended().then(() => undefined, (error: Error) => error);
   // A stop in progress still yields to a second signal.
   const ended = await Promise.race([told.promise, failed]);
   blind();
+  await daemon.close();
   const abandoned = await group.stop();
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });

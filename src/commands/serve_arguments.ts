@@ -9,6 +9,7 @@ import type { Address } from "../wire/aoe.ts";
 import {
   address,
   byteSize,
+  daemonName,
   integerBetween,
   interfaceList,
   jsonFlag,
@@ -58,6 +59,8 @@ export interface ServeOptions {
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
+  /** By which `aoe ctl` finds it. */
+  readonly name: string | undefined;
   readonly json: boolean;
   /** -1 quiet, 0, 1 and 2 for -v and -vv. */
   readonly verbosity: number;
@@ -165,6 +168,9 @@ export const serveParser = command(
           message`Serve what this host is using, an image of another format, or an address that already answers.`,
       }),
       ...wireOptions(),
+      name: optional(option("--name", daemonName(), {
+        description: message`Tell this daemon from others of this host, for aoe ctl.`,
+      })),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
       verbose: multiple(

@@ -11,12 +11,13 @@ const OTHERS_WRITE = 0o022;
 const UNFINISHED = /^\.[0-9a-f]{8}-[0-9a-f]{4}$/;
 
 /**
- * Makes a folder for this user alone, or takes the one that is there.
+ * Makes a folder that only this user may write to, or takes the one that is there.
  *
+ * @param mode Without it others may not even look.
  * @throws {Deno.errors.PermissionDenied} One sentence: what stands there is somebody else's.
  */
-export function ownFolder(path: string): void {
-  Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
+export function ownFolder(path: string, mode = 0o700): void {
+  Deno.mkdirSync(path, { recursive: true, mode });
   // Through a link only when the link is ours, too.
   const [name, there] = [Deno.lstatSync(path), Deno.statSync(path)];
   const stranger = [name, there].find(({ uid }) => uid !== Deno.uid());
@@ -25,7 +26,8 @@ export function ownFolder(path: string): void {
       `"${path}" belongs to another user (uid ${stranger.uid}), and is not used: remove it`,
     );
   }
-  if (((there.mode ?? 0) & OTHERS_WRITE) !== 0) Deno.chmodSync(path, 0o700);
+  const now = (there.mode ?? 0) & 0o777;
+  if ((now & OTHERS_WRITE) !== 0 || (now & mode) !== mode) Deno.chmodSync(path, mode);
 }
 
 /**

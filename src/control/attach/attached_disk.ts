@@ -9,7 +9,8 @@ import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import type { BackEnd, BackEndName, BackEndState } from "./back_end.ts";
 import { deviceUses } from "./device_uses.ts";
-import { ControlSocket } from "./control_socket.ts";
+import type { LineServer } from "../line_socket.ts";
+import { openDiskSocket } from "./control_socket.ts";
 import type { ControlRequest } from "./control_socket.ts";
 import { Keeper } from "./keeper.ts";
 import { dismissInherited, NodeWatcher } from "./node_watcher.ts";
@@ -100,7 +101,7 @@ export class AttachedDisk {
   readonly #backEnd: BackEnd;
   readonly #thread: InitiatorThread;
   readonly #connected = Promise.withResolvers<BlockDisk>();
-  readonly #control: ControlSocket;
+  readonly #control: LineServer;
   #disk: BlockDisk | undefined;
   #paths: readonly BlockPath[] = [];
   /** As they are called now. */
@@ -174,7 +175,7 @@ export class AttachedDisk {
     if (options.reserve) {
       this.#reservation = new HeldReservation({ ...options, interfaces: () => this.#interfaces });
     }
-    this.#control = new ControlSocket(this.name, (request) => this.#answer(request));
+    this.#control = openDiskSocket(this.name, (request) => this.#answer(request));
     // Whoever has asked for its end hears of it before the process ends.
     this.ended = thread.ended.finally(() => this.#gone());
     this.ended.catch((error) => this.#connected.reject(error));

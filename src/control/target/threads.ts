@@ -117,6 +117,12 @@ export class TargetGroup {
     return this.#members.reduce((sum, member) => sum + member.counters.value(counter), 0);
   }
 
+  /** The number of the thread that serves an export; undefined when none does. */
+  threadOf(config: ExportConfig): number | undefined {
+    const found = this.#members.findIndex(({ exports }) => exports.includes(config));
+    return found < 0 ? undefined : found;
+  }
+
   /** A counter of one export. */
   countOf(config: ExportConfig, counter: number): number {
     for (const { exports, counters } of this.#members) {

@@ -1,0 +1,93 @@
+// One process that serves: its threads, what runs in them, and the socket by which it is asked.
+
+import { formatAddress } from "../../wire/aoe.ts";
+import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { groupCounters } from "../target/group_counters.ts";
+import type { ExportFile } from "../target/open_file.ts";
+import type { TargetGroup } from "../target/threads.ts";
+import { DAEMON_NAME_DEFAULT, openDaemonSocket } from "./requests.ts";
+import type { DaemonListing, DaemonRequest, DaemonSocket, ListedExport } from "./requests.ts";
+
+/** What runs in a daemon. */
+export interface Served {
+  readonly group: TargetGroup;
+  readonly files: readonly ExportFile[];
+  readonly interfaces: readonly string[];
+  /** The lines of a summary, for people. */
+  readonly summary: () => readonly string[];
+}
+
+/** A running daemon. */
+export class Daemon {
+  readonly #name: string;
+  readonly #socket: DaemonSocket | undefined;
+  #served: Served | undefined;
+
+  /**
+   * Takes its name, before anything else starts.
+   *
+   * @param name Undefined for one that goes without a socket where the customary name is taken.
+   * @throws {Error} One sentence: another daemon has the name that was asked for.
+   */
+  constructor(name: string | undefined) {
+    this.#name = name ?? DAEMON_NAME_DEFAULT;
+    this.#socket = this.#open(name);
+  }
+
+  /** From here on it tells of what it serves. */
+  serves(served: Served): void {
+    this.#served = served;
+  }
+
+  /** Ends what is asked; the threads are another's to stop. */
+  async close(): Promise<void> {
+    await this.#socket?.close();
+  }
+
+  #open(name: string | undefined): DaemonSocket | undefined {
+    try {
+      const socket = openDaemonSocket(
+        this.#name,
+        (question) => this.#answer(question as DaemonRequest),
+      );
+      if (socket !== undefined || name === undefined) return socket;
+    } catch (error) {
+      if (name !== undefined) throw error;
+      return undefined;
+    }
+    throw new Deno.errors.AddrInUse(`Another aoe serve is called "${name}": choose another --name`);
+  }
+
+  // deno-lint-ignore require-await -- what it throws is said in the answer's place
+  async #answer(request: DaemonRequest): Promise<unknown> {
+    if (this.#served === undefined) throw new Error("It is starting: ask again");
+    switch (request?.ask) {
+      case "list":
+        return this.#list(this.#served);
+      case "stats": {
+        const { group, files, summary } = this.#served;
+        return { ...groupCounters(group, files), lines: summary() };
+      }
+      default:
+        throw new Error("This aoe serve does not know that question: it is of another version");
+    }
+  }
+
+  #list({ group, files, interfaces }: Served): DaemonListing {
+    const exports = files.map(({ config, kind, sectors }): ListedExport => ({
+      address: formatAddress(config.shelf, config.slot),
+      path: config.path,
+      state: "serving",
+      reason: null,
+      kind,
+      bytes: sectors * SECTOR_BYTES,
+      readOnly: config.readOnly,
+      sync: config.sync,
+      direct: config.directFd >= 0,
+      interfaces,
+      worker: group.threadOf(config) ?? null,
+      from: "command line",
+    }));
+    return { name: this.#name, pid: Deno.pid, exports };
+  }
+}

@@ -1,0 +1,118 @@
+// What a serving daemon is asked by `aoe ctl`, where it is reached, and what it answers.
+
+import { ownFolder } from "../own_files.ts";
+import { askAt, isListening, LineServer, lockOwnFile } from "../line_socket.ts";
+import type { Answerer } from "../line_socket.ts";
+import { RUNTIME_FOLDER, runtimeFolder } from "../runtime_folder.ts";
+
+/** The name of a daemon that was given none. */
+export const DAEMON_NAME_DEFAULT = "serve";
+/** A disk that hangs must not make everybody wait for ever. */
+const PATIENCE_MS = 60_000;
+
+/** What a daemon is asked. */
+export type DaemonRequest =
+  | { readonly ask: "list" }
+  | { readonly ask: "stats" };
+
+/** One export as `aoe ctl list` shows it. */
+export interface ListedExport {
+  /** `e1.1`. */
+  readonly address: string;
+  readonly path: string;
+  readonly state: "serving" | "waiting" | "draining";
+  /** What it waits for. */
+  readonly reason: string | null;
+  readonly kind: "file" | "block device" | "nbd" | null;
+  readonly bytes: number | null;
+  readonly readOnly: boolean;
+  readonly sync: boolean;
+  readonly direct: boolean;
+  readonly interfaces: readonly string[];
+  /** The number of the thread that serves it. */
+  readonly worker: number | null;
+  readonly from: "configuration" | "command line" | "ctl";
+}
+
+/** What a daemon answers to `list`. */
+export interface DaemonListing {
+  readonly name: string;
+  readonly pid: number;
+  readonly exports: readonly ListedExport[];
+}
+
+/** A daemon's socket. */
+export interface DaemonSocket {
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the socket of a daemon of this name.
+ *
+ * @returns Undefined when another daemon has the name.
+ * @throws {Error} When there can be no socket.
+ */
+export function openDaemonSocket(name: string, answer: Answerer): DaemonSocket | undefined {
+  const folder = socketFolder(name);
+  if (folder.startsWith(`${RUNTIME_FOLDER}/`)) runtimeFolder();
+  ownFolder(folder, 0o755);
+  if (lockOwnFile(`${folder}/${name}.lock`) === undefined) return undefined;
+  return new LineServer(daemonSocketPath(name), answer);
+}
+
+/**
+ * Asks a daemon.
+ *
+ * @throws {Error} With the sentence that it refuses with, or that there is none.
+ */
+export async function askServing(
+  name: string | undefined,
+  request: DaemonRequest,
+): Promise<unknown> {
+  const wanted = name ?? DAEMON_NAME_DEFAULT;
+  let answer: unknown;
+  try {
+    answer = await askAt(daemonSocketPath(wanted), request, PATIENCE_MS);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    throw new Deno.errors.PermissionDenied(
+      `The daemon "${wanted}" is another user's: ask as that user, or as root`,
+    );
+  }
+  if (answer !== undefined) return answer;
+  const others = (await daemonNames()).filter((other) => other !== wanted);
+  const hint = others.length === 0
+    ? "aoe serve starts one"
+    : `there is ${others.map((other) => `"${other}"`).join(" and ")} (--name)`;
+  throw new Deno.errors.NotFound(`No aoe serve called "${wanted}" runs here: ${hint}`);
+}
+
+/** The path of a daemon's socket. */
+function daemonSocketPath(name: string): string {
+  return `${socketFolder(name)}/${name}.socket`;
+}
+
+/** Names of the daemons that answer here. */
+async function daemonNames(): Promise<string[]> {
+  const top = runtimeTop();
+  const names: string[] = [];
+  try {
+    for (const { name, isDirectory } of Deno.readDirSync(top)) {
+      if (isDirectory && await isListening(`${top}/${name}/${name}.socket`)) names.push(name);
+    }
+  } catch {
+    // There has been none since the machine was started.
+  }
+  return names.sort();
+}
+
+/** Where a service manager wants it, else a folder for each daemon where this user may have one. */
+function socketFolder(name: string): string {
+  const given = Deno.env.get("RUNTIME_DIRECTORY")?.split(":")[0] ?? "";
+  return given !== "" ? given : `${runtimeTop()}/${name}`;
+}
+
+function runtimeTop(): string {
+  const ofUser = Deno.env.get("XDG_RUNTIME_DIR") ?? "";
+  return Deno.uid() === 0 || ofUser === "" ? RUNTIME_FOLDER : `${ofUser}/aoe`;
+}
