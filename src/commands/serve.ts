@@ -16,7 +16,7 @@ import { findHolders } from "../control/ask/scan.ts";
 import { watchNames } from "../control/target/lost_names.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
 import { filesOfGroup, takeAddress, TargetGroup, threadCount } from "../control/target/threads.ts";
-import type { TargetMessage } from "../loops/target/thread.ts";
+import type { TargetMessage } from "../loops/target/messages.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import {
   eventTime,

@@ -15,7 +15,7 @@ import { sectorsPerFrame } from "../../wire/ata.ts";
 import { targetFilter } from "../../wire/filter.ts";
 import type { Link, Target, TargetState } from "../../core/target/target.ts";
 import { DiskSilence } from "../../core/target/silence.ts";
-import type { TargetMessage } from "../../loops/target/thread.ts";
+import type { TargetMessage } from "../../loops/target/messages.ts";
 import { CONTROL_PULSE, CONTROL_WARY } from "../../core/target/loop.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { ProbeSockets } from "../ask/probe_sockets.ts";

@@ -11,7 +11,7 @@ import { CONTROL_WORDS } from "../../core/target/loop.ts";
 import type { WireAids } from "../../loops/capture.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
 import { TargetCounters } from "../../core/target/counters.ts";
-import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/thread.ts";
+import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/messages.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 
 /** What all threads of a group share. */

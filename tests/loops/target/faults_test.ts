@@ -14,7 +14,7 @@ import {
 } from "../../../src/wire/ata.ts";
 import { ExportRefusal, openExport } from "../../../src/control/target/open_file.ts";
 import { TARGET_COUNT_GATHERED } from "../../../src/core/target/counters.ts";
-import type { TargetMessage } from "../../../src/loops/target/thread.ts";
+import type { TargetMessage } from "../../../src/loops/target/messages.ts";
 import { TargetExport } from "../../../src/core/target/export.ts";
 import { GroupCommit } from "../../../src/core/target/group_commit.ts";
 import { inOwnNetwork, ip } from "../../ffi/own_network.ts";

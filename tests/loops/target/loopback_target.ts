@@ -14,7 +14,7 @@ import { initiatorFilter } from "../../../src/wire/filter.ts";
 import { TargetCounters } from "../../../src/core/target/counters.ts";
 import { CONTROL_WORDS } from "../../../src/core/target/loop.ts";
 import { TargetWorker } from "../../../src/loops/target/thread.ts";
-import type { TargetMessage } from "../../../src/loops/target/thread.ts";
+import type { TargetMessage } from "../../../src/loops/target/messages.ts";
 import type { ExportConfig } from "../../../src/loops/target/export_config.ts";
 import { COMMAND_ATA } from "../../../src/wire/aoe.ts";
 

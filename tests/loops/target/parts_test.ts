@@ -5,7 +5,7 @@ import {
   inPlaceMax,
   receiveBatch,
   socketBytes,
-} from "../../../src/loops/target/sizes.ts";
+} from "../../../src/loops/target/parts.ts";
 
 const demand = (exports: number, buffers: number, interfaces = 1) => ({
   exports: new Array(exports),
@@ -13,20 +13,20 @@ const demand = (exports: number, buffers: number, interfaces = 1) => ({
   buffers,
 });
 
-Deno.test("sizes: a crossing into the kernel takes some tens of nanoseconds to some microseconds", () => {
+Deno.test("parts: a crossing into the kernel takes some tens of nanoseconds to some microseconds", () => {
   const ns = measureCrossingNs();
   assert(ns > 10 && ns < 100_000, `${ns} ns`);
 });
 
-Deno.test("sizes: where a crossing is dear, only a few writes are done in place", () => {
+Deno.test("parts: where a crossing is dear, only a few writes are done in place", () => {
   assertEquals([inPlaceMax(130), inPlaceMax(1000)], [Infinity, 4]);
 });
 
-Deno.test("sizes: where a crossing is cheap, an initiator's window takes two", () => {
+Deno.test("parts: where a crossing is cheap, an initiator's window takes two", () => {
   assertEquals([receiveBatch(130), receiveBatch(1000)], [32, 64]);
 });
 
-Deno.test("sizes: frames for the batches and two windows of each export, within 32 MiB", () => {
+Deno.test("parts: frames for the batches and two windows of each export, within 32 MiB", () => {
   assertEquals(frameCount(demand(1, 64), 9000), 64 + 128);
   assertEquals(frameCount(demand(2, 64, 2), 9000), 128 + 256);
   assertEquals(frameCount(demand(1, 1), 9000), 128);
@@ -34,7 +34,7 @@ Deno.test("sizes: frames for the batches and two windows of each export, within 
   assert(frameCount(demand(100, 64), 65535) * 65535 <= 32 * 2 ** 20);
 });
 
-Deno.test("sizes: a socket's buffer holds eight full windows, within 64 MiB", () => {
+Deno.test("parts: a socket's buffer holds eight full windows, within 64 MiB", () => {
   assertEquals(socketBytes(demand(1, 64), 9014), 2 * 9014 * 64 * 8);
   assertEquals(socketBytes(demand(1, 1), 9014), 4 * 2 ** 20);
   assertEquals(socketBytes(demand(100, 64), 9014), 64 * 2 ** 20);
