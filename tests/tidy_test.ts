@@ -50,6 +50,7 @@ const WALLS: Readonly<Record<string, readonly string[]>> = {
  * stands at a wall itself, in no room, is for all of them.
  */
 const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
+  "src/core/daemon": ["target"],
   "src/core/nbd_server": ["block"],
   "src/loops/target": ["nbd_client"],
   "src/loops/block": ["initiator"],

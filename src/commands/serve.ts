@@ -1,10 +1,10 @@
 // `aoe serve`: checks everything before anything starts, then serves until SIGINT or SIGTERM.
 
-import { parseMac } from "../wire/ethernet.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { Address } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
+import type { DaemonPlan } from "../core/daemon/plan.ts";
 import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
@@ -31,6 +31,7 @@ import {
 } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
+import { planOfArguments } from "./serve_plan.ts";
 import { counterLines, printCounters, printSummary } from "./serve_summary.ts";
 import { Daemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
@@ -53,21 +54,22 @@ const MAP_BYTES_MAX = 32 * 2 ** 30;
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
   writeWithoutWaiting("counted");
-  const buffers = announcedBuffers(options.buffers);
+  const plan = planOfArguments(options);
+  const buffers = announcedBuffers(plan.buffers);
   const report = new Reporter({ ...options, buffers });
   const interfaces = findInterfaces(options.interfaces, { downToo: true });
-  const workers = options.workers ?? Math.max(1, navigator.hardwareConcurrency);
-  const wanted = filesOfGroup(workers, options.exports.length, interfaces.length);
+  const workers = plan.workers ?? Math.max(1, navigator.hardwareConcurrency);
+  const wanted = filesOfGroup(workers, plan.exports.length, interfaces.length);
   const obstacle = openFilesObstacle(wanted);
   if (obstacle !== undefined) throw new Failure(obstacle);
-  const files = openExports(options);
-  warnAboutAddresses(options);
+  const files = openExports(plan);
+  warnAboutAddresses(plan);
   for (const link of interfaces) warnAboutInterface(link);
-  if (!options.force) await refuseHeldAddresses(options, interfaces);
-  const aids = openWireAids(options, threadCount(workers, files.length), DROP_SEED);
-  const drops = dropWarning(options.dropPercent);
+  if (!options.force) await refuseHeldAddresses(plan, interfaces);
+  const aids = openWireAids(plan, threadCount(workers, files.length), DROP_SEED);
+  const drops = dropWarning(plan.dropPercent);
   if (drops !== undefined) warn(drops);
-  const daemon = new Daemon(options.name);
+  const daemon = new Daemon(plan.name);
   const told = Promise.withResolvers<undefined>();
   let count = () => {};
   // Listening before starting: no signal finds a half-started group.
@@ -76,11 +78,10 @@ export async function runServe(options: ServeOptions): Promise<number> {
     interfaces: interfaces.map((link) => link.name),
     exports: files.map((file) => file.config),
     buffers,
-    macs: options.macs.map((mac) => parseMac(mac)!),
-    uring: options.uring,
-    ring: options.ring,
-    pollUs: options.pollUs,
-    mapBytes: options.mapBytes ?? mapBytesDefault(),
+    uring: plan.uring,
+    ring: plan.ring,
+    pollUs: plan.pollUs,
+    mapBytes: plan.mapBytes ?? mapBytesDefault(),
     workers,
     aids,
     onMessage: (message) => report.message(message),
@@ -105,11 +106,12 @@ export async function runServe(options: ServeOptions): Promise<number> {
 }
 
 /** Opens all of them, or names all that cannot be: who has twenty mends them at one go. */
-function openExports(options: ServeOptions): ExportFile[] {
+function openExports(plan: DaemonPlan): ExportFile[] {
   const seen = new Set<string>();
   const sources = new Set<string>();
   const refusals: string[] = [];
-  const files = options.exports.flatMap(({ address, path }) => {
+  const files = plan.exports.flatMap((wanted) => {
+    const { address, path, acl } = wanted;
     const text = formatAddress(address.shelf, address.slot);
     if (seen.has(text)) throw new Failure(`${text} is given twice: each export needs its own`);
     seen.add(text);
@@ -120,24 +122,12 @@ function openExports(options: ServeOptions): ExportFile[] {
     sources.add(path);
     try {
       const open = isNbdUri(path) ? openNbdExport : openExport;
-      const file = open(address, path, {
-        direct: options.direct,
-        sync: options.sync,
-        cacheFixed: options.writeCache === "fixed",
-        readOnly: options.readOnly,
-        offsetBytes: (options.offsetSectors ?? 0) * SECTOR_BYTES,
-        lengthBytes: options.lengthSectors === undefined
-          ? undefined
-          : options.lengthSectors * SECTOR_BYTES,
-        createBytes: options.sizeBytes,
-        force: options.force,
-        format: options.format,
-      });
+      const file = open(address, path, wanted);
       for (const warning of file.warnings) warn(`${text}: ${warning}`);
-      if (!file.created && options.sizeBytes !== undefined) {
+      if (!file.created && wanted.createBytes !== undefined) {
         warn(`${text}: "${path}" exists already: --size is ignored`);
       }
-      return file;
+      return { ...file, config: { ...file.config, acl } };
     } catch (error) {
       if (!(error instanceof ExportRefusal)) throw error;
       refusals.push(error.message);
@@ -164,8 +154,8 @@ function announcedBuffers(asked: number): number {
   return announced;
 }
 
-function warnAboutAddresses(options: ServeOptions): void {
-  for (const { address } of options.exports) {
+function warnAboutAddresses(plan: DaemonPlan): void {
+  for (const { address } of plan.exports) {
     if (address.shelf !== SHELF_REJECTED_BY_LINUX) continue;
     const text = formatAddress(address.shelf, address.slot);
     warn(`${text}: the Linux driver rejects shelf 4095: choose another for Linux`);
@@ -183,11 +173,11 @@ function warnAboutInterface(link: NetworkInterface): void {
 }
 
 async function refuseHeldAddresses(
-  options: ServeOptions,
+  plan: DaemonPlan,
   links: readonly NetworkInterface[],
 ): Promise<void> {
   const interfaces = links.map((link) => link.name);
-  const addresses = options.exports.map((ex) => ex.address);
+  const addresses = plan.exports.map((ex) => ex.address);
   const [holder] = await findHolders(interfaces, addresses, HOLDER_TIMEOUT_MS);
   const refuse = (address: Address, who: string) => {
     throw new Failure(

@@ -48,7 +48,6 @@ const target = new Target({
   slot: 1,
   drive: new Drive({ ...identity, readOnly: false, sync: false }),
   buffers: 64,
-  allowed: [],
 });
 const requestHeader = { flags: 0, shelf: 1, slot: 1, command: COMMAND_ATA, tag: 0x8000_0000 };
 

@@ -47,7 +47,7 @@ class OldTarget {
       ...{ sectors: SECTORS, readOnly: false, sync: false, trim: false, rotational: true },
       ...{ physicalSectorBytes: SECTOR_BYTES, serial: "old", firmware: "1", model: "old target" },
     });
-    this.#target = new Target({ ...address, drive, buffers: 16, allowed: [] });
+    this.#target = new Target({ ...address, drive, buffers: 16 });
     this.#saysSo = saysSo;
     this.#link = link;
   }

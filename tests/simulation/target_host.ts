@@ -210,7 +210,6 @@ export class TargetHost {
       heldMax: frames - 32,
       segments: Math.ceil((offsetBytes + disk.sectors * SECTOR_BYTES) / MAPPED_SEGMENT_BYTES),
       buffers,
-      macs: [],
     });
     breakRules(ex, breakages);
     const links: SimulatedLink[] = [];

@@ -39,7 +39,6 @@ export interface StandInOptions {
   /** Names, as at the start. */
   readonly interfaces: readonly string[];
   readonly buffers: number;
-  readonly macs: readonly Uint8Array[];
   readonly tell: (message: TargetMessage) => void;
 }
 
@@ -104,7 +103,7 @@ export class StandIn {
   }
 
   #begin(): void {
-    const { control, exports, buffers, macs } = this.#options;
+    const { control, exports, buffers } = this.#options;
     Atomics.store(control, CONTROL_WARY, 1);
     const served = (link: NetworkInterface) =>
       this.#indexes.has(link.index) || this.#options.interfaces.includes(link.name);
@@ -112,7 +111,7 @@ export class StandIn {
     const targets = exports.flatMap((ex) => {
       const state = this.#states.get(ex);
       if (state === undefined) return [];
-      const target = makeTarget(ex, state.sectors, { buffers, macs });
+      const target = makeTarget(ex, state.sectors, { buffers });
       target.restore(state);
       return [target];
     });

@@ -166,6 +166,8 @@ export class Drive {
   cacheSwitched = false;
   #settings: DriveSettings;
   #writeCacheOn: boolean;
+  /** To whom the command at hand comes from. */
+  #readOnly = false;
 
   constructor(settings: DriveSettings) {
     this.#settings = settings;
@@ -184,10 +186,18 @@ export class Drive {
    *
    * @param length Bytes of the frame.
    * @param capacity Most sectors that one frame of the link carries.
+   * @param readOnly Whether to whoever asks the disk is read-only, whatever it is to others.
    * @returns Length of the answer in bytes (it stands in the frame but for the AoE header), or 0
    * when the disk must work first, as the fields say.
    */
-  decode(view: Uint8Array, at: number, length: number, capacity: number): number {
+  decode(
+    view: Uint8Array,
+    at: number,
+    length: number,
+    capacity: number,
+    readOnly = false,
+  ): number {
+    this.#readOnly = readOnly || this.#settings.readOnly;
     const kind = kindOfCommand[view[at + ATA_COMMAND_STATUS]!]!;
     this.operation = DRIVE_NONE;
     this.cacheSwitched = false;
@@ -233,7 +243,7 @@ export class Drive {
     const sectors = view[at + ATA_SECTOR_COUNT]!;
     if (sectors === 0 || sectors > capacity) return refuse(view, at, ATA_ERROR_ABRT);
     const write = kind >= OPCODE_WRITE28 && kind <= OPCODE_WRITE48_FUA;
-    if (write && (this.#settings.readOnly || length < ATA_DATA + sectors * SECTOR_BYTES)) {
+    if (write && (this.#readOnly || length < ATA_DATA + sectors * SECTOR_BYTES)) {
       return refuse(view, at, ATA_ERROR_ABRT);
     }
     const narrow = kind === OPCODE_READ28 || kind === OPCODE_WRITE28 || kind === OPCODE_VERIFY28;
@@ -250,7 +260,7 @@ export class Drive {
     const blocks = view[at + ATA_SECTOR_COUNT]!;
     const end = ATA_DATA + blocks * SECTOR_BYTES;
     if (
-      !this.#settings.trim || this.#settings.readOnly || blocks === 0 || blocks > capacity ||
+      !this.#settings.trim || this.#readOnly || blocks === 0 || blocks > capacity ||
       length < end || view[at + ATA_FEATURE_ERROR] !== DSM_FEATURE_TRIM
     ) {
       return refuse(view, at, ATA_ERROR_ABRT);
@@ -278,18 +288,18 @@ export class Drive {
     writeIdentity(view, at + ATA_DATA, {
       ...this.#settings,
       sectors: this.sectors,
-      trim: this.#settings.trim && !this.#settings.readOnly,
-      writeCacheSupported: !this.#settings.sync && !this.#settings.readOnly,
-      writeCacheOn: this.#writeCacheOn,
+      trim: this.#settings.trim && !this.#readOnly,
+      writeCacheSupported: !this.#settings.sync && !this.#readOnly,
+      writeCacheOn: this.#writeCacheOn && !this.#readOnly,
     });
     if (this.incarnation !== undefined) {
-      writeIncarnation(view, at + ATA_DATA, this.incarnation, this.#settings.readOnly);
+      writeIncarnation(view, at + ATA_DATA, this.incarnation, this.#readOnly);
     }
     return ATA_DATA + IDENTIFY_BYTES;
   }
 
   #setFeatures(view: Uint8Array, at: number): number {
-    const cacheable = !this.#settings.sync && !this.#settings.readOnly;
+    const cacheable = !this.#settings.sync && !this.#readOnly;
     switch (view[at + ATA_FEATURE_ERROR]) {
       case FEATURE_TRANSFER_MODE:
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
@@ -298,11 +308,12 @@ export class Drive {
         this.switchCache(true);
         return writeRegisters(view, at, ATA_STATUS_DRDY, 0, 0);
       case FEATURE_WRITE_CACHE_OFF:
-        if (this.#settings.cacheFixed === true && this.#writeCacheOn) {
+        if (this.#settings.cacheFixed === true && this.#writeCacheOn && !this.#readOnly) {
           return refuse(view, at, ATA_ERROR_ABRT);
         }
         // What was answered while the cache was on must be stable before this is (ATA8-ACS 7.48.5).
-        this.switchCache(false);
+        // Who only reads has no cache, and switches nobody else's.
+        if (!this.#readOnly) this.switchCache(false);
         return this.#work(DRIVE_FLUSH, 0, 0);
       default:
         return refuse(view, at, ATA_ERROR_ABRT);

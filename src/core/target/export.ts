@@ -3,6 +3,7 @@
 
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import { NONE } from "../tables.ts";
+import type { AclConfig } from "./acl.ts";
 import type { TargetCommands } from "./commands.ts";
 import type { PageMap } from "./disk_queue.ts";
 import { Drive } from "./drive.ts";
@@ -51,6 +52,8 @@ export interface ExportSettings {
   readonly serial: string;
   /** See wire/incarnation.ts. */
   readonly incarnation: number | undefined;
+  /** Who may use it; everybody when undefined. */
+  readonly acl?: AclConfig | undefined;
 }
 
 /** What stands behind an export. */
@@ -71,7 +74,6 @@ export function makeTarget(
   sectors: number,
   options: {
     readonly buffers: number;
-    readonly macs: readonly Uint8Array[];
     readonly onCacheSwitch?: CacheSwitchListener | undefined;
     readonly onChange?: (() => void) | undefined;
   },
@@ -89,8 +91,8 @@ export function makeTarget(
     firmware: FIRMWARE_VERSION.toString(16).padStart(4, "0"),
     model: "aoe target",
   });
-  const { shelf, slot } = settings;
-  return new Target({ ...options, shelf, slot, drive, allowed: options.macs });
+  const { shelf, slot, acl } = settings;
+  return new Target({ ...options, shelf, slot, drive, acl });
 }
 
 /** Bytes of a file that an export shows, in whole sectors. */
@@ -177,7 +179,6 @@ export class TargetExport {
       heldMax: number;
       segments: number;
       buffers: number;
-      macs: readonly Uint8Array[];
       onCacheSwitch?: CacheSwitchListener;
       onChange?: () => void;
     },

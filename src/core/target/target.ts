@@ -79,6 +79,8 @@ import {
   RESERVE_SET,
   writeReserveSection,
 } from "../../wire/reserve.ts";
+import { Acl, ACL_READS, ACL_REFUSED } from "./acl.ts";
+import type { AclConfig } from "./acl.ts";
 import type { Drive } from "./drive.ts";
 import { MacList } from "./mac_list.ts";
 
@@ -170,8 +172,7 @@ export class Target {
   readonly slot: number;
   readonly drive: Drive;
   readonly #buffers: number;
-  /** Given on the command line; unlike the mask list, frames cannot change it. */
-  readonly #allowed: MacList;
+  #acl: Acl;
   readonly #onCacheSwitch: CacheSwitchListener | undefined;
   readonly #onChange: (() => void) | undefined;
   #mask = new MacList(MASK_ENTRIES_MAX);
@@ -179,8 +180,8 @@ export class Target {
   #config: Uint8Array = new Uint8Array(0);
 
   /**
-   * @param options `buffers`: requests accepted without an answer; `allowed`: MACs of six bytes
-   * that may speak to this target, empty for all; `onCacheSwitch` is told when an initiator has
+   * @param options `buffers`: requests accepted without an answer; `acl`: who may use this target,
+   * everybody when there is none; `onCacheSwitch` is told when an initiator has
    * switched the write cache, `onChange` when a frame has changed anything of `state`.
    */
   constructor(
@@ -189,7 +190,7 @@ export class Target {
       slot: number;
       drive: Drive;
       buffers: number;
-      allowed: readonly Uint8Array[];
+      acl?: AclConfig | undefined;
       onCacheSwitch?: CacheSwitchListener | undefined;
       onChange?: (() => void) | undefined;
     },
@@ -200,8 +201,7 @@ export class Target {
     this.#buffers = options.buffers;
     this.#onChange = options.onChange;
     this.#onCacheSwitch = options.onCacheSwitch;
-    this.#allowed = new MacList(options.allowed.length);
-    for (const mac of options.allowed) this.#allowed.add(mac, 0);
+    this.#acl = new Acl(options.acl);
   }
 
   /** Whether a frame for this shelf and slot is for this target, too. */
@@ -222,21 +222,21 @@ export class Target {
     const source = at + ETHERNET_SOURCE;
     // A group address never sends (IEEE 802.3 section 3.2.3): answering it would multiply a frame.
     if ((view[source]! & 1) !== 0) return DROP_FORBIDDEN;
-    if (!this.#allowed.admits(view, source) || !this.#mask.admits(view, source)) {
-      return DROP_FORBIDDEN;
-    }
+    const admitted = this.#acl.decide(view, source);
+    if (admitted === ACL_REFUSED || !this.#mask.admits(view, source)) return DROP_FORBIDDEN;
     if (aoeVersion(view, at) !== AOE_VERSION) {
       return broadcast ? DROP_VERSION : this.#error(view, at, link, ERROR_UNSUPPORTED_VERSION);
     }
+    const readOnly = admitted === ACL_READS;
     switch (view[at + AOE_COMMAND]) {
       case COMMAND_ATA:
-        return this.#receiveAta(view, at, length, link, broadcast);
+        return this.#receiveAta(view, at, length, link, broadcast, readOnly);
       case COMMAND_CONFIG:
-        return this.#receiveConfig(view, at, length, link, broadcast);
+        return this.#receiveConfig(view, at, length, link, broadcast, readOnly);
       case COMMAND_MASK:
-        return broadcast ? DROP_BROADCAST : this.#receiveMask(view, at, length, link);
+        return broadcast ? DROP_BROADCAST : this.#receiveMask(view, at, length, link, readOnly);
       case COMMAND_RESERVE:
-        return broadcast ? DROP_BROADCAST : this.#receiveReserve(view, at, length, link);
+        return broadcast ? DROP_BROADCAST : this.#receiveReserve(view, at, length, link, readOnly);
       default:
         return broadcast ? DROP_BROADCAST : this.#error(view, at, link, ERROR_UNRECOGNIZED_COMMAND);
     }
@@ -322,7 +322,14 @@ export class Target {
     return Math.max(0, this.#finish(view, at, this.#writeConfig(view, at, link), link));
   }
 
-  #receiveAta(view: Uint8Array, at: number, length: number, link: Link, broadcast: boolean) {
+  #receiveAta(
+    view: Uint8Array,
+    at: number,
+    length: number,
+    link: Link,
+    broadcast: boolean,
+    readOnly: boolean,
+  ) {
     if (length < ATA_HEADER_BYTES) return DROP_SHORT;
     const identify = view[at + ATA_COMMAND_STATUS] === ATA_IDENTIFY_DEVICE;
     if (!identify) {
@@ -331,7 +338,7 @@ export class Target {
         return this.#error(view, at, link, ERROR_RESERVED);
       }
     }
-    const answered = this.drive.decode(view, at, length, link.sectors);
+    const answered = this.drive.decode(view, at, length, link.sectors, readOnly);
     if (this.drive.cacheSwitched) {
       const mac = view.slice(at + ETHERNET_SOURCE, at + ETHERNET_SOURCE + MAC_BYTES);
       this.#onCacheSwitch?.(mac, link, !this.drive.stableWrites);
@@ -342,14 +349,22 @@ export class Target {
     return answered;
   }
 
-  #receiveConfig(view: Uint8Array, at: number, length: number, link: Link, broadcast: boolean) {
+  #receiveConfig(
+    view: Uint8Array,
+    at: number,
+    length: number,
+    link: Link,
+    broadcast: boolean,
+    readOnly: boolean,
+  ) {
     if (length < CONFIG_STRING) return DROP_SHORT;
     const command = configCommand(view, at);
     if (broadcast && command > CONFIG_TEST_PREFIX) return DROP_BROADCAST;
     if (command !== CONFIG_READ) {
       const stringBytes = configLength(view, at);
       if (
-        command > CONFIG_FORCE_SET || stringBytes > CONFIG_STRING_BYTES_MAX ||
+        command > CONFIG_FORCE_SET || readOnly && command >= CONFIG_SET ||
+        stringBytes > CONFIG_STRING_BYTES_MAX ||
         CONFIG_STRING + stringBytes > length
       ) {
         return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
@@ -374,11 +389,13 @@ export class Target {
     return this.#finish(view, at, this.#writeConfig(view, at, link), link);
   }
 
-  #receiveMask(view: Uint8Array, at: number, length: number, link: Link) {
+  #receiveMask(view: Uint8Array, at: number, length: number, link: Link, readOnly: boolean) {
     if (length < MASK_DIRECTIVES) return DROP_SHORT;
     const command = view[at + MASK_COMMAND]!;
     const count = view[at + MASK_COUNT]!;
-    if (command > MASK_EDIT || MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES > length) {
+    // Who only reads does not decide who else may come.
+    const refusal = readOnly && command === MASK_EDIT;
+    if (refusal || command > MASK_EDIT || MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES > length) {
       return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
     }
     // The list must fit the answer, which is as long as the MTU at most.
@@ -407,12 +424,13 @@ export class Target {
     return this.#finish(view, at, end, link);
   }
 
-  #receiveReserve(view: Uint8Array, at: number, length: number, link: Link) {
+  #receiveReserve(view: Uint8Array, at: number, length: number, link: Link, readOnly: boolean) {
     if (length < RESERVE_MACS) return DROP_SHORT;
     const command = view[at + RESERVE_COMMAND]!;
     const count = view[at + RESERVE_COUNT]!;
     const macs = at + RESERVE_MACS;
-    if (command > RESERVE_FORCE_SET || RESERVE_MACS + count * MAC_BYTES > length) {
+    const refusal = readOnly && command !== RESERVE_READ;
+    if (refusal || command > RESERVE_FORCE_SET || RESERVE_MACS + count * MAC_BYTES > length) {
       return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
     }
     const refused = command === RESERVE_SET &&

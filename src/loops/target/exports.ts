@@ -50,7 +50,6 @@ export class ServedExports {
           backing: source ?? new BackingFile(ex, segments),
           ...{ frames: pool.count, heldMax, segments },
           buffers: config.buffers,
-          macs: config.macs,
           onChange: () => this.postState(ex.shelf, ex.slot),
           onCacheSwitch: (mac, link, on) => {
             const { shelf, slot } = ex;

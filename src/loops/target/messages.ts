@@ -11,8 +11,6 @@ export interface TargetJobConfig {
   readonly exports: readonly ExportConfig[];
   /** Requests that one initiator may send without an answer. */
   readonly buffers: number;
-  /** MACs that may speak to the exports; empty for all. */
-  readonly macs: readonly Uint8Array[];
   /** Whether io_uring may be used. */
   readonly uring: boolean;
   /** Whether frames may come by a ring of shared memory. */

@@ -79,7 +79,7 @@ for (const [name, request] of EVERY_KIND) {
   });
 
   Deno.test(`decision 1: ${name} from a source that is not on the ACL is dropped`, () => {
-    const target = targetOf({ allowed: [OTHER_MAC, "02 00 00 00 00 04"] });
+    const target = targetOf({ acl: { accept: [digits(OTHER_MAC), "020000000004"] } });
     assertDropped(target, request, "from a MAC that is not allowed");
     assertDropped(target, { ...request, shelf: 0xffff }, "from a MAC that is not allowed");
     assertEquals("drop" in give(target, requestOf({ ...request, source: OTHER_MAC })), false);
@@ -95,7 +95,7 @@ for (const [name, request] of EVERY_KIND) {
 }
 
 Deno.test("decision 1: who is on the ACL still has to be on the mask list, and the other way round", () => {
-  const target = targetOf({ allowed: [PEER_MAC, OTHER_MAC] });
+  const target = targetOf({ acl: { accept: [PEER_MAC, OTHER_MAC].map(digits) } });
   answerTo(target, {
     command: 2,
     section: `00 01 00 02 00 01 ${PEER_MAC} 00 01 02 00 00 00 00 09`,
@@ -113,7 +113,7 @@ Deno.test("decision 1: an ACL is as long as it is, the mask list's 255 entries a
       (i & 0xff).toString(16).padStart(2, "0")
     }`;
   });
-  const target = targetOf({ allowed });
+  const target = targetOf({ acl: { accept: allowed.map(digits) } });
   for (const source of allowed) {
     answerTo(target, { command: 1, section: CONFIG_READ, source });
   }
@@ -231,4 +231,9 @@ for (const [name, address] of BROADCASTS) {
       responseOf({ command: 2, section: "00 00 00 00" }),
     );
   });
+}
+
+/** As an ACL has it. */
+function digits(mac: string): string {
+  return mac.replaceAll(" ", "");
 }

@@ -2,6 +2,7 @@
 // program's own codecs, and a target asked within bytes that show what it touched beside its frame.
 
 import { assert, assertEquals } from "@std/assert";
+import type { AclConfig } from "../../../src/core/target/acl.ts";
 import { Drive, type DriveSettings } from "../../../src/core/target/drive.ts";
 import {
   DISK_WORK,
@@ -35,7 +36,7 @@ export function linkOf(mtu = 1500): Link {
 
 /** A target with a disk of 1,000,000 sectors that can do everything, unless told otherwise. */
 export function targetOf(
-  options: Partial<DriveSettings> & { allowed?: readonly string[] } = {},
+  options: Partial<DriveSettings> & { acl?: Partial<AclConfig> } = {},
 ): Target {
   const drive = new Drive({
     sectors: 1_000_000,
@@ -54,7 +55,7 @@ export function targetOf(
     slot: SLOT,
     drive,
     buffers: BUFFERS,
-    allowed: (options.allowed ?? []).map(bytesOf),
+    acl: { accept: [], reject: [], readOnly: [], ...options.acl },
   });
 }
 

@@ -62,16 +62,21 @@ const SIZES = [0, 1, 2, 7, 1000, 2 ** 28 - 1, 2 ** 28, 2 ** 32, 2 ** 48 - 1];
 
 const mtu = fc.constantFrom(46, 560, 1041, 1060, 1500, 1500, 1500, 4000, 4000, 9000, 65536);
 
+/** Of an ACL: hosts of `macOf`, and more than one at a time. */
+const patterns = fc.array(
+  fc.constantFrom("", "02", "0200000000", "020000000000", "020000000001", "020000000002"),
+  { minLength: 1, maxLength: 2 },
+);
+
 /** A disk, its options and the MTUs of its two interfaces. */
 const state = fc.record({
   sectors: fc.constantFrom(...SIZES),
   readOnly: fc.boolean(),
   sync: fc.boolean(),
   trim: fc.boolean(),
-  allowed: fc.oneof(
-    { arbitrary: fc.constant<number[]>([]), weight: 4 },
-    fc.array(fc.nat(2), { minLength: 1, maxLength: 2 }),
-  ),
+  accept: fc.oneof({ arbitrary: fc.constant<string[]>([]), weight: 4 }, patterns),
+  reject: fc.oneof({ arbitrary: fc.constant<string[]>([]), weight: 4 }, patterns),
+  readers: fc.oneof({ arbitrary: fc.constant<string[]>([]), weight: 2 }, patterns),
   mtus: fc.tuple(mtu, mtu),
   outcome: fc.nat(OUTCOME_UNSUPPORTED),
 });
@@ -166,7 +171,7 @@ function targetOf(options: State): Target {
     shelf: SHELF,
     slot: SLOT,
     buffers: 64,
-    allowed: options.allowed.map(macOf),
+    acl: { accept: options.accept, reject: options.reject, readOnly: options.readers },
     drive: new Drive({
       ...options,
       physicalSectorBytes: 512,

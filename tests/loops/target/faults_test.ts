@@ -208,7 +208,7 @@ Deno.test("faults: a file that will not tell its size keeps the one it had", () 
   const fd = openFile(path, { readOnly: true });
   const config = exportOf(path, { uring: false, export: { fd } });
   const backing = new BackingFile(config, 0);
-  const options = { backing, frames: 1, heldMax: 1, segments: 0, buffers: 16, macs: [] };
+  const options = { backing, frames: 1, heldMax: 1, segments: 0, buffers: 16 };
   const ex = new TargetExport(0, config, options);
   closeFile(fd);
   Deno.removeSync(path);
@@ -354,7 +354,7 @@ function withCommit(
   const fd = openFile(path, { readOnly: false });
   const config = exportOf(path, { uring: false, export: { fd } });
   const backing = new BackingFile(config, 0);
-  const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16, macs: [] };
+  const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16 };
   const exports = [0, 1].map((index) => new TargetExport(index, config, options));
   const parts = {
     commands: { operation: new Uint8Array(8) },

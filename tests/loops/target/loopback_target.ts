@@ -84,7 +84,6 @@ export class LoopbackTarget {
       interfaces: [served],
       exports,
       buffers: 64,
-      macs: [],
       uring: options.uring,
       ring: options.ring ?? true,
       crossingNs: options.crossingNs ?? 0,
