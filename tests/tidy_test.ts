@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 /** Lines that a file may have before it has to be divided. */
 const LINES_MAX = 600;
 /** Lines from the head of a function to its closing brace. */
-const FUNCTION_LINES_MAX = 95;
+const FUNCTION_LINES_MAX = 70;
 /** A file of ours in a comment: with its folders from the top, with some of them, or alone. */
 const NAMED_FILE = /(?<![\w./*-])(?:[\w.]+\/)*\w+\.(?:ts|md|sh)\b/g;
 /** The first line of a function or method, its parameters begun or complete. */

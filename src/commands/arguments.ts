@@ -1,6 +1,7 @@
 // What the options and arguments of all commands accept. Every parser here refuses with one
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
+import type { InitiatorSettings } from "../core/initiator/state.ts";
 import { type Message, message, text as plainText } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import type { NonEmptyString } from "@optique/core/nonempty";
@@ -277,6 +278,16 @@ export function sessionOptions() {
         hidden: true,
       }),
     ),
+  };
+}
+
+/** What a session goes by instead of its defaults. */
+export function sessionSettings(
+  { deadAfterMs, retransmitMs }: { deadAfterMs: number; retransmitMs: number | undefined },
+): Partial<InitiatorSettings> {
+  return {
+    deadAfterMs,
+    ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
   };
 }
 

@@ -1,6 +1,7 @@
 // The daemon of an attached disk, and how it is started: the program again, in a session of its
 // own, whose standard output says when the device can be used.
 
+import { sessionSettings } from "./arguments.ts";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { BackEndName } from "../control/attach/back_end.ts";
@@ -14,7 +15,7 @@ import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
-import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
+import { openInitiatorAids } from "../control/wire_aids.ts";
 import { admitDisk } from "../control/admission.ts";
 import { chooseBackEnd } from "../control/attach/back_ends.ts";
 import { writeSystemLog } from "../../ffi/syslog.ts";
@@ -103,17 +104,8 @@ export async function serveDisk(
   const resume = takeKeeperState() as ResumeState | undefined;
   const lock = await awaitDiskName(name, resume?.lock);
   if (lock === undefined) throw new Failure(`${name} is attached already, or being attached`);
-  // Nobody reads what is printed by one that a keeper has started.
-  const daemon = Deno.env.get(DAEMON_VARIABLE) === "1" || resume !== undefined;
-  let ready = false;
-  const log = (text: string, severity: "warning" | "info") => {
-    // What goes wrong before it is ready concerns who waits for it.
-    const heard = severity === "warning" && !ready && resume === undefined;
-    if (daemon && heard) printJson({ warning: text } satisfies DaemonMessage);
-    else if (daemon) writeSystemLog(visible(oneLine(text)), severity);
-    else if (severity === "warning") warn(ready ? eventTime() + text : text);
-    else printError(ready ? eventTime() + text : text);
-  };
+  const voice = new Voice(resume !== undefined);
+  const log: Log = (text, severity) => voice.log(text, severity);
   const { backEnd, skipped } = chosen(options, resume);
   const interfaces = resume?.interfaces ??
     findInterfaces(options.interfaces).map((link) => link.name);
@@ -129,18 +121,14 @@ export async function serveDisk(
       (text) => log(text, "warning"),
     )
     : chosenBefore(address, options);
-  const asking = { address, interfaces, timeoutMs: options.timeoutMs };
   if (resume === undefined && !options.reserve) {
-    const holders = await foreignHolders(asking);
+    const holders = await foreignHolders({ address, interfaces, timeoutMs: options.timeoutMs });
     if (holders.length > 0) {
       const who = holders.join(", ");
       log(`${name} is reserved by ${who}: reads and writes will be refused`, "warning");
     }
   }
-  const aids = openInitiatorAids(options);
-  const drops = dropWarning(options.dropPercent);
-  if (drops !== undefined) log(`${name}: ${drops}`, "warning");
-  const { deadAfterMs, retransmitMs } = options;
+  const aids = openInitiatorAids(options, (text) => log(`${name}: ${text}`, "warning"));
   const start = AttachedDisk.start({
     address: disk,
     interfaces,
@@ -148,10 +136,7 @@ export async function serveDisk(
     skipped,
     readOnly: options.readOnly,
     reserve: options.reserve,
-    settings: {
-      deadAfterMs,
-      ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
-    },
+    settings: sessionSettings(options),
     aids,
     connectMs: options.timeoutMs,
     lock,
@@ -161,22 +146,50 @@ export async function serveDisk(
   });
   if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
   const attached = await start;
-  ready = true;
+  voice.ready = true;
   // Before anybody hears that there is something to stop.
   const stopped = Promise.withResolvers<number>();
   onStopSignals(attached, log, stopped.resolve);
-  const { status } = attached;
-  const how = `${name} is ${status.node}, by ${backEnd} (${status.device})`;
-  if (resume !== undefined) log(`${how}; its daemon was killed, and this one goes on`, "warning");
-  else if (daemon) {
-    printJson({ status } satisfies DaemonMessage);
-    log(how, "info");
-  } else if (options.json) printJson(status);
-  else printLine(how);
+  voice.sayAttached(attached.status, options.json);
   for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
   const code = await Promise.race([attached.ended.then(() => 0), stopped.promise]);
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;
+}
+
+type Log = (text: string, severity: "warning" | "info") => void;
+
+/** How the process that serves a disk says what there is to say: to whoever hears it. */
+class Voice {
+  /** The device can be used: nobody waits for it any more. */
+  ready = false;
+  readonly #resumes: boolean;
+  readonly #daemon: boolean;
+
+  /** @param resumes Whether a keeper has started it, so that nobody reads what is printed. */
+  constructor(resumes: boolean) {
+    this.#resumes = resumes;
+    this.#daemon = Deno.env.get(DAEMON_VARIABLE) === "1" || resumes;
+  }
+
+  log(text: string, severity: "warning" | "info"): void {
+    // What goes wrong before it is ready concerns the command that waits for it.
+    const heard = severity === "warning" && !this.ready && !this.#resumes;
+    if (this.#daemon && heard) printJson({ warning: text } satisfies DaemonMessage);
+    else if (this.#daemon) writeSystemLog(visible(oneLine(text)), severity);
+    else if (severity === "warning") warn(this.ready ? eventTime() + text : text);
+    else printError(this.ready ? eventTime() + text : text);
+  }
+
+  sayAttached(status: AttachedStatus, json: boolean): void {
+    const how = `${status.address} is ${status.node}, by ${status.backEnd} (${status.device})`;
+    if (this.#resumes) this.log(`${how}; its daemon was killed, and this one goes on`, "warning");
+    else if (this.#daemon) {
+      printJson({ status } satisfies DaemonMessage);
+      this.log(how, "info");
+    } else if (json) printJson(status);
+    else printLine(how);
+  }
 }
 
 /** What was chosen when the daemon was started that was killed. */

@@ -1,10 +1,14 @@
 // `aoe bench SHELF.SLOT`: how fast a disk on the network is, in fio's words; with --verify also
 // whether it keeps what it is told. bench_report.ts shows the results.
 
+import type { InitiatorCounters } from "../loops/initiator/counters.ts";
+import type { WireAids } from "../loops/capture.ts";
+import type { DiskChoice } from "../loops/initiator/loop.ts";
+import { sessionSettings } from "./arguments.ts";
 import type { BenchResult } from "../loops/bench/driver.ts";
 import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
-import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
+import { openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { liveLine, reportJson, reportText } from "./bench_report.ts";
@@ -43,37 +47,71 @@ const EXIT_CODES = {
 /** Measures; returns the exit code. */
 export async function runBench(options: BenchOptions): Promise<number> {
   writeWithoutWaiting("failure");
-  const { blockBytes, iodepth, rw, verify, json, retransmitMs } = options;
+  const readPercent = readPercentOf(options);
+  refuseOptions(options, readPercent);
+  const writes = readPercent < 100;
+  const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
+  const aids = openInitiatorAids(options, warn);
+  const { result, counters } = await measure(options, { disk, readPercent, aids });
+  if (result.seconds > 0) {
+    if (options.json) printJson(reportJson(options, result, counters));
+    else for (const text of reportText(options, result, counters)) printLine(text);
+  }
+  if (result.failure !== undefined) {
+    const { kind, text } = result.failure;
+    const { address, interfaces } = options;
+    const sentence = kind === "reserved"
+      ? await explainReservation(text, { address, interfaces })
+      : text;
+    throw new Failure(sentence, EXIT_CODES[kind]);
+  }
+  if (result.mismatches > 0) {
+    printError(
+      `aoe: ${counted(result.mismatches, "sector")} did not hold what was written to ${
+        result.mismatches === 1 ? "it" : "them"
+      }`,
+    );
+    return EXIT_MISMATCH;
+  }
+  return result.stopped ? EXIT_INTERRUPTED : 0;
+}
+
+/** How many of a hundred requests read. */
+function readPercentOf({ rw, readPercent }: BenchOptions): number {
+  if (/read$/.test(rw) && rw !== "readwrite") return 100;
+  return /^(rand)?write$/.test(rw) ? 0 : readPercent;
+}
+
+function refuseOptions({ blockBytes, iodepth, verify }: BenchOptions, readPercent: number): void {
   if (blockBytes % 512 !== 0 || blockBytes > BLOCK_BYTES_MAX) {
     throw new Failure("--bs is a multiple of 512 bytes, at most 8M", 2);
   }
   if (blockBytes * iodepth > MEMORY_BYTES_MAX) {
     throw new Failure("--bs times --iodepth is at most 64M", 2);
   }
-  const readPercent = /read$/.test(rw) && rw !== "readwrite"
-    ? 100
-    : /^(rand)?write$/.test(rw)
-    ? 0
-    : options.readPercent;
   if (verify && readPercent === 100) {
     throw new Failure("--verify compares what was written: it needs a --rw that writes", 2);
   }
-  const writes = readPercent < 100;
-  const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
+}
+
+/** Puts the load on the disk, and shows on a terminal how far it is, until the thread ends. */
+async function measure(
+  options: BenchOptions,
+  { disk, readPercent, aids }: {
+    readonly disk: DiskChoice;
+    readonly readPercent: number;
+    readonly aids: WireAids | undefined;
+  },
+): Promise<{ result: BenchResult; counters: InitiatorCounters }> {
+  const { blockBytes, iodepth, rw, verify, json } = options;
   const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
-  const aids = openInitiatorAids(options);
-  const drops = dropWarning(options.dropPercent);
-  if (drops !== undefined) warn(drops);
   const line = new ProgressLine(!json);
   let result: BenchResult | undefined;
   const thread = await InitiatorThread.start({
     interfaces,
     disks: [disk],
     aids,
-    settings: {
-      deadAfterMs: options.deadAfterMs,
-      ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
-    },
+    settings: sessionSettings(options),
     use: {
       kind: "bench",
       random: rw.startsWith("rand"),
@@ -111,25 +149,5 @@ export async function runBench(options: BenchOptions): Promise<number> {
     line.clear();
   }
   if (result === undefined) throw new Failure("The measurement ended without a result");
-  if (result.seconds > 0) {
-    if (json) printJson(reportJson(options, result, thread.counters));
-    else for (const text of reportText(options, result, thread.counters)) printLine(text);
-  }
-  if (result.failure !== undefined) {
-    const { kind, text } = result.failure;
-    const { address, interfaces } = options;
-    const sentence = kind === "reserved"
-      ? await explainReservation(text, { address, interfaces })
-      : text;
-    throw new Failure(sentence, EXIT_CODES[kind]);
-  }
-  if (result.mismatches > 0) {
-    printError(
-      `aoe: ${counted(result.mismatches, "sector")} did not hold what was written to ${
-        result.mismatches === 1 ? "it" : "them"
-      }`,
-    );
-    return EXIT_MISMATCH;
-  }
-  return result.stopped ? EXIT_INTERRUPTED : 0;
+  return { result, counters: thread.counters };
 }

@@ -1,15 +1,17 @@
 // `aoe copy SRC DST`: opens both ends, starts the thread that copies (loops/copy/driver.ts), keeps
 // what it tells for a later run to go on, and says in the end what became of it.
 
+import { sessionSettings } from "./arguments.ts";
 import { admitDisk } from "../control/admission.ts";
 import { explainReservation } from "../control/attach/reservation.ts";
+
 import {
   openCopySource,
   openDestination,
   refuseImageForDisk,
   standardEnd,
 } from "../control/copy_ends.ts";
-import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
+import { openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { syncFolderOf } from "../control/own_files.ts";
@@ -75,9 +77,7 @@ export async function runCopy(options: CopyOptions): Promise<number> {
     ? undefined
     : new CopyStateKeeper(path, before?.done ?? 0, (text) => report.note(text));
   if (before !== undefined) tellReplaced(before, report);
-  const aids = openInitiatorAids(options);
-  const drops = dropWarning(options.dropPercent);
-  if (drops !== undefined) report.note(drops);
+  const aids = openInitiatorAids(options, (text) => report.note(text));
   let result: CopyResult | undefined;
   try {
     const parts = { interfaces, disks, aids, options, config, identity, keeper, report };
@@ -237,7 +237,6 @@ async function runThread(
     readonly report: CopyReport;
   },
 ): Promise<CopyResult> {
-  const { retransmitMs, deadAfterMs } = options;
   const before = config.before?.done ?? 0;
   let result: CopyResult | undefined;
   let base: CopyStateBase | undefined;
@@ -245,10 +244,7 @@ async function runThread(
     interfaces,
     disks,
     aids,
-    settings: {
-      deadAfterMs,
-      ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
-    },
+    settings: sessionSettings(options),
     use: config,
   }, (message) => {
     if (message.kind === "note") report.note(message.text);

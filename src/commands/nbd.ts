@@ -10,7 +10,7 @@ import { type Address, formatAddress } from "../wire/aoe.ts";
 import { NBD_STRING_BYTES_MAX } from "../wire/nbd.ts";
 import type { BlockDisk } from "../loops/block/disk.ts";
 import { admitDisk } from "../control/admission.ts";
-import { dropWarning, openInitiatorAids } from "../control/wire_aids.ts";
+import { openInitiatorAids } from "../control/wire_aids.ts";
 import { InitiatorThread } from "../control/initiator_thread.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import {
@@ -21,7 +21,7 @@ import {
   INITIATOR_COUNT_WRITTEN_BYTES,
   type InitiatorCounters,
 } from "../loops/initiator/counters.ts";
-import { listenNbd, type NbdPlace } from "../control/nbd_listener.ts";
+import { listenNbd, type NbdEndpoint } from "../control/nbd_listener.ts";
 import {
   address,
   fileMode,
@@ -31,6 +31,7 @@ import {
   jsonFlag,
   path,
   sessionOptions,
+  sessionSettings,
   shortUsage,
   wireOptions,
 } from "./arguments.ts";
@@ -119,27 +120,12 @@ export const nbdParser = command(
 /** Serves; returns the exit code. */
 export async function runNbd(options: NbdOptions): Promise<number> {
   writeWithoutWaiting("counted");
-  const { socket, socketMode, listen, retransmitMs } = options;
-  if (socket !== undefined && listen !== undefined) {
-    throw new Failure("--socket and --listen exclude each other: one place to listen", EXIT_USAGE);
-  }
-  if (socket === undefined && socketMode !== undefined) {
-    throw new Failure("--socket-mode is for a --socket", EXIT_USAGE);
-  }
-  const place = socket === undefined ? listen : { path: socket, mode: socketMode ?? 0o600 };
-  if (place === undefined) {
-    throw new Failure("Say where to listen: --socket PATH or --listen HOST:PORT", EXIT_USAGE);
-  }
-  const name = options.name ?? formatAddress(options.address.shelf, options.address.slot);
-  if (new TextEncoder().encode(name).length > NBD_STRING_BYTES_MAX) {
-    throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
-  }
+  const endpoint = endpointOf(options);
+  const name = nameOf(options);
   const interfaces = findInterfaces(options.interfaces).map((link) => link.name);
   const writes = !options.readOnly;
   const disk = await admitDisk({ ...options, writes, pastDevice: writes && !options.force }, warn);
-  const aids = openInitiatorAids(options);
-  const drops = dropWarning(options.dropPercent);
-  if (drops !== undefined) warn(drops);
+  const aids = openInitiatorAids(options, warn);
   let thread: InitiatorThread | undefined;
   let stopped = false;
   // Before there is a socket: no signal may leave one behind.
@@ -156,17 +142,14 @@ export async function runNbd(options: NbdOptions): Promise<number> {
       if (thread !== undefined) sayCounters(options, thread.counters);
     },
   });
-  const listener = listenNbd(place);
+  const listener = listenNbd(endpoint);
   let failure: string | undefined;
   try {
     thread = await InitiatorThread.start({
       interfaces,
       disks: [disk],
       aids,
-      settings: {
-        deadAfterMs: options.deadAfterMs,
-        ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
-      },
+      settings: sessionSettings(options),
       use: {
         kind: "nbd",
         socket: { listener: listener.fd, name },
@@ -176,7 +159,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
         resumeAfterMs: 0,
       },
     }, (news) => {
-      if (news.kind === "connected") report(options, name, listener.place, news.disk);
+      if (news.kind === "connected") report(options, name, listener.endpoint, news.disk);
       else if (news.kind === "note") warn(eventTime() + news.text);
       else if (news.kind === "resized") warn("Clients see the new size when they connect again");
       else if (news.kind === "ended") failure = news.failure;
@@ -189,6 +172,30 @@ export async function runNbd(options: NbdOptions): Promise<number> {
   }
   if (failure !== undefined) throw new Failure(failure, EXIT_SILENT);
   return 0;
+}
+
+/** Where to listen. */
+function endpointOf({ socket, socketMode, listen }: NbdOptions): NbdEndpoint {
+  if (socket !== undefined && listen !== undefined) {
+    throw new Failure("--socket and --listen exclude each other: one place to listen", EXIT_USAGE);
+  }
+  if (socket === undefined && socketMode !== undefined) {
+    throw new Failure("--socket-mode is for a --socket", EXIT_USAGE);
+  }
+  const endpoint = socket === undefined ? listen : { path: socket, mode: socketMode ?? 0o600 };
+  if (endpoint === undefined) {
+    throw new Failure("Say where to listen: --socket PATH or --listen HOST:PORT", EXIT_USAGE);
+  }
+  return endpoint;
+}
+
+/** Under which name clients find the disk. */
+function nameOf(options: NbdOptions): string {
+  const name = options.name ?? formatAddress(options.address.shelf, options.address.slot);
+  if (new TextEncoder().encode(name).length > NBD_STRING_BYTES_MAX) {
+    throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
+  }
+  return name;
 }
 
 /** Says what the clients have done so far. */
@@ -220,33 +227,37 @@ function sayCounters(options: NbdOptions, counters: InitiatorCounters): void {
 }
 
 /** Says what is served, and how it is used. */
-function report(options: NbdOptions, name: string, place: NbdPlace, disk: BlockDisk): void {
+function report(options: NbdOptions, name: string, endpoint: NbdEndpoint, disk: BlockDisk): void {
   const address = formatAddress(options.address.shelf, options.address.slot);
-  const uri = uriOf(place);
+  const uri = uriOf(endpoint);
   if (options.json) {
     const { bytes, readOnly, physicalBlockBytes, discard, discardsAreZero, serial, model } = disk;
     const about = { bytes, readOnly, physicalBlockBytes, discard, discardsAreZero, serial, model };
     const { dropPercent: drop } = options;
     const aids = drop === undefined ? {} : { drop };
-    printJson({ address, name, uri, ...place, ...about, ...aids });
+    printJson({ address, name, uri, ...endpoint, ...about, ...aids });
   } else {
     const kind = disk.readOnly ? ", read-only" : "";
     printLine(`${address}, ${formatBytes(disk.bytes)}${kind}, is served at ${uri}`);
-    const client = "path" in place ? `-unix ${place.path}` : `${place.host} ${place.port}`;
+    const client = "path" in endpoint
+      ? `-unix ${endpoint.path}`
+      : `${endpoint.host} ${endpoint.port}`;
     printLine(`  qemu-img info '${uri}'`);
     printLine(`  nbd-client ${client} /dev/nbd0`);
   }
-  if ("host" in place && !/^(127\.|::1$|localhost$)/.test(place.host)) {
-    warn(`NBD has no passwords: whoever reaches ${place.host} port ${place.port} has the disk`);
+  if ("host" in endpoint && !/^(127\.|::1$|localhost$)/.test(endpoint.host)) {
+    warn(
+      `NBD has no passwords: whoever reaches ${endpoint.host} port ${endpoint.port} has the disk`,
+    );
   }
 }
 
 /** As libnbd and QEMU read it; the export without a name is the same. */
-function uriOf(place: NbdPlace): string {
-  if ("path" in place) {
-    const socket = place.path.startsWith("/") ? place.path : `${Deno.cwd()}/${place.path}`;
+function uriOf(endpoint: NbdEndpoint): string {
+  if ("path" in endpoint) {
+    const socket = endpoint.path.startsWith("/") ? endpoint.path : `${Deno.cwd()}/${endpoint.path}`;
     return `nbd+unix:///?socket=${encodeURI(socket).replace(/[?&#+]/g, encodeURIComponent)}`;
   }
-  const host = place.host.includes(":") ? `[${place.host}]` : place.host;
-  return `nbd://${host}:${place.port}`;
+  const host = endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host;
+  return `nbd://${host}:${endpoint.port}`;
 }

@@ -12,7 +12,7 @@ import {
 import { ECONNREFUSED } from "../../ffi/errno_numbers.ts";
 
 /** Where to listen. */
-export type NbdPlace =
+export type NbdEndpoint =
   | {
     readonly path: string;
     /** Permissions of the socket file. */
@@ -24,7 +24,7 @@ export type NbdPlace =
 export interface NbdListener {
   readonly fd: number;
   /** As it turned out: with the port that the kernel has chosen in place of 0. */
-  readonly place: NbdPlace;
+  readonly endpoint: NbdEndpoint;
   /** Stops listening, and removes the path. */
   close(): void;
 }
@@ -32,12 +32,12 @@ export interface NbdListener {
 /**
  * Listens. A socket file that nobody listens on is replaced.
  *
- * @throws {Error} One sentence: the place is in use, is something else, or is not there.
+ * @throws {Error} One sentence: the endpoint is in use, is something else, or is not there.
  */
-export function listenNbd(place: NbdPlace): NbdListener {
-  return "path" in place
-    ? listenOnPath(place.path, place.mode)
-    : listenOnPort(place.host, place.port);
+export function listenNbd(endpoint: NbdEndpoint): NbdListener {
+  return "path" in endpoint
+    ? listenOnPath(endpoint.path, endpoint.mode)
+    : listenOnPort(endpoint.host, endpoint.port);
 }
 
 function listenOnPath(path: string, mode: number): NbdListener {
@@ -47,7 +47,7 @@ function listenOnPath(path: string, mode: number): NbdListener {
   const { ino } = Deno.lstatSync(path);
   return {
     fd,
-    place: { path, mode },
+    endpoint: { path, mode },
     close: () => {
       closeStream(fd);
       // Somebody may have put his own in its place.
@@ -60,7 +60,7 @@ function listenOnPort(host: string, port: number): NbdListener {
   const [address] = resolveTcp(host, port);
   if (address === undefined) throw new Deno.errors.NotFound(`No host is called "${host}"`);
   const fd = explained(() => listenStream(address), `Cannot listen on ${host} port ${port}`);
-  return { fd, place: { host, port: localPort(fd) }, close: () => closeStream(fd) };
+  return { fd, endpoint: { host, port: localPort(fd) }, close: () => closeStream(fd) };
 }
 
 /** Removes a socket that was left behind by a process that is gone. */

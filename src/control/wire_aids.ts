@@ -76,7 +76,17 @@ export function dropWarning(dropPercent: number | undefined): string | undefined
     : `--drop: ${dropPercent} % of all frames are lost on purpose, received and sent: for tests only`;
 }
 
-/** The same for the one thread of an initiator, which loses other frames than a target does. */
-export function openInitiatorAids(wish: WireWish): WireAids | undefined {
-  return openWireAids(wish, 1, INITIATOR_DROP_SEED)?.[0];
+/**
+ * The same for the one thread of an initiator, which loses other frames than a target does.
+ *
+ * @param warn Gets the sentence of `dropWarning`, if there is one.
+ */
+export function openInitiatorAids(
+  wish: WireWish,
+  warn: (text: string) => void,
+): WireAids | undefined {
+  const aids = openWireAids(wish, 1, INITIATOR_DROP_SEED)?.[0];
+  const drops = dropWarning(wish.dropPercent);
+  if (drops !== undefined) warn(drops);
+  return aids;
 }

@@ -144,6 +144,57 @@ function profileOf(random: Random): Profile {
   };
 }
 
+function diskOf(profile: Profile, random: Random): Disk {
+  const own = profile.kind === "own";
+  return new Disk(random, profile.sectors, {
+    latencyMinMs: 0.01,
+    latencyMaxMs: profile.latencyMaxMs,
+    hangs: profile.hangs,
+    hangMs: own ? 500 : 50,
+    errors: own ? profile.diskErrors : 0,
+    partial: 0.03,
+    syncErrors: own && !profile.server ? profile.syncErrors : 0,
+    // vblade's flush does nothing: only its page cache is what survives. Our target makes writes
+    // stable by itself.
+    writeThrough: profile.kind === "vblade" || (profile.writeThrough && !own),
+  });
+}
+
+function targetOf(
+  profile: Profile,
+  { clock, random, disk, mutation }: {
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly disk: Disk;
+    readonly mutation: Mutation;
+  },
+): TargetHost | ScriptedTarget {
+  const identity = { shelf: SHELF, slot: SLOT, serial: "simulated" };
+  if (profile.kind !== "own") {
+    return new ScriptedTarget(clock, random, disk, {
+      ...identity,
+      manner: profile.kind,
+      buffers: profile.buffers,
+      sectorsPerFrame: random.of([0, 2, Math.floor((profile.mtu - 36) / 512)]),
+    });
+  }
+  return new TargetHost(clock, random, disk, {
+    ...identity,
+    buffers: profile.buffers,
+    mtu: profile.mtu,
+    trim: true,
+    // Few, so that they are scarce at times.
+    frames: 96,
+    sync: profile.writeThrough,
+    server: profile.server,
+    directAlignment: profile.server ? 0 : profile.directAlignment,
+    offsetBytes: profile.offsetBytes,
+    gathers: profile.gathers && profile.directAlignment === 0,
+    inPlaceMax: profile.inPlaceMax,
+    breakages: { ...INTACT, ...mutation },
+  });
+}
+
 class World {
   readonly #seed: number;
   readonly #random: Random;
@@ -165,43 +216,8 @@ class World {
       if (capture) wire.capture = [];
       this.#wires.push(wire);
     }
-    this.#disk = new Disk(random, profile.sectors, {
-      latencyMinMs: 0.01,
-      latencyMaxMs: profile.latencyMaxMs,
-      hangs: profile.hangs,
-      hangMs: profile.kind === "own" ? 500 : 50,
-      errors: profile.kind === "own" ? profile.diskErrors : 0,
-      partial: 0.03,
-      syncErrors: profile.kind === "own" && !profile.server ? profile.syncErrors : 0,
-      // vblade's flush does nothing: only its page cache is what survives. Our target makes writes
-      // stable by itself.
-      writeThrough: profile.kind === "vblade" || (profile.writeThrough && profile.kind !== "own"),
-    });
-    const address = { shelf: SHELF, slot: SLOT };
-    this.#target = profile.kind === "own"
-      ? new TargetHost(clock, random, this.#disk, {
-        ...address,
-        serial: "simulated",
-        buffers: profile.buffers,
-        mtu: profile.mtu,
-        trim: true,
-        // Few, so that they are scarce at times.
-        frames: 96,
-        sync: profile.writeThrough,
-        server: profile.server,
-        directAlignment: profile.server ? 0 : profile.directAlignment,
-        offsetBytes: profile.offsetBytes,
-        gathers: profile.gathers && profile.directAlignment === 0,
-        inPlaceMax: profile.inPlaceMax,
-        breakages: { ...INTACT, ...mutation },
-      })
-      : new ScriptedTarget(clock, random, this.#disk, {
-        ...address,
-        serial: "simulated",
-        manner: profile.kind,
-        buffers: profile.buffers,
-        sectorsPerFrame: random.of([0, 2, Math.floor((profile.mtu - 36) / 512)]),
-      });
+    this.#disk = diskOf(profile, random);
+    this.#target = targetOf(profile, { clock, random, disk: this.#disk, mutation });
     this.#history = new History(2 * profile.sectors);
     const settings: Partial<InitiatorSettings> = {
       commandsMax: random.of([64, 256]),
@@ -216,7 +232,7 @@ class World {
       ...(random.chance(0.1) ? { rtoInitialMs: 0.5, rtoMinMs: 0.5 } : {}),
     };
     this.#host = new InitiatorHost(clock, random, this.#history, {
-      ...address,
+      ...{ shelf: SHELF, slot: SLOT },
       workload: profile.workload,
       breakages: {
         forgetGeneration: mutation.forgetGeneration === true,

@@ -83,14 +83,7 @@ export function openExport(
     if (!lockFile(fd, readOnly)) throw new ExportRefusal(explainLock(path));
     const uses = options.force || created ? [] : refuseUses(path, readOnly);
     const { offsetBytes, lengthBytes } = options;
-    const sectors = exportedSectors(status.bytes, offsetBytes, lengthBytes);
-    if (sectors === 0) {
-      throw new ExportRefusal(
-        `"${path}" has ${status.bytes} bytes, which leave no whole sector to export` +
-          (offsetBytes > 0 ? ` from byte ${offsetBytes} on` : ""),
-      );
-    }
-    refuseTooLarge(path, sectors);
+    const sectors = sectorsOf(path, status, options);
     if (!options.force && options.format === undefined && !created) {
       const refusal = refuseImage(path, status.bytes, {
         by: readOnly ? "read-only server" : "server",
@@ -243,6 +236,24 @@ function isDevicePath(path: string): boolean {
     return path.startsWith("/dev/");
   }
   return /^\/dev(\/|$)/.test(folder) && !/^\/dev\/(shm|hugepages|mqueue)(\/|$)/.test(folder);
+}
+
+/**
+ * How much of it is exported.
+ *
+ * @throws {ExportRefusal} When that is nothing, or too much.
+ */
+function sectorsOf(path: string, { bytes }: FileStatus, options: ExportFileOptions): number {
+  const { offsetBytes, lengthBytes } = options;
+  const sectors = exportedSectors(bytes, offsetBytes, lengthBytes);
+  if (sectors === 0) {
+    throw new ExportRefusal(
+      `"${path}" has ${bytes} bytes, which leave no whole sector to export` +
+        (offsetBytes > 0 ? ` from byte ${offsetBytes} on` : ""),
+    );
+  }
+  refuseTooLarge(path, sectors);
+  return sectors;
 }
 
 /** @throws {ExportRefusal} When the number of sectors would not fit into 48 bits. */

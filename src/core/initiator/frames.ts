@@ -190,38 +190,10 @@ export class FrameWriter {
         payloadAt = table.payloadAt[command]! + done * SECTOR_BYTES;
         payloadBytes = piece * SECTOR_BYTES;
         break;
-      case COMMAND_KIND_FLUSH:
-        ata.command = flushCommand;
-        ata.count = 0;
-        break;
-      case COMMAND_KIND_DISCARD:
-        ata.command = ATA_DATA_SET_MANAGEMENT;
-        ata.feature = DSM_FEATURE_TRIM;
-        ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
-        ata.count = 1;
-        ata.lba = 0;
-        payloadAt = this.#blocksAt + table.block[command]! * SECTOR_BYTES;
-        payloadBytes = SECTOR_BYTES;
-        break;
-      case COMMAND_KIND_LARGE_PROBE:
-        // The padding makes the request as large as the answer will be.
-        ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
-        narrow = !lba48;
-        payloadAt = this.#zerosAt;
-        payloadBytes = piece * SECTOR_BYTES;
-        break;
-      case COMMAND_KIND_SIZED_PROBE:
-        payloadAt = this.#zerosAt;
-        payloadBytes = piece * SECTOR_BYTES;
-        ata.command = ATA_IDENTIFY_DEVICE;
-        ata.count = 1;
-        ata.flags = 0;
-        ata.lba = 0;
-        break;
       default:
-        ata.command = ATA_IDENTIFY_DEVICE;
-        ata.flags = 0;
-        ata.lba = 0;
+        narrow = this.#chooseOther(table, command, flushCommand, lba48);
+        payloadAt = this.frame.payloadAt;
+        payloadBytes = this.frame.payloadBytes;
     }
     this.#aoe.command = COMMAND_ATA;
     this.#aoe.tag = tag >>> 0;
@@ -232,6 +204,53 @@ export class FrameWriter {
     // Behind the 36 bytes stand zeros since the region was made: they are the padding.
     const headerBytes = payloadBytes === 0 ? ETHERNET_FRAME_BYTES_MIN : ATA_HEADER_BYTES;
     this.#describe(tag, through.index, at, headerBytes, payloadAt, payloadBytes);
+  }
+
+  /**
+   * Chooses the ATA registers and the payload of a command that carries no data of a caller.
+   *
+   * @returns Whether its LBA is one of 28 bits.
+   */
+  #chooseOther(
+    table: CommandTable,
+    command: number,
+    flushCommand: number,
+    lba48: boolean,
+  ): boolean {
+    const ata = this.#ata;
+    const frame = this.frame;
+    frame.payloadAt = this.#zerosAt;
+    frame.payloadBytes = 0;
+    switch (table.kind[command]) {
+      case COMMAND_KIND_FLUSH:
+        ata.command = flushCommand;
+        ata.count = 0;
+        return false;
+      case COMMAND_KIND_DISCARD:
+        ata.command = ATA_DATA_SET_MANAGEMENT;
+        ata.feature = DSM_FEATURE_TRIM;
+        ata.flags = ATA_FLAG_LBA48 | ATA_FLAG_WRITE;
+        ata.count = 1;
+        ata.lba = 0;
+        frame.payloadAt = this.#blocksAt + table.block[command]! * SECTOR_BYTES;
+        frame.payloadBytes = SECTOR_BYTES;
+        return false;
+      case COMMAND_KIND_LARGE_PROBE:
+        // The padding makes the request as large as the answer will be.
+        ata.command = lba48 ? ATA_READ_SECTORS_EXT : ATA_READ_SECTORS;
+        frame.payloadBytes = ata.count * SECTOR_BYTES;
+        return !lba48;
+      case COMMAND_KIND_SIZED_PROBE:
+        frame.payloadBytes = ata.count * SECTOR_BYTES;
+        ata.command = ATA_IDENTIFY_DEVICE;
+        ata.count = 1;
+        break;
+      default:
+        ata.command = ATA_IDENTIFY_DEVICE;
+    }
+    ata.flags = 0;
+    ata.lba = 0;
+    return false;
   }
 
   /** ATA command of the latest frame of a command. */
