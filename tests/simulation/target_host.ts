@@ -7,6 +7,7 @@ import { TargetCommands } from "../../src/core/target/commands.ts";
 import { TargetCounters } from "../../src/core/target/counters.ts";
 import { TargetExport } from "../../src/core/target/export.ts";
 import type { ExportSettings } from "../../src/core/target/export.ts";
+import { ExportTable } from "../../src/core/target/export_table.ts";
 import { FramePool } from "../../src/core/target/frames.ts";
 import { CONTROL_WARY, CONTROL_WORDS, TargetLoop } from "../../src/core/target/loop.ts";
 import { MAPPED_SEGMENT_BYTES } from "../../src/core/target/residency.ts";
@@ -218,7 +219,7 @@ export class TargetHost {
     const loop = new TargetLoop({
       ...{ pool, commands, vectors, queue, inPlaceMax, counters, links, control },
       inPlace: queue.inPlace,
-      exports: [ex],
+      exports: new ExportTable([ex]),
       clock: { nowMs: () => this.#clock.nowMs },
       onDiskError: () => {},
     });

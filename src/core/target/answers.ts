@@ -59,7 +59,13 @@ export class TargetAnswers {
   #answerOne(ex: TargetExport, frame: number, outcome: number): void {
     const pool = this.#pool;
     const commands = this.#commands;
-    const link = this.#links[commands.linkOf[frame]!]!;
+    const link = this.#links[commands.linkOf[frame]!];
+    if (link === undefined) {
+      commands.flags[frame] = 0;
+      ex.release();
+      pool.release(frame);
+      return;
+    }
     const length = ex.target.complete(
       pool.bytes,
       pool.start(frame),
@@ -77,7 +83,13 @@ export class TargetAnswers {
   answerGathered(ex: TargetExport, frame: number, bytes: number): void {
     const pool = this.#pool;
     const commands = this.#commands;
-    const link = this.#links[commands.linkOf[frame]!]!;
+    const link = this.#links[commands.linkOf[frame]!];
+    if (link === undefined) {
+      ex.ended(frame);
+      ex.release();
+      pool.release(frame);
+      return;
+    }
     ex.target.complete(
       pool.bytes,
       pool.start(frame),

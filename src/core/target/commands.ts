@@ -17,9 +17,13 @@ export const FRAME_ALREADY_STABLE = 8;
 /** Not through O_DIRECT. */
 export const FRAME_BUFFERED = 16;
 
+/** In place of a link's number: the interface was taken away, and nobody is answered. */
+export const LINK_GONE = 255;
+
 /** What is known of the command in each frame. */
 export class TargetCommands {
   readonly exportOf: Uint16Array;
+  /** Number of the link that it came by, or `LINK_GONE`. */
   readonly linkOf: Uint8Array;
   /** What the disk is to do: a DRIVE constant. */
   readonly operation: Uint8Array;

@@ -31,6 +31,7 @@ import {
 } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
+import type { ExportTable } from "./export_table.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
 import type { GroupCommit } from "./group_commit.ts";
 import {
@@ -57,7 +58,7 @@ export class DiskWork {
   readonly #vectors: IovecLine;
   readonly #queue: DiskQueue;
   readonly #inPlace: DiskInPlace;
-  readonly #exports: readonly TargetExport[];
+  readonly #exports: ExportTable;
   readonly #commit: GroupCommit;
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
@@ -87,7 +88,7 @@ export class DiskWork {
       vectors: IovecLine;
       queue: DiskQueue;
       inPlace: DiskInPlace;
-      exports: readonly TargetExport[];
+      exports: ExportTable;
       commit: GroupCommit;
       answers: TargetAnswers;
       counters: TargetCounters;
@@ -105,8 +106,7 @@ export class DiskWork {
     this.#commit = parts.commit;
     this.#answers = parts.answers;
     this.#counters = parts.counters;
-    const alone = parts.exports.length === 1 && !parts.exports[0]!.backing.remoteServer;
-    this.#inPlaceMax = alone ? parts.inPlaceMax : -1;
+    this.#inPlaceMax = parts.inPlaceMax;
     this.#onDiskError = parts.onDiskError;
   }
 
@@ -223,7 +223,8 @@ export class DiskWork {
     }
     const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
     const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax && !this.wary &&
-      fd === ex.settings.fd && ex.settings.directFd < 0;
+      this.#exports.count === 1 && !ex.backing.remoteServer && fd === ex.settings.fd &&
+      ex.settings.directFd < 0;
     if (
       inPlace && count === 1 && !stable && commands.progress[first] === 0 &&
       commands.dataAt[first] === pool.start(first) + ATA_DATA
@@ -332,8 +333,8 @@ export class DiskWork {
     while (this.#queue.next()) {
       count++;
       const { tag, result } = this.#queue;
-      if (tag >= SYNC_TAG) this.#commit.finish(this.#exports[tag - SYNC_TAG]!, result);
-      else this.#complete(this.#exports[this.#commands.exportOf[tag]!]!, tag, result);
+      if (tag >= SYNC_TAG) this.#commit.finish(this.#exports.at(tag - SYNC_TAG)!, result);
+      else this.#complete(this.#exports.at(this.#commands.exportOf[tag]!)!, tag, result);
     }
     return count;
   }

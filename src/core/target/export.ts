@@ -128,6 +128,10 @@ export class TargetExport {
    * be a lie. Every answer that promises stable storage fails from now on.
    */
   syncFailed = false;
+  /** The links that it is served on, a bit each by their numbers. */
+  links = -1;
+  /** Among those of its thread that have something to do; see `ExportTable`. */
+  active = false;
   /** The server behind it is away, which is told of by itself. */
   sourceAway = false;
 
@@ -398,11 +402,22 @@ export class TargetExport {
     this.#nowMs = nowMs;
   }
 
-  /** Ends a turn of the loop: remembers its writes, and lets go of what nobody gathers from. */
-  endTurn(): void {
+  /**
+   * Ends a turn of the loop: remembers its writes, and lets go of what nobody gathers from.
+   *
+   * @returns Whether there is nothing left to do.
+   */
+  endTurn(): boolean {
+    const wrote = this.#writesThisTurn > 0;
     this.#writesLastTurn = this.#writesThisTurn;
     this.#writesThisTurn = 0;
     if (this.#gathersUnsent === 0) this.#pages?.unmapReplaced();
+    return !wrote && this.idle;
+  }
+
+  /** Whether no command is in its hands, and nothing waits for stable storage. */
+  get idle(): boolean {
+    return this.#held === 0 && this.#gathersUnsent === 0 && !this.#syncUnderWay;
   }
 
   /**

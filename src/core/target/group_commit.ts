@@ -9,6 +9,7 @@ import type { TargetAnswers } from "./answers.ts";
 import { TARGET_COUNT_ERRORS, TARGET_COUNT_FLUSHES, TARGET_COUNT_SYNCS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
+import { EXPORTS_MAX, type ExportTable } from "./export_table.ts";
 import { EAGAIN, EINTR, EIO, EREMOTEIO } from "../../../ffi/errno_numbers.ts";
 
 /** Tags of fdatasyncs on the ring follow those of commands, which are frame numbers. */
@@ -23,7 +24,7 @@ export class GroupCommit {
   readonly #commands: TargetCommands;
   readonly #queue: DiskQueue;
   readonly #inPlace: DiskInPlace;
-  readonly #exports: readonly TargetExport[];
+  readonly #exports: ExportTable;
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
   readonly #onDiskError: DiskErrorListener;
@@ -35,7 +36,7 @@ export class GroupCommit {
       commands: TargetCommands;
       queue: DiskQueue;
       inPlace: DiskInPlace;
-      exports: readonly TargetExport[];
+      exports: ExportTable;
       answers: TargetAnswers;
       counters: TargetCounters;
       onDiskError: DiskErrorListener;
@@ -52,8 +53,8 @@ export class GroupCommit {
 
   /** Starts an fdatasync where answers wait for one; all that wait share it. */
   start(): void {
-    for (let i = 0; i < this.#exports.length; i++) {
-      const ex = this.#exports[i]!;
+    for (let i = 0; i < this.#exports.activeCount; i++) {
+      const ex = this.#exports.active[i]!;
       if (!ex.syncWanted) continue;
       const bytes = ex.beginSync();
       this.#counters.addTo(ex.index, TARGET_COUNT_SYNCS, 1);
@@ -61,7 +62,7 @@ export class GroupCommit {
         this.finish(ex, -EIO);
       } else if (
         // Nobody else's command waits meanwhile.
-        ex.syncingCount <= SYNC_INLINE_MAX && !this.wary && this.#exports.length === 1 &&
+        ex.syncingCount <= SYNC_INLINE_MAX && !this.wary && this.#exports.count === 1 &&
         this.#queue.inFlight === 0 && bytes <= SYNC_INLINE_BYTES_MAX && !ex.backing.remoteServer
       ) {
         this.finish(ex, this.#inPlace.sync(ex.settings.fd));
@@ -102,9 +103,8 @@ export class GroupCommit {
 
   /** Whether answers wait for an fdatasync that has not been started. */
   get wanted(): boolean {
-    for (let i = 0; i < this.#exports.length; i++) {
-      const ex = this.#exports[i]!;
-      if (ex.syncWanted) return true;
+    for (let i = 0; i < this.#exports.activeCount; i++) {
+      if (this.#exports.active[i]!.syncWanted) return true;
     }
     return false;
   }
@@ -116,8 +116,9 @@ export class GroupCommit {
    * @param onRisk Told of each export that may have lost what was written since its `stableMs`.
    */
   finishAll(onRisk: (ex: TargetExport) => void): void {
-    for (const ex of this.#exports) {
-      if (ex.settings.readOnly || ex.backing.remoteServer) continue;
+    for (let index = 0; index < EXPORTS_MAX; index++) {
+      const ex = this.#exports.at(index);
+      if (ex === undefined || ex.settings.readOnly || ex.backing.remoteServer) continue;
       if (ex.syncUnderWay || ex.working) {
         if (ex.syncUnderWay || ex.unsynced || ex.syncFailed) onRisk(ex);
         continue;

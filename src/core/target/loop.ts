@@ -47,6 +47,7 @@ import {
 import type { TargetCounters } from "./counters.ts";
 import { DiskWork } from "./disk_work.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
+import type { ExportTable } from "./export_table.ts";
 import type { FrameLink } from "./frame_link.ts";
 import { GroupCommit } from "./group_commit.ts";
 
@@ -72,8 +73,9 @@ export interface TargetLoopParts {
   readonly vectors: IovecLine;
   readonly queue: DiskQueue;
   readonly inPlace: DiskInPlace;
+  /** By their numbers, `LINKS_MAX` at most. */
   readonly links: readonly FrameLink[];
-  readonly exports: readonly TargetExport[];
+  readonly exports: ExportTable;
   readonly counters: TargetCounters;
   readonly clock: { nowMs(): number };
   /** See `CONTROL_WORDS`. */
@@ -90,7 +92,7 @@ export class TargetLoop {
   readonly #bytes: Uint8Array;
   readonly #queue: DiskQueue;
   readonly #links: readonly FrameLink[];
-  readonly #exports: readonly TargetExport[];
+  readonly #exports: ExportTable;
   readonly #counters: TargetCounters;
   readonly #clock: { nowMs(): number };
   readonly #control: Int32Array;
@@ -103,6 +105,7 @@ export class TargetLoop {
   /** Of this turn, added to the shared counters at its end. */
   #received = 0;
   #sent = 0;
+  #nowMs = 0;
 
   constructor(parts: TargetLoopParts) {
     this.#pool = parts.pool;
@@ -141,7 +144,9 @@ export class TargetLoop {
     disk.wary = wary;
     this.#commit.wary = wary;
     const nowMs = this.#clock.nowMs();
-    for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.beginTurn(nowMs);
+    this.#nowMs = nowMs;
+    const { active } = this.#exports;
+    for (let i = 0; i < this.#exports.activeCount; i++) active[i]!.beginTurn(nowMs);
     this.#received = 0;
     disk.batch = 0;
     this.#sent = 0;
@@ -149,7 +154,7 @@ export class TargetLoop {
     const links = this.#links;
     if (receive) {
       for (let i = 0; i < links.length; i++) {
-        if (links[i]!.readable) this.#receive(links[i]!);
+        if (links[i]!.readable) this.#receive(links[i]!, i);
       }
       // Writes in place are done here; nothing else keeps its data where they were received.
       disk.issue();
@@ -172,21 +177,21 @@ export class TargetLoop {
       }
     } while (this.#promote() || disk.pending || this.#commit.wanted);
     this.#fruitless = done > 0 || this.#queue.inFlight === 0 ? 0 : this.#fruitless + 1;
-    for (let i = 0; i < this.#exports.length; i++) this.#exports[i]!.endTurn();
+    this.#exports.endTurn();
     if (this.#received > 0) this.#counters.add(TARGET_COUNT_RECEIVED, this.#received);
     if (this.#sent > 0) this.#counters.add(TARGET_COUNT_SENT, this.#sent);
     control[CONTROL_PULSE] = (control[CONTROL_PULSE]! + 1) | 0;
     return done + this.#received + this.#sent;
   }
 
-  /** Sends the advert of every export by one interface (wire/README.md, decision 14). */
+  /** Sends the adverts of an interface's exports by it (wire/README.md, decision 14). */
   announce(link: FrameLink): void {
-    if (!link.running) return;
-    for (const ex of this.#exports) this.announceExport(ex, link);
+    for (const ex of this.#exports.list) this.announceExport(ex, link);
   }
 
-  /** Sends the advert of one export. */
+  /** Sends the advert of one export by an interface, if it is served there. */
   announceExport(ex: TargetExport, link: FrameLink): void {
+    if (!link.running || !servedOn(ex, this.#links.indexOf(link))) return;
     const frame = this.#pool.take();
     if (frame < 0) return;
     const length = ex.target.writeAdvert(this.#bytes, this.#pool.start(frame), link);
@@ -204,7 +209,7 @@ export class TargetLoop {
   sent(frame: number): void {
     this.#sent++;
     if ((this.#commands.flags[frame]! & FRAME_GATHERED) !== 0) {
-      const ex = this.#exports[this.#commands.exportOf[frame]!]!;
+      const ex = this.#exports.at(this.#commands.exportOf[frame]!)!;
       ex.gatherSent(frame);
     }
     this.#pool.release(frame);
@@ -218,14 +223,14 @@ export class TargetLoop {
       return;
     }
     // Reading the ordinary way tells what is wrong with the page, and answers accordingly.
-    const ex = this.#exports[this.#commands.exportOf[frame]!]!;
+    const ex = this.#exports.at(this.#commands.exportOf[frame]!)!;
     ex.gatherFailed();
     ex.target.revert(this.#bytes, this.#pool.start(frame));
     this.#commands.flags[frame] = FRAME_ALONE;
     this.#disk.run(ex, frame);
   }
 
-  #receive(link: FrameLink): void {
+  #receive(link: FrameLink, number: number): void {
     const count = link.receive();
     this.#received += count;
     this.#disk.batch = this.#received;
@@ -235,11 +240,11 @@ export class TargetLoop {
       if (length > ETHERNET_FRAME_BYTES_MIN && readsAll(this.#bytes, this.#pool.start(frame))) {
         keepData(this.#pool, this.#commands, frame, length - ATA_DATA);
       }
-      this.#accept(link, frame, length);
+      this.#accept(link, number, frame, length);
     }
   }
 
-  #accept(link: FrameLink, frame: number, length: number): void {
+  #accept(link: FrameLink, number: number, frame: number, length: number): void {
     const at = this.#pool.start(frame);
     const refusal = refuseAtDoor(this.#bytes, at, length);
     if (refusal !== 0) {
@@ -249,33 +254,24 @@ export class TargetLoop {
     const shelf = aoeShelf(this.#bytes, at);
     const slot = this.#bytes[at + AOE_SLOT]!;
     if (shelf === SHELF_BROADCAST || slot === SLOT_BROADCAST) {
-      this.#acceptBroadcast(link, frame, length, shelf, slot);
+      this.#acceptBroadcast(link, number, frame, length);
       return;
     }
-    // The filter passes only frames for one of this worker's few exports.
-    for (let i = 0; i < this.#exports.length; i++) {
-      const ex = this.#exports[i]!;
-      if (ex.target.slot === slot && ex.target.shelf === shelf) {
-        this.#decide(ex, link, frame, length, false);
-        return;
-      }
-    }
-    this.#drop(frame, DROP_OTHER_ADDRESS);
+    // The interface's filter passes little else; what it passed before a change comes after it.
+    const ex = this.#exports.find(shelf, slot);
+    if (ex === undefined || !servedOn(ex, number)) this.#drop(frame, DROP_OTHER_ADDRESS);
+    else this.#decide(ex, link, number, frame, length, false);
   }
 
   /** Every export that a broadcast means answers for itself, each in a copy of the frame. */
-  #acceptBroadcast(
-    link: FrameLink,
-    frame: number,
-    length: number,
-    shelf: number,
-    slot: number,
-  ): void {
+  #acceptBroadcast(link: FrameLink, number: number, frame: number, length: number): void {
     const at = this.#pool.start(frame);
+    const shelf = aoeShelf(this.#bytes, at);
+    const slot = this.#bytes[at + AOE_SLOT]!;
     const bytes = Math.max(length, ETHERNET_FRAME_BYTES_MIN);
     keepData(this.#pool, this.#commands, frame, bytes - ATA_DATA);
-    for (const ex of this.#exports) {
-      if (!ex.target.isMeantBy(shelf, slot)) continue;
+    for (const ex of this.#exports.list) {
+      if (!ex.target.isMeantBy(shelf, slot) || !servedOn(ex, number)) continue;
       const copy = this.#pool.take();
       if (copy < 0) {
         this.#counters.add(TARGET_COUNT_NO_FRAME, 1);
@@ -283,7 +279,7 @@ export class TargetLoop {
       }
       this.#bytes.copyWithin(this.#pool.start(copy), at, at + bytes);
       this.#commands.dataAt[copy] = this.#pool.start(copy) + ATA_DATA;
-      this.#decide(ex, link, copy, length, true);
+      this.#decide(ex, link, number, copy, length, true);
     }
     this.#pool.release(frame);
   }
@@ -291,6 +287,7 @@ export class TargetLoop {
   #decide(
     ex: TargetExport,
     link: FrameLink,
+    number: number,
     frame: number,
     length: number,
     broadcast: boolean,
@@ -298,7 +295,7 @@ export class TargetLoop {
     const at = this.#pool.start(frame);
     const verdict = ex.target.receive(this.#bytes, at, length, link, broadcast);
     if (verdict === DISK_WORK) {
-      if (ex.mayHold(this.#pool.free * 2 < this.#pool.count)) this.#start(ex, link, frame);
+      if (ex.mayHold(this.#pool.free * 2 < this.#pool.count)) this.#start(ex, number, frame);
       else this.#drop(frame, DROP_BUSY);
     } else if (verdict > 0) {
       this.#commands.flags[frame] = 0;
@@ -313,13 +310,14 @@ export class TargetLoop {
     this.#pool.release(frame);
   }
 
-  #start(ex: TargetExport, link: FrameLink, frame: number): void {
+  #start(ex: TargetExport, number: number, frame: number): void {
     const commands = this.#commands;
     const drive = ex.drive;
     const operation = drive.operation;
+    if (!ex.active) this.#exports.activate(ex, this.#nowMs);
     ex.hold();
     commands.exportOf[frame] = ex.index;
-    commands.linkOf[frame] = this.#links.indexOf(link);
+    commands.linkOf[frame] = number;
     commands.operation[frame] = operation;
     commands.sectors[frame] = drive.sectorsWanted;
     commands.offset[frame] = ex.settings.offsetBytes + drive.sector * SECTOR_BYTES;
@@ -399,8 +397,8 @@ export class TargetLoop {
   /** Starts commands whose elders have finished; whether there was one. */
   #promote(): boolean {
     let any = false;
-    for (let i = 0; i < this.#exports.length; i++) {
-      const ex = this.#exports[i]!;
+    for (let i = 0; i < this.#exports.activeCount; i++) {
+      const ex = this.#exports.active[i]!;
       if (!ex.takePromotable()) continue;
       for (let frame = ex.order.promote(); frame >= 0; frame = ex.order.promote()) {
         this.#disk.run(ex, frame);
@@ -409,6 +407,11 @@ export class TargetLoop {
     }
     return any;
   }
+}
+
+/** Whether an export is served on the link of a number. */
+function servedOn(ex: TargetExport, number: number): boolean {
+  return (ex.links >>> number & 1) !== 0;
 }
 
 /** Whether a target decides by what stands beyond the ATA header: of ATA's commands TRIM does. */

@@ -3,6 +3,7 @@
 import { POLLIN } from "../../../ffi/poll.ts";
 import type { PollSet } from "../../../ffi/poll.ts";
 import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
+import { ExportTable } from "../../core/target/export_table.ts";
 import type { Link } from "../../core/target/target.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { formatMac } from "../../wire/ethernet.ts";
@@ -18,7 +19,7 @@ import type { TargetParts } from "./parts.ts";
 
 /** All exports of one thread. */
 export class ServedExports {
-  readonly list: readonly TargetExport[];
+  readonly table: ExportTable;
   /** Those of the exports that have one. */
   readonly sources: NbdSource[] = [];
   readonly #config: TargetJobConfig;
@@ -41,7 +42,7 @@ export class ServedExports {
       (pool.count - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
     );
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
-    this.list = config.exports.map((ex, index) => {
+    this.table = new ExportTable(config.exports.map((ex, index) => {
       const source = this.#openSource(parts.sources[index], ex, index);
       return new TargetExport(
         index,
@@ -58,12 +59,12 @@ export class ServedExports {
           },
         },
       );
-    });
+    }));
   }
 
   /** Tells what another needs to answer for an export. */
   postState(shelf: number, slot: number): void {
-    for (const { target } of this.list) {
+    for (const { target } of this.table.list) {
       if (target.shelf !== shelf || target.slot !== slot) continue;
       this.#post({ kind: "state", shelf, slot, state: target.state });
     }
@@ -76,7 +77,7 @@ export class ServedExports {
    * @param resized Told of an export that has another size.
    */
   look(nowMs: number, resized: (ex: TargetExport) => void): void {
-    for (const ex of this.list) {
+    for (const ex of this.table.list) {
       if (ex.refreshSize()) {
         const { shelf, slot } = ex.settings;
         this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
@@ -111,7 +112,7 @@ export class ServedExports {
     ) {
       wait();
     }
-    this.list.forEach(({ backing, settings }, i) => {
+    this.table.list.forEach(({ backing, settings }, i) => {
       if (!backing.atRisk) return;
       atRisk.push({ shelf: settings.shelf, slot: settings.slot, forMs: undefined });
       const name = formatAddress(settings.shelf, settings.slot);
@@ -141,10 +142,10 @@ export class ServedExports {
       ...{ pool, commands, clock, origin },
       pollEntry: poll.add(-1, POLLIN),
       listener: (state, text, lost) => {
-        this.list[index]!.sourceAway = state === "away";
+        this.table.at(index)!.sourceAway = state === "away";
         // Initiators that know the incarnation learn so that writes they had not flushed are gone.
         if (lost) {
-          this.list[index]!.drive.incarnation = freshIncarnation();
+          this.table.at(index)!.drive.incarnation = freshIncarnation();
           this.postState(shelf, slot);
         }
         const loss = lost

@@ -86,7 +86,7 @@ export class TargetWorker {
       ...{ pool, commands, vectors, inPlace },
       queue: this.#queue,
       links: this.#links.aided.links,
-      exports: this.#exports.list,
+      exports: this.#exports.table,
       counters: this.#counters,
       clock: this.#clock,
       control: this.#control,
@@ -100,7 +100,7 @@ export class TargetWorker {
 
   run(): void {
     for (const link of this.#links.aided.links) this.#loop.announce(link);
-    for (const { settings: { shelf, slot } } of this.#exports.list) {
+    for (const { settings: { shelf, slot } } of this.#exports.table.list) {
       this.#exports.postState(shelf, slot);
     }
     const { withoutRing } = this.#links;
@@ -219,7 +219,7 @@ export class TargetWorker {
     const { list, aided } = this.#links;
     for (const link of list) this.#counters.add(TARGET_COUNT_KERNEL_DROPS, link.takeDrops());
     this.#exports.look(nowMs, (ex) => {
-      for (const link of aided.links) if (link.running) this.#loop.announceExport(ex, link);
+      for (const link of aided.links) this.#loop.announceExport(ex, link);
     });
     aided.capture?.write();
     this.#errors.flush(nowMs);

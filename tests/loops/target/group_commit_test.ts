@@ -7,6 +7,7 @@ import { TargetExport } from "../../../src/core/target/export.ts";
 import { GroupCommit } from "../../../src/core/target/group_commit.ts";
 import { exportOf } from "./loopback_target.ts";
 import { EIO } from "../../../ffi/errno_numbers.ts";
+import { ExportTable } from "../../../src/core/target/export_table.ts";
 import { BackingFile } from "../../../src/loops/target/backing_file.ts";
 
 Deno.test("sync: a flush fails when a stable write has taken the error of its write-back", () => {
@@ -16,12 +17,14 @@ Deno.test("sync: a flush fails when a stable write has taken the error of its wr
   const backing = new BackingFile(config, 0);
   const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16 };
   const ex = new TargetExport(0, config, options);
+  const exports = new ExportTable([ex]);
+  exports.activate(ex, 0);
   const outcomes: number[] = [];
   const commit = new GroupCommit(
     {
       commands: { operation: new Uint8Array(8) },
       queue: { inFlight: 1, sync: () => {} },
-      exports: [ex],
+      exports,
       answers: { answer: (_: unknown, _frame: number, outcome: number) => outcomes.push(outcome) },
       counters: { addTo: () => {} },
       onDiskError: () => {},
