@@ -8,6 +8,7 @@ import type { NonEmptyString } from "@optique/core/nonempty";
 import { argument, option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
 import { choice, float, type ValueParser } from "@optique/core/valueparser";
+import { RING_SLOTS } from "../loops/initiator/link.ts";
 import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 import { knownDisks } from "../control/attach/known_disks.ts";
 import { interfaceNames } from "../control/network_interfaces.ts";
@@ -288,6 +289,28 @@ export function sessionSettings(
   return {
     deadAfterMs,
     ...(retransmitMs === undefined ? {} : { rtoMinMs: retransmitMs, rtoMaxMs: retransmitMs }),
+  };
+}
+
+/** How frames come. */
+export function ringOption() {
+  return option("--no-ring", {
+    description: message`Receive by system calls, not by a ring of shared memory.`,
+  });
+}
+
+/** How frames come to an initiator. */
+export function initiatorRingOptions() {
+  return {
+    noRing: ringOption(),
+    // For tests: a ring that overflows.
+    ringSlots: withDefault(
+      option("--ring-slots", integerBetween(1, 4096), {
+        description: message`Frames that the ring holds.`,
+        hidden: true,
+      }),
+      RING_SLOTS,
+    ),
   };
 }
 

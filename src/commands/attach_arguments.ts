@@ -6,7 +6,14 @@ import { map } from "@optique/core/modifiers";
 import { command, option } from "@optique/core/primitives";
 import type { Address } from "../wire/aoe.ts";
 import { formatAddress } from "../wire/aoe.ts";
-import { attachOptions, jsonFlag, sessionOptions, shortUsage, wireOptions } from "./arguments.ts";
+import {
+  attachOptions,
+  initiatorRingOptions,
+  jsonFlag,
+  sessionOptions,
+  shortUsage,
+  wireOptions,
+} from "./arguments.ts";
 import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 
 /** What `aoe attach` was asked to do. */
@@ -23,6 +30,8 @@ export interface AttachCommandOptions {
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   readonly retransmitMs: number | undefined;
+  readonly noRing: boolean;
+  readonly ringSlots: number;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -39,6 +48,7 @@ export const attachParser = command(
         description: message`Stay in the foreground, and write the log to standard error.`,
       }),
       ...sessionOptions(),
+      ...initiatorRingOptions(),
       ...wireOptions(),
       json: jsonFlag(),
     }),
@@ -66,6 +76,7 @@ export function foregroundArguments(disk: Address, options: AttachCommandOptions
     ...(options.reserve ? ["--reserve"] : []),
     ...(retransmitMs === undefined ? [] : ["--retransmit-ms", String(retransmitMs)]),
     ...options.interfaces.flatMap((name) => ["-i", name]),
+    ...(options.noRing ? ["--no-ring"] : []),
     ...(options.json ? ["--json"] : []),
   ];
 }

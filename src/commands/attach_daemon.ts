@@ -137,6 +137,7 @@ export async function serveDisk(
     readOnly: options.readOnly,
     reserve: options.reserve,
     settings: sessionSettings(options),
+    ringSlots: options.noRing ? 0 : options.ringSlots,
     aids,
     connectMs: options.timeoutMs,
     lock,

@@ -110,6 +110,7 @@ async function measure(
   const thread = await InitiatorThread.start({
     interfaces,
     disks: [disk],
+    ringSlots: options.noRing ? 0 : options.ringSlots,
     aids,
     settings: sessionSettings(options),
     use: {

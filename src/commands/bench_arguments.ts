@@ -11,6 +11,7 @@ import {
   address,
   byteSize,
   forceOption,
+  initiatorRingOptions,
   integerBetween,
   jsonFlag,
   seconds,
@@ -46,6 +47,8 @@ export interface BenchOptions {
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
   readonly retransmitMs: number | undefined;
+  readonly noRing: boolean;
+  readonly ringSlots: number;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -112,6 +115,7 @@ export const benchParser = command(
       ),
       force: forceOption(),
       ...sessionOptions(),
+      ...initiatorRingOptions(),
       ...wireOptions(),
       json: jsonFlag(),
     }),

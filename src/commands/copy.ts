@@ -243,6 +243,7 @@ async function runThread(
   const thread = await InitiatorThread.start({
     interfaces,
     disks,
+    ringSlots: options.noRing ? 0 : options.ringSlots,
     aids,
     settings: sessionSettings(options),
     use: config,

@@ -9,6 +9,7 @@ import type { Address } from "../wire/aoe.ts";
 import {
   diskOrPath,
   forceOption,
+  initiatorRingOptions,
   jsonFlag,
   parseDisk,
   seconds,
@@ -47,6 +48,8 @@ export interface CopyOptions {
   readonly deadAfterMs: number;
   /** Retransmit after exactly so long; undefined: as the network has it. */
   readonly retransmitMs: number | undefined;
+  readonly noRing: boolean;
+  readonly ringSlots: number;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -114,6 +117,7 @@ export const copyParser = command(
       ),
       force: forceOption(),
       ...sessionOptions(),
+      ...initiatorRingOptions(),
       ...wireOptions(),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
       json: jsonFlag(),

@@ -28,6 +28,7 @@ import {
   forceOption,
   type HostAndPort,
   hostAndPort,
+  initiatorRingOptions,
   jsonFlag,
   path,
   sessionOptions,
@@ -63,6 +64,8 @@ export interface NbdOptions {
   readonly timeoutMs: number;
   readonly deadAfterMs: number;
   readonly retransmitMs: number | undefined;
+  readonly noRing: boolean;
+  readonly ringSlots: number;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -102,6 +105,7 @@ export const nbdParser = command(
       readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
       force: forceOption(),
       ...sessionOptions(),
+      ...initiatorRingOptions(),
       ...wireOptions(),
       json: jsonFlag(),
     }),
@@ -148,6 +152,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
     thread = await InitiatorThread.start({
       interfaces,
       disks: [disk],
+      ringSlots: options.noRing ? 0 : options.ringSlots,
       aids,
       settings: sessionSettings(options),
       use: {

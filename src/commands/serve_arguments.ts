@@ -15,6 +15,7 @@ import {
   jsonFlag,
   macList,
   path,
+  ringOption,
   sectorsOrBytes,
   shortUsage,
   wireOptions,
@@ -154,9 +155,7 @@ export const serveParser = command(
         }),
       ),
       noUring: option("--no-uring", { description: message`Do without io_uring.` }),
-      noRing: option("--no-ring", {
-        description: message`Receive by system calls, not by a ring of shared memory.`,
-      }),
+      noRing: ringOption(),
       format: optional(
         option("--format", choice(["raw"]), {
           description:

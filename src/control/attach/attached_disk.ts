@@ -80,6 +80,8 @@ export interface AttachOptions {
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly settings: Partial<InitiatorSettings>;
+  /** See `InitiatorLoopConfig`. */
+  readonly ringSlots: number;
   /** What helps to find a fault. */
   readonly aids: WireAids | undefined;
   readonly connectMs: number;
@@ -144,6 +146,7 @@ export class AttachedDisk {
     const thread = await InitiatorThread.start({
       interfaces: options.interfaces,
       disks: [options.address],
+      ringSlots: options.ringSlots,
       aids: options.aids,
       settings: options.settings,
       use: backEnd.use,

@@ -71,6 +71,10 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
     return this.#link.length(i);
   }
 
+  giveBack(): void {
+    this.#link.giveBack();
+  }
+
   enqueue(frame: OutgoingFrame, owner: FrameOwner): void {
     this.#link.enqueue(frame, this);
     const entry = (this.#first + this.#count++) % this.#capacity;

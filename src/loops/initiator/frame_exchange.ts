@@ -19,6 +19,7 @@ export interface FrameExchange {
   receive(): number;
   frameAt(i: number): number;
   length(i: number): number;
+  giveBack(): void;
   enqueue(frame: OutgoingFrame, owner: FrameOwner): void;
   flush(nowMs: number): void;
 }

@@ -1,12 +1,17 @@
 // One interface of an initiator's loop: its socket, the frames lent to the kernel for receiving, and
 // the requests that wait to be sent, each gathered from a header and a payload elsewhere.
+//
+// Frames come by a ring of shared memory, where one can be had, and stay in its slots until
+// `giveBack`. Without a ring they come by recvmmsg.
 
 import type { Arena } from "../../../ffi/arena.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
+import { PacketRing } from "../../../ffi/packet_ring.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import type { OutgoingFrame } from "../../core/initiator/frames.ts";
 import type { Address } from "../../wire/aoe.ts";
+import { ATA_DATA } from "../../wire/ata.ts";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_AOE } from "../../wire/ethernet.ts";
 import { initiatorFilter } from "../../wire/filter.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
@@ -19,6 +24,9 @@ const BLOCKED_MS_MAX = 100;
 const FRAME_ALIGNMENT = 64;
 /** Answers to a full window of jumbo frames, as the kernel charges them, several times over. */
 const SOCKET_BUFFER_BYTES = 16 * 2 ** 20;
+/** Frames of a ring: answers to a full window twice over. Unlike a socket's buffer, a ring takes its memory at once. */
+export const RING_SLOTS = 512;
+const RING_BYTES_MAX = 16 * 2 ** 20;
 
 /** Who sent a frame: told when its memory is free again. */
 export interface FrameOwner {
@@ -43,6 +51,8 @@ export class InitiatorLink {
   blocked = false;
   /** Entry of the socket in the poll set. */
   pollEntry = -1;
+  /** Why frames do not come by a ring, if one was wanted. */
+  withoutRing: string | undefined;
 
   readonly #disks: readonly Address[];
   readonly #arena: Arena;
@@ -54,23 +64,28 @@ export class InitiatorLink {
   readonly #capacity: number;
   readonly #tags: Int32Array;
   readonly #owners: (FrameOwner | undefined)[];
+  readonly #ring: PacketRing | undefined;
+  /** Frames of the ring that the last `receive` has found. */
+  #found = 0;
   #first = 0;
   #count = 0;
   #blockedSinceMs = Infinity;
   #index = 0;
   #socket: PacketSocket | undefined;
 
-  /**
-   * @param capacity Most frames that can wait: never more than all owners have in flight.
-   * @param mtuMax Largest MTU whose frames can be received.
-   * @param disks Other initiators that look for one of these are heard.
-   */
   constructor(
-    arena: Arena,
     name: string,
-    capacity: number,
-    mtuMax: number,
-    disks: readonly Address[],
+    { arena, capacity, mtuMax, disks, ringSlots }: {
+      readonly arena: Arena;
+      /** Most frames that can wait: never more than all owners have in flight. */
+      readonly capacity: number;
+      /** Largest MTU whose frames can be received. */
+      readonly mtuMax: number;
+      /** Other initiators that look for one of these are heard. */
+      readonly disks: readonly Address[];
+      /** Frames that a ring should hold, memory permitting; 0 for none. */
+      readonly ringSlots: number;
+    },
   ) {
     this.#disks = disks;
     this.name = name;
@@ -83,6 +98,14 @@ export class InitiatorLink {
     this.#sending = new MessageTable(arena, capacity, 2);
     this.#tags = new Int32Array(capacity);
     this.#owners = new Array(capacity).fill(undefined);
+    this.#ring = ringSlots > 0
+      ? new PacketRing(arena, RING_BYTES_MAX, ringSlots, ATA_DATA)
+      : undefined;
+  }
+
+  /** Whether frames come by a ring. */
+  get byRing(): boolean {
+    return this.#ring !== undefined && this.#ring.slots > 0;
   }
 
   /** The socket's descriptor, −1 while the interface is gone. */
@@ -114,24 +137,20 @@ export class InitiatorLink {
       this.port = false;
       return false;
     }
+    const mtu = Math.min(link.mtu, this.#mtuMax);
+    const frameBytes = mtu + ETHERNET_HEADER_BYTES;
     if (this.#socket === undefined || link.index !== this.#index) {
       this.close();
-      this.#socket = new PacketSocket(link.index, {
-        etherType: ETHERTYPE_AOE,
-        filter: initiatorFilter(this.#disks),
-        bufferBytes: SOCKET_BUFFER_BYTES,
-      });
+      this.#open(link.index, frameBytes);
       this.#index = link.index;
       this.running = false;
-      for (let i = 0; i < RECEIVE_BATCH; i++) {
-        const address = this.#arena.address + this.frameAt(i);
-        this.#received.setOne(i, address, this.#mtuMax + ETHERNET_HEADER_BYTES);
-      }
+    } else if (this.byRing && this.#ring!.frameBytes < frameBytes) {
+      this.close();
+      this.#open(link.index, frameBytes);
     }
     this.name = link.name;
     this.port = link.master !== 0;
     // The kernel reports a carrier late: an interface that is up is tried at once.
-    const mtu = Math.min(link.mtu, this.#mtuMax);
     const news = link.up && (!this.running || mtu !== this.mtu);
     this.mac = link.mac;
     this.mtu = mtu;
@@ -141,9 +160,14 @@ export class InitiatorLink {
     return news;
   }
 
-  /** Takes frames that have arrived; they stand at `frameAt(i)` until the next call. */
+  /** Takes frames that have arrived; they stand at `frameAt(i)` until `giveBack`. */
   receive(): number {
     if (this.#socket === undefined) return 0;
+    if (this.byRing) {
+      // To look once more costs nothing: it stays readable.
+      this.#found = this.#ring!.look(RECEIVE_BATCH);
+      return this.#found;
+    }
     const count = this.#socket.receive(this.#received, RECEIVE_BATCH);
     this.readable = count === RECEIVE_BATCH;
     return count;
@@ -151,12 +175,23 @@ export class InitiatorLink {
 
   /** Offset of received frame `i` in the arena. */
   frameAt(i: number): number {
-    return this.#framesAt + i * this.#stride;
+    return i < this.#found ? this.#ring!.at(i) : this.#framesAt + i * this.#stride;
   }
 
   /** Bytes of received frame `i`. */
   length(i: number): number {
-    return this.#received.length(i);
+    return i < this.#found ? this.#ring!.length(i) : this.#received.length(i);
+  }
+
+  /** Gives the slots of what was received back to the kernel. */
+  giveBack(): void {
+    if (this.#found > 0) this.#ring!.giveBack(this.#found);
+    this.#found = 0;
+  }
+
+  /** Whether a frame arrives while it looks so many times; only with a ring. */
+  watch(times: number): boolean {
+    return this.#ring!.watch(times);
   }
 
   /** Puts a frame in line; its memory stays as it is until the owner hears that it was sent. */
@@ -214,6 +249,38 @@ export class InitiatorLink {
   close(): void {
     this.#socket?.close();
     this.#socket = undefined;
+    this.#ring?.close();
+    this.#found = 0;
+  }
+
+  #open(index: number, frameBytes: number): void {
+    const options = {
+      etherType: ETHERTYPE_AOE,
+      filter: initiatorFilter(this.#disks),
+      bufferBytes: SOCKET_BUFFER_BYTES,
+    };
+    const ring = this.#ring;
+    let refusal: unknown;
+    const prepare = (fd: number) => {
+      try {
+        ring?.open(fd, frameBytes);
+      } catch (error) {
+        refusal = error;
+        throw error;
+      }
+    };
+    try {
+      this.#socket = new PacketSocket(index, { ...options, prepare });
+    } catch (error) {
+      ring?.close();
+      if (refusal === undefined) throw error;
+      this.withoutRing = refusal instanceof Error ? refusal.message : String(refusal);
+      this.#socket = new PacketSocket(index, options);
+    }
+    for (let i = 0; i < RECEIVE_BATCH; i++) {
+      const address = this.#arena.address + this.#framesAt + i * this.#stride;
+      this.#received.setOne(i, address, this.#mtuMax + ETHERNET_HEADER_BYTES);
+    }
   }
 
   #done(nowMs: number, frames: number): void {

@@ -89,6 +89,8 @@ export interface InitiatorLoopConfig {
   readonly control: SharedArrayBuffer;
   readonly controlEvent: number;
   readonly counters: SharedArrayBuffer;
+  /** Frames that a ring of shared memory should hold; 0: they come by system calls. */
+  readonly ringSlots: number;
   /** What helps to find a fault; undefined for none. */
   readonly aids?: WireAids | undefined;
 }
@@ -137,12 +139,13 @@ export class InitiatorLoop<DriverMemory = unknown> {
     const queued = config.disks.length * (commandsMax + interfacesMax);
     const entries = config.interfaces.length + 2 + WATCHED_MAX;
     const memoryBytes = initiatorMemoryBytes(settings);
+    const { disks, ringSlots } = config;
     const { arena, built } = Arena.fit((arena) => ({
       clock: new Clock(arena),
       poll: new PollSet(arena, entries),
       memoryAt: config.disks.map(() => arena.allocate(memoryBytes, 64)),
       links: config.interfaces.map((name) =>
-        new InitiatorLink(arena, name, queued, mtuMax, config.disks)
+        new InitiatorLink(name, { arena, capacity: queued, mtuMax, disks, ringSlots })
       ),
       memory: driverMemory(arena),
     }));
@@ -178,6 +181,10 @@ export class InitiatorLoop<DriverMemory = unknown> {
       }
       link.pollEntry = this.#poll.add(link.fd, POLLIN);
     });
+    const withoutRing = this.#links.find((link) => link.withoutRing !== undefined)?.withoutRing;
+    if (withoutRing !== undefined) {
+      tell(`Frames are received by system calls, which is slower: ${withoutRing}`);
+    }
     this.#aided = aidInitiatorLinks(this.#links, config.aids, {
       ...{ arena: this.arena, queued, counters: this.counters, tell },
     });
@@ -258,6 +265,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
           this.initiators[disk]!.receive(nowMs, i, this.arena.bytes, at, length);
         }
       }
+      link.giveBack();
     }
     return received;
   }

@@ -52,6 +52,10 @@ export class LossyInitiatorLink implements FrameExchange {
     return this.#link.length(this.#kept[i]!);
   }
 
+  giveBack(): void {
+    this.#link.giveBack();
+  }
+
   enqueue(frame: OutgoingFrame, owner: FrameOwner): void {
     if (this.#loses()) this.#lost.push({ tag: frame.tag, owner });
     else this.#link.enqueue(frame, owner);

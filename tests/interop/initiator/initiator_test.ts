@@ -23,6 +23,8 @@ interface Network {
   readonly twice?: number;
   readonly late?: number;
   readonly lateMs?: number;
+  /** Of the commands: how they receive. By a ring of shared memory, unless told. */
+  readonly flags?: readonly string[];
 }
 
 const targets = ["aoe serve", "vblade"] as const;
@@ -99,7 +101,7 @@ async function benchVerified(
   initiator: Namespace,
   seconds: number,
   flags: readonly string[] = [],
-): Promise<{ retransmitted: number; requests: number }> {
+): Promise<BenchCounts> {
   const { stdout } = await initiator.runChecked([
     ...[await aoeExecutable(), "bench", ADDRESS, "--rw", "randrw", "--bs", "12k"],
     ...["--runtime", `${seconds}`, "--size", "2M", "--verify", "--json", ...flags],
@@ -107,12 +109,21 @@ async function benchVerified(
   return benchResult(stdout);
 }
 
-function benchResult(stdout: string): { retransmitted: number; requests: number } {
+/** What a measurement counted. */
+interface BenchCounts {
+  readonly retransmitted: number;
+  readonly requests: number;
+  /** Frames that came and found no room. */
+  readonly kernelDrops: number;
+}
+
+function benchResult(stdout: string): BenchCounts {
   const { jobs: [job], aoe } = JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
   assertEquals([job.error, aoe.mismatches], [0, 0]);
   assert(aoe.verifiedBlocks > 0, "something was read back");
   return {
     retransmitted: aoe.retransmitted,
+    kernelDrops: aoe.kernelDrops,
     requests: job.read.total_ios + job.write.total_ios,
   };
 }
@@ -120,11 +131,12 @@ function benchResult(stdout: string): { retransmitted: number; requests: number 
 const clean: readonly Network[] = [
   { label: "MTU 1500", mtu: 1500 },
   { label: "MTU 9000", mtu: 9000 },
+  { label: "MTU 9000, without a ring", mtu: 9000, flags: ["--no-ring"] },
 ];
 
 const lossy: readonly Network[] = [
   { label: "1 % loss", mtu: 9000, loss: 1, twice: 1, late: 1, lateMs: 50 },
-  { label: "5 % loss", mtu: 1500, loss: 5, twice: 2, late: 2, lateMs: 50 },
+  { label: "5 % loss", mtu: 1500, loss: 5, twice: 2, late: 2, lateMs: 50, flags: ["--no-ring"] },
   { label: "10 % loss", mtu: 9000, loss: 10, twice: 5, late: 5, lateMs: 50 },
 ];
 
@@ -138,8 +150,8 @@ for (const peer of targets) {
         const { target, initiator } = await network(testbed, net);
         const image = await testbed.image("disk.img", DISK_BYTES);
         await startPeer(target, peer, "net0", image);
-        await copyBothWays(testbed, initiator, image);
-        await benchVerified(initiator, 0.5);
+        await copyBothWays(testbed, initiator, image, net.flags);
+        await benchVerified(initiator, 0.5, net.flags);
       },
     );
   }
@@ -153,8 +165,8 @@ for (const peer of targets) {
         const { target, initiator, bridge } = await network(testbed, net);
         const image = await testbed.image("disk.img", DISK_BYTES);
         await startPeer(target, peer, "net0", image);
-        const copied = await copyBothWays(testbed, initiator, image);
-        const measured = await benchVerified(initiator, 1);
+        const copied = await copyBothWays(testbed, initiator, image, net.flags);
+        const measured = await benchVerified(initiator, 1, net.flags);
         await bridge!.stop();
         const counts = bridge!.text.match(/dropped (\d+) duplicated (\d+) delayed (\d+)/);
         assert(counts?.slice(1).every((count) => Number(count) > 10), bridge!.text);
@@ -164,6 +176,37 @@ for (const peer of targets) {
     );
   }
 }
+
+interopTest("initiator: a ring of six slots overflows all the time, and not a byte differs", [
+  ...sharedTool("lossybridge"),
+], async () => {
+  await using testbed = await Testbed.create();
+  const net = { label: "", mtu: 9000, loss: 1, twice: 1, late: 1, lateMs: 20 };
+  const { target, initiator } = await network(testbed, net);
+  const image = await testbed.image("disk.img", DISK_BYTES);
+  await startTarget(target, {
+    interfaces: "net0",
+    exports: [["3.4", image]],
+    flags: ["--buffers", "256"],
+  });
+  const flags = ["--ring-slots", "6"];
+  await copyBothWays(testbed, initiator, image, flags);
+  const { kernelDrops } = await benchVerified(initiator, 1, [...flags, "--iodepth", "128"]);
+  assert(kernelDrops > 10, `Only ${kernelDrops} frames found the ring full`);
+});
+
+interopTest("initiator: says once that there is no memory for a ring", [], async () => {
+  await using testbed = await Testbed.create();
+  const host = await testbed.namespace("host");
+  // One slot would be more than a whole ring may be.
+  await host.runChecked(["ip", "link", "set", "lo", "mtu", "17000000", "up"]);
+  const aoe = await aoeExecutable();
+  const bench = host.start([aoe, "bench", ADDRESS, "--timeout", "0.3", "-i", "lo"]);
+  assertEquals((await bench.ended).code, 3, bench.text);
+  const told = "Frames are received by system calls, which is slower: " +
+    "Receive by a ring of shared memory: out of memory (ENOMEM)";
+  assertEquals(bench.text.split(told).length, 2, bench.text);
+});
 
 interopTest("initiator: not a byte differs on lo", [], async () => {
   await using testbed = await Testbed.create();
