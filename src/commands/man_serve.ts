@@ -46,11 +46,27 @@ An initiator may switch the write cache off (SET FEATURES), after which each wri
 is stable before its answer: the log says who has. --write-cache fixed refuses that.
 
 At the end what has been received is answered, what has been written is flushed, and a summary says
-what there was. When the last flush fails it says what may be lost, and exits with 1. Config strings,
-mask lists and reservations live in the process, and end with it.
+what there was. When the last flush fails it says what may be lost, and exits with 1.
 
 Few files may be open here (ulimit -n)? The limit is raised to the hard one, and what is needed is
 looked at before anything starts.`,
+  },
+  {
+    title: "WHAT SURVIVES",
+    text: `
+Config strings, mask lists and reservations live in the process and end with it, unless --state names a
+folder: then each change is written, synced and put in place before its answer leaves, a file an export
+(DIR/NAME/e1.1.json, of the daemon's --name, \`serve\` without one), and the next start begins with it.
+A process that is killed leaves the old or the new one. What cannot be written is refused with AoE
+error 3, and the log says why; other commands go on meanwhile. A file that is damaged, or a newer
+version's, is named and nothing starts: mend it, or remove it and with it what it kept.`,
+  },
+  {
+    title: "ASKED WHILE IT RUNS",
+    text: `
+\`aoe ctl list\` and \`aoe ctl stats\` ask a running \`serve\` by a socket of its user alone, in
+$RUNTIME_DIRECTORY or in /run/aoe/NAME. Several on one host need a --name each; one without a name is
+called \`serve\`, and goes without a socket where another has that name.`,
   },
   {
     title: "DURABILITY",

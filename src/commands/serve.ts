@@ -62,14 +62,17 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const wanted = filesOfGroup(workers, plan.exports.length, interfaces.length);
   const obstacle = openFilesObstacle(wanted);
   if (obstacle !== undefined) throw new Failure(obstacle);
-  const files = openExports(plan);
+  const daemon = new Daemon(plan);
+  const files = openExports(plan).map((file) => ({
+    ...file,
+    config: daemon.withKept(file.config),
+  }));
   warnAboutAddresses(plan);
   for (const link of interfaces) warnAboutInterface(link);
   if (!options.force) await refuseHeldAddresses(plan, interfaces);
   const aids = openWireAids(plan, threadCount(workers, files.length), DROP_SEED);
   const drops = dropWarning(plan.dropPercent);
   if (drops !== undefined) warn(drops);
-  const daemon = new Daemon(plan.name);
   const told = Promise.withResolvers<undefined>();
   let count = () => {};
   // Listening before starting: no signal finds a half-started group.
@@ -85,6 +88,11 @@ export async function runServe(options: ServeOptions): Promise<number> {
     workers,
     aids,
     onMessage: (message) => report.message(message),
+    keep: async (address, settings) => {
+      const refusal = await daemon.keep(address, settings);
+      if (refusal !== undefined) report.message({ kind: "error", text: refusal });
+      return refusal === undefined;
+    },
   });
   const startedMs = Date.now();
   count = () => printCounters(group, files, options);

@@ -62,6 +62,8 @@ export interface ServeOptions {
   readonly dropPercent: number | undefined;
   /** By which `aoe ctl` finds it. */
   readonly name: string | undefined;
+  /** Where config strings, mask lists and reservations are kept; undefined: nowhere. */
+  readonly state: string | undefined;
   readonly json: boolean;
   /** -1 quiet, 0, 1 and 2 for -v and -vv. */
   readonly verbosity: number;
@@ -170,6 +172,12 @@ export const serveParser = command(
       name: optional(option("--name", daemonName(), {
         description: message`Tell this daemon from others of this host, for aoe ctl.`,
       })),
+      state: optional(
+        option("--state", path("DIR"), {
+          description:
+            message`Keep config strings, mask lists and reservations in this folder (default: they end with the process).`,
+        }),
+      ),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
       verbose: multiple(

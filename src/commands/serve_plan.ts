@@ -24,7 +24,13 @@ export function planOfArguments(options: ServeOptions): DaemonPlan {
   const { workers, buffers, pollUs, uring, ring, mapBytes } = options;
   const { capture, captureBytes, dropPercent } = options;
   return {
-    ...{ name: options.name, stateDir: false, control: true, metrics: undefined, user: undefined },
+    ...{
+      name: options.name,
+      stateDir: options.state ?? false,
+      control: true,
+      metrics: undefined,
+      user: undefined,
+    },
     waits: false,
     ...{ workers, buffers, pollUs, uring, ring, mapBytes },
     ...{ capture, captureBytes, dropPercent },

@@ -21,7 +21,12 @@ export class ThreadControl {
 
   /** Tells the thread to come to an end. */
   stop(): void {
-    Atomics.store(this.words, STOP, 1);
+    this.tell(STOP, 1);
+  }
+
+  /** Sets a word, and wakes the thread. */
+  tell(word: number, value: number): void {
+    Atomics.store(this.words, word, value);
     signalEvent(this.controlEvent);
   }
 }

@@ -2,11 +2,16 @@
 
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
+import type { Address } from "../../wire/aoe.ts";
+import type { DaemonPlan } from "../../core/daemon/plan.ts";
+import type { KeptSettings } from "../../core/target/kept_settings.ts";
+import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { groupCounters } from "../target/group_counters.ts";
 import type { ExportFile } from "../target/open_file.ts";
 import type { TargetGroup } from "../target/threads.ts";
 import { DAEMON_NAME_DEFAULT, openDaemonSocket } from "./requests.ts";
 import type { DaemonListing, DaemonRequest, DaemonSocket, ListedExport } from "./requests.ts";
+import { StateFolder, stateFolderPath } from "./state_folder.ts";
 
 /** What runs in a daemon. */
 export interface Served {
@@ -21,17 +26,48 @@ export interface Served {
 export class Daemon {
   readonly #name: string;
   readonly #socket: DaemonSocket | undefined;
+  readonly #state: StateFolder | undefined;
   #served: Served | undefined;
 
   /**
-   * Takes its name, before anything else starts.
+   * Takes its name and its state, before anything else starts. One that was given no name goes
+   * without a socket where the customary one is taken.
    *
-   * @param name Undefined for one that goes without a socket where the customary name is taken.
-   * @throws {Error} One sentence: another daemon has the name that was asked for.
+   * @throws {Error} One sentence: another daemon has the name, or the state.
    */
-  constructor(name: string | undefined) {
+  constructor({ name, stateDir }: Pick<DaemonPlan, "name" | "stateDir">) {
     this.#name = name ?? DAEMON_NAME_DEFAULT;
     this.#socket = this.#open(name);
+    if (stateDir === false) return;
+    const folder = stateDir === true ? stateFolderPath() : stateDir;
+    this.#state = new StateFolder(folder, this.#name);
+  }
+
+  /**
+   * An export with what an earlier daemon has kept of it.
+   *
+   * @throws {Error} One sentence: that cannot be read.
+   */
+  withKept(config: ExportConfig): ExportConfig {
+    if (this.#state === undefined) return config;
+    return { ...config, keeps: true, kept: this.#state.load(config) };
+  }
+
+  /**
+   * Keeps what frames have set of an export.
+   *
+   * @returns A sentence when that cannot be.
+   */
+  async keep(address: Address, settings: KeptSettings): Promise<string | undefined> {
+    try {
+      await this.#state!.keep(address, settings);
+      return undefined;
+    } catch (error) {
+      const name = formatAddress(address.shelf, address.slot);
+      const reason = (error as Error).message.replace(/ \(os error \d+\)/, "");
+      return `${name}: a change of its config string, mask list or reservation is refused, since ` +
+        `it cannot be kept: ${reason}`;
+    }
   }
 
   /** From here on it tells of what it serves. */

@@ -7,6 +7,8 @@ import type { Address } from "../../wire/aoe.ts";
 import { ThreadControl } from "../thread_control.ts";
 import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
+import { OUTCOME_KEPT, OUTCOME_NOT_KEPT } from "../../core/target/held_answers.ts";
+import type { KeptSettings } from "../../core/target/kept_settings.ts";
 import { CONTROL_WORDS } from "../../core/target/loop.ts";
 import type { WireAids } from "../../loops/capture.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
@@ -24,6 +26,8 @@ export type TargetGroupOptions =
     readonly workers: number;
     /** Told of everything a thread posts, but its end, and of threads that are held up. */
     readonly onMessage: (message: TargetMessage) => void;
+    /** Puts what is to be kept of an export onto stable storage; false when that cannot be had. */
+    readonly keep?: ((address: Address, settings: KeptSettings) => Promise<boolean>) | undefined;
   };
 
 interface Member {
@@ -64,6 +68,7 @@ export function filesOfGroup(workers: number, exports: number, interfaces: numbe
 export class TargetGroup {
   readonly #members: Member[] = [];
   #abandoned = 0;
+  #keep: TargetGroupOptions["keep"];
   readonly #watch = setInterval(() => {
     for (const { standIn } of this.#members) standIn.look();
   }, LOOK_EVERY_MS);
@@ -72,7 +77,8 @@ export class TargetGroup {
   /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
     const group = new TargetGroup();
-    const { workers, onMessage, aids, ...given } = options;
+    const { workers, onMessage, aids, keep, ...given } = options;
+    group.#keep = keep;
     const shared = { ...given, crossingNs: measureCrossingNs() };
     const count = threadCount(workers, options.exports.length);
     const shares: ExportConfig[][] = Array.from({ length: count }, () => []);
@@ -132,6 +138,14 @@ export class TargetGroup {
     return 0;
   }
 
+  async #keepSettings(
+    thread: ThreadControl,
+    { shelf, slot, settings, word }: Extract<TargetMessage, { kind: "keep" }>,
+  ): Promise<void> {
+    const kept = await this.#keep?.({ shelf, slot }, settings) ?? false;
+    thread.tell(word, kept ? OUTCOME_KEPT : OUTCOME_NOT_KEPT);
+  }
+
   async #startMember(
     config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters">,
     onMessage: TargetGroupOptions["onMessage"],
@@ -152,6 +166,10 @@ export class TargetGroup {
       { ...config, control, counters, controlEvent },
       (message) => {
         if (message.kind === "serving") serving.resolve();
+        if (message.kind === "keep") {
+          this.#keepSettings(thread, message);
+          return;
+        }
         if (message.kind === "state") {
           standIn.learn(message.shelf, message.slot, message.state);
           return;

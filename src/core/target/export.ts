@@ -4,6 +4,7 @@
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import { NONE } from "../tables.ts";
 import type { AclConfig } from "./acl.ts";
+import type { KeptSettings } from "./kept_settings.ts";
 import type { TargetCommands } from "./commands.ts";
 import type { PageMap } from "./disk_queue.ts";
 import { Drive } from "./drive.ts";
@@ -54,6 +55,10 @@ export interface ExportSettings {
   readonly incarnation: number | undefined;
   /** Who may use it; everybody when undefined. */
   readonly acl?: AclConfig | undefined;
+  /** Whether what frames set is kept beyond the process; see `Target.proposes`. */
+  readonly keeps?: boolean | undefined;
+  /** What an earlier process has kept. */
+  readonly kept?: KeptSettings | undefined;
 }
 
 /** What stands behind an export. */
@@ -91,8 +96,10 @@ export function makeTarget(
     firmware: FIRMWARE_VERSION.toString(16).padStart(4, "0"),
     model: "aoe target",
   });
-  const { shelf, slot, acl } = settings;
-  return new Target({ ...options, shelf, slot, drive, acl });
+  const { shelf, slot, acl, keeps, kept } = settings;
+  const target = new Target({ ...options, shelf, slot, drive, acl, keeps });
+  if (kept !== undefined) target.restoreKept(kept);
+  return target;
 }
 
 /** Bytes of a file that an export shows, in whole sectors. */

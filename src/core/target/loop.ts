@@ -27,7 +27,6 @@ import {
   SECTOR_BYTES,
 } from "../../wire/ata.ts";
 import { ETHERNET_FRAME_BYTES_MIN } from "../../wire/ethernet.ts";
-import { NONE } from "../tables.ts";
 import { DRIVE_FLUSH, DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE } from "./drive.ts";
 import { DISK_WORK, DROP_BUSY, DROP_OTHER_ADDRESS, refuseAtDoor } from "./target.ts";
 import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
@@ -49,6 +48,8 @@ import { DiskWork } from "./disk_work.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import type { ExportTable } from "./export_table.ts";
 import type { FrameLink } from "./frame_link.ts";
+import { HELD_ANSWERS_MAX, HeldAnswers } from "./held_answers.ts";
+import { NONE } from "../tables.ts";
 import { GroupCommit } from "./group_commit.ts";
 
 /**
@@ -64,7 +65,9 @@ export const CONTROL_STOP = 0;
 export const CONTROL_PULSE = 1;
 /** whether the disk is too slow for anything to be done in place, set by the main thread. */
 export const CONTROL_WARY = 2;
-export const CONTROL_WORDS = 3;
+/** How it went with what is to be kept: `HELD_ANSWERS_MAX` words, set by the main thread. */
+export const CONTROL_OUTCOMES = 3;
+export const CONTROL_WORDS = CONTROL_OUTCOMES + HELD_ANSWERS_MAX;
 
 /** What the loop works with; all of it made before it starts. */
 export interface TargetLoopParts {
@@ -83,6 +86,8 @@ export interface TargetLoopParts {
   /** Frames of a turn up to which writes go to the page cache in place, not through the ring. */
   readonly inPlaceMax: number;
   readonly onDiskError: DiskErrorListener;
+  /** Told of a change to be kept, of which the outcome belongs in this word of `control`. */
+  readonly onProposal?: (ex: TargetExport, word: number) => void;
 }
 
 /** One worker's frames, disks and sockets in motion. */
@@ -96,6 +101,8 @@ export class TargetLoop {
   readonly #counters: TargetCounters;
   readonly #clock: { nowMs(): number };
   readonly #control: Int32Array;
+  readonly #held: HeldAnswers;
+  readonly #onProposal: TargetLoopParts["onProposal"];
   readonly #disk: DiskWork;
   readonly #commit: GroupCommit;
   /** The ring has said that something has completed. */
@@ -117,14 +124,16 @@ export class TargetLoop {
     this.#counters = parts.counters;
     this.#clock = parts.clock;
     this.#control = parts.control;
+    this.#held = new HeldAnswers(parts.control.subarray(CONTROL_OUTCOMES));
+    this.#onProposal = parts.onProposal;
     const answers = new TargetAnswers(parts);
     this.#commit = new GroupCommit({ ...parts, answers });
     this.#disk = new DiskWork({ ...parts, answers, commit: this.#commit });
   }
 
-  /** Whether commands wait for the disk or answers for the wire. */
+  /** Whether commands wait for the disk, or answers for the wire or for being kept. */
   get busy(): boolean {
-    if (this.#queue.inFlight > 0) return true;
+    if (this.#queue.inFlight > 0 || this.#held.size > 0) return true;
     for (const link of this.#links) if (link.pending > 0) return true;
     return false;
   }
@@ -152,6 +161,7 @@ export class TargetLoop {
     this.#sent = 0;
     let done = 0;
     const links = this.#links;
+    if (this.#held.size > 0) this.#held.settle(this.#pool);
     if (receive) {
       for (let i = 0; i < links.length; i++) {
         if (links[i]!.readable) this.#receive(links[i]!, i);
@@ -299,10 +309,19 @@ export class TargetLoop {
       else this.#drop(frame, DROP_BUSY);
     } else if (verdict > 0) {
       this.#commands.flags[frame] = 0;
-      link.enqueue(frame, verdict);
+      if (ex.target.proposes) this.#hold(ex, link, frame, verdict);
+      else link.enqueue(frame, verdict);
     } else {
       this.#drop(frame, verdict);
     }
+  }
+
+  #hold(ex: TargetExport, link: FrameLink, frame: number, length: number): void {
+    const word = this.#held.hold(ex, link, frame, length);
+    if (word === NONE) {
+      ex.target.refuseProposal(this.#bytes, this.#pool.start(frame), link);
+      this.#drop(frame, DROP_BUSY);
+    } else this.#onProposal?.(ex, CONTROL_OUTCOMES + word);
   }
 
   #drop(frame: number, verdict: number): void {

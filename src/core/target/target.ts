@@ -20,6 +20,7 @@ import {
   COMMAND_RESERVE,
   ERROR_BAD_ARGUMENT,
   ERROR_CONFIG_PRESENT,
+  ERROR_DEVICE_UNAVAILABLE,
   ERROR_RESERVED,
   ERROR_UNRECOGNIZED_COMMAND,
   ERROR_UNSUPPORTED_VERSION,
@@ -82,6 +83,8 @@ import {
 import { Acl, ACL_READS, ACL_REFUSED } from "./acl.ts";
 import type { AclConfig } from "./acl.ts";
 import type { Drive } from "./drive.ts";
+import { macListOf, sameSettings, startsWithBytes } from "./kept_settings.ts";
+import type { KeptSettings } from "./kept_settings.ts";
 import { MacList } from "./mac_list.ts";
 
 /** `receive`'s verdict: the disk must work first; the drive's fields say what. */
@@ -127,10 +130,7 @@ export interface Link {
 export type CacheSwitchListener = (mac: Uint8Array, link: Link, on: boolean) => void;
 
 /** What may have changed of a target since it was made. */
-export interface TargetState {
-  readonly configString: Uint8Array;
-  /** MACs of the mask list, six bytes each. */
-  readonly mask: Uint8Array;
+export interface TargetState extends KeptSettings {
   readonly sectors: number;
   readonly incarnation: number | undefined;
   readonly cacheOn: boolean;
@@ -175,14 +175,22 @@ export class Target {
   #acl: Acl;
   readonly #onCacheSwitch: CacheSwitchListener | undefined;
   readonly #onChange: (() => void) | undefined;
+  readonly #keeps: boolean;
   #mask = new MacList(MASK_ENTRIES_MAX);
-  readonly #reservation = new MacList(RESERVE_ENTRIES_MAX);
+  #reservation = new MacList(RESERVE_ENTRIES_MAX);
   #config: Uint8Array = new Uint8Array(0);
+  #proposal: KeptSettings | undefined;
+  /**
+   * The frame that was received last asks for a change that is not made yet: its answer is to be held
+   * until `proposal` is kept (`keepProposal`) or cannot be (`refuseProposal`).
+   */
+  proposes = false;
 
   /**
    * @param options `buffers`: requests accepted without an answer; `acl`: who may use this target,
    * everybody when there is none; `onCacheSwitch` is told when an initiator has
-   * switched the write cache, `onChange` when a frame has changed anything of `state`.
+   * switched the write cache, `onChange` when a frame has changed anything of `state`; `keeps`:
+   * changes are proposed, see `proposes`.
    */
   constructor(
     options: {
@@ -193,6 +201,7 @@ export class Target {
       acl?: AclConfig | undefined;
       onCacheSwitch?: CacheSwitchListener | undefined;
       onChange?: (() => void) | undefined;
+      keeps?: boolean | undefined;
     },
   ) {
     this.shelf = options.shelf;
@@ -200,6 +209,7 @@ export class Target {
     this.drive = options.drive;
     this.#buffers = options.buffers;
     this.#onChange = options.onChange;
+    this.#keeps = options.keeps === true;
     this.#onCacheSwitch = options.onCacheSwitch;
     this.#acl = new Acl(options.acl);
   }
@@ -219,6 +229,7 @@ export class Target {
    * @returns A DROP constant, the answer's length, or `DISK_WORK`.
    */
   receive(view: Uint8Array, at: number, length: number, link: Link, broadcast: boolean): number {
+    this.proposes = false;
     const source = at + ETHERNET_SOURCE;
     // A group address never sends (IEEE 802.3 section 3.2.3): answering it would multiply a frame.
     if ((view[source]! & 1) !== 0) return DROP_FORBIDDEN;
@@ -247,6 +258,7 @@ export class Target {
     return {
       configString: this.#config.slice(),
       mask: this.#mask.bytes().slice(),
+      reservation: this.#reservation.bytes().slice(),
       sectors: this.drive.sectors,
       incarnation: this.drive.incarnation,
       cacheOn: !this.drive.stableWrites,
@@ -255,12 +267,39 @@ export class Target {
 
   /** Takes over the state of another target for the same disk. */
   restore(state: TargetState): void {
-    this.#config = state.configString;
-    this.#mask = new MacList(MASK_ENTRIES_MAX);
-    for (let at = 0; at < state.mask.length; at += MAC_BYTES) this.#mask.add(state.mask, at);
+    this.#install(state);
     this.drive.sectors = state.sectors;
     this.drive.incarnation = state.incarnation;
     this.drive.switchCache(state.cacheOn);
+  }
+
+  /** Takes over what an earlier target for the same disk was set to. */
+  restoreKept(kept: KeptSettings): void {
+    this.#install(kept);
+  }
+
+  /** What the target will be set to once that is kept; undefined when nothing is proposed. */
+  get proposal(): KeptSettings | undefined {
+    return this.#proposal;
+  }
+
+  /** The proposal is kept: it holds, and its answer may leave. */
+  keepProposal(): void {
+    const proposal = this.#proposal!;
+    this.#proposal = undefined;
+    this.#install(proposal);
+    this.#onChange?.();
+  }
+
+  /**
+   * The proposal cannot be kept: nothing changes, and its answer becomes a refusal.
+   *
+   * @returns The refusal's length in bytes.
+   */
+  refuseProposal(view: Uint8Array, at: number, link: Link): number {
+    this.#proposal = undefined;
+    this.revert(view, at);
+    return this.#error(view, at, link, ERROR_DEVICE_UNAVAILABLE);
   }
 
   /**
@@ -370,7 +409,7 @@ export class Target {
         return this.#error(view, at, link, ERROR_BAD_ARGUMENT);
       }
       const string = view.subarray(at + CONFIG_STRING, at + CONFIG_STRING + stringBytes);
-      const prefix = startsWith(this.#config, string);
+      const prefix = startsWithBytes(this.#config, string);
       const equal = prefix && stringBytes === this.#config.length;
       if (command === CONFIG_TEST && !equal) return DROP_NO_MATCH;
       if (command === CONFIG_TEST_PREFIX && !prefix) return DROP_NO_MATCH;
@@ -379,10 +418,10 @@ export class Target {
         return this.#finish(view, at, this.#writeConfig(view, at, link), link);
       }
       if (command >= CONFIG_SET) {
-        // Nothing is changed that cannot be confirmed.
-        if (CONFIG_STRING + stringBytes > frameBytesMax(link)) return DROP_OVER_MTU;
-        this.#config = string.slice();
-        this.#onChange?.();
+        const configString = string.slice();
+        turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
+        const end = this.#writeConfig(view, at, link, configString);
+        return this.#change(this.#finish(view, at, end, link), { configString });
       }
     }
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
@@ -416,12 +455,16 @@ export class Target {
       }
     }
     if (list.size > room) return DROP_OVER_MTU;
-    const changed = list !== this.#mask;
-    this.#mask = list;
-    if (changed) this.#onChange?.();
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, 0);
-    const end = writeMaskSection(view, at, command, DIRECTIVE_NONE, list.bytes());
-    return this.#finish(view, at, end, link);
+    const end = this.#finish(
+      ...[
+        view,
+        at,
+        writeMaskSection(view, at, command, DIRECTIVE_NONE, list.bytes()),
+        link,
+      ] as const,
+    );
+    return list === this.#mask ? end : this.#change(end, { mask: list.bytes() });
   }
 
   #receiveReserve(view: Uint8Array, at: number, length: number, link: Link, readOnly: boolean) {
@@ -436,25 +479,55 @@ export class Target {
     const refused = command === RESERVE_SET &&
       !this.#reservation.admits(view, at + ETHERNET_SOURCE);
     const changes = command !== RESERVE_READ && !refused;
-    const answered = changes ? count : this.#reservation.size;
-    if (RESERVE_MACS + answered * MAC_BYTES > frameBytesMax(link)) return DROP_OVER_MTU;
-    if (changes) {
-      this.#reservation.clear();
-      for (let i = 0; i < count; i++) this.#reservation.add(view, macs + i * MAC_BYTES);
-    }
+    const list = changes ? new MacList(RESERVE_ENTRIES_MAX) : this.#reservation;
+    if (changes) { for (let i = 0; i < count; i++) list.add(view, macs + i * MAC_BYTES); }
+    if (RESERVE_MACS + list.size * MAC_BYTES > frameBytesMax(link)) return DROP_OVER_MTU;
     const error = refused ? ERROR_RESERVED : 0;
     turnIntoResponse(view, at, link.mac, this.shelf, this.slot, error);
-    const end = writeReserveSection(view, at, command, this.#reservation.bytes());
-    return this.#finish(view, at, end, link);
+    const end = this.#finish(
+      ...[view, at, writeReserveSection(view, at, command, list.bytes()), link] as const,
+    );
+    return changes ? this.#change(end, { reservation: list.bytes() }) : end;
   }
 
-  #writeConfig(view: Uint8Array, at: number, link: Link): number {
-    if (CONFIG_STRING + this.#config.length > frameBytesMax(link)) return DROP_OVER_MTU;
+  /**
+   * Changes what is kept, or proposes to; nothing that cannot be confirmed.
+   *
+   * @param answer Length of the answer that says so, or why there is none.
+   * @returns The same, or `DROP_BUSY` while another change is proposed.
+   */
+  #change(answer: number, change: Partial<KeptSettings>): number {
+    if (answer < 0) return answer;
+    if (this.#proposal !== undefined) return DROP_BUSY;
+    const now: KeptSettings = {
+      configString: this.#config,
+      mask: this.#mask.bytes(),
+      reservation: this.#reservation.bytes(),
+    };
+    const next = { ...now, ...change };
+    if (this.#keeps && !sameSettings(now, next)) {
+      this.#proposal = next;
+      this.proposes = true;
+      return answer;
+    }
+    this.#install(next);
+    this.#onChange?.();
+    return answer;
+  }
+
+  #install({ configString, mask, reservation }: KeptSettings): void {
+    this.#config = configString;
+    this.#mask = macListOf(mask, MASK_ENTRIES_MAX);
+    this.#reservation = macListOf(reservation, RESERVE_ENTRIES_MAX);
+  }
+
+  #writeConfig(view: Uint8Array, at: number, link: Link, string = this.#config): number {
+    if (CONFIG_STRING + string.length > frameBytesMax(link)) return DROP_OVER_MTU;
     return writeConfigResponse(view, at, {
       buffers: this.#buffers,
       firmware: FIRMWARE_VERSION,
       sectors: link.sectors,
-      string: this.#config,
+      string,
     });
   }
 
@@ -484,10 +557,6 @@ const NO_MACS = new Uint8Array(0);
 
 function frameBytesMax(link: Link): number {
   return link.mtu + ETHERNET_HEADER_BYTES;
-}
-
-function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
-  return prefix.length <= bytes.length && prefix.every((byte, i) => byte === bytes[i]);
 }
 
 /** Carries out one mask directive; returns the merror, 0 for none. */

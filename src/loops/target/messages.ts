@@ -1,5 +1,6 @@
 // What a target thread is told at its start, and what it tells the main thread.
 
+import type { KeptSettings } from "../../core/target/kept_settings.ts";
 import type { TargetState } from "../../core/target/target.ts";
 import type { WireAids } from "../capture.ts";
 import type { ExportConfig } from "./export_config.ts";
@@ -75,6 +76,14 @@ export type TargetMessage =
     readonly shelf: number;
     readonly slot: number;
     readonly state: TargetState;
+  }
+  /** To be kept; how that went belongs in this word of `control`, and the eventfd is signalled. */
+  | {
+    readonly kind: "keep";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly settings: KeptSettings;
+    readonly word: number;
   }
   /** A disk does not answer, or does so again. */
   | {

@@ -90,6 +90,9 @@ export class TargetWorker {
       counters: this.#counters,
       clock: this.#clock,
       control: this.#control,
+      onProposal: ({ target: { shelf, slot, proposal } }, word) => {
+        post({ kind: "keep", shelf, slot, settings: proposal!, word });
+      },
       // Without the ring each write is a system call in any case.
       inPlaceMax: this.#withoutUring === undefined ? inPlaceMax(config.crossingNs) : Infinity,
       onDiskError: (ex, operation, sector, code) => {

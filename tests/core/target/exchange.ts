@@ -36,7 +36,7 @@ export function linkOf(mtu = 1500): Link {
 
 /** A target with a disk of 1,000,000 sectors that can do everything, unless told otherwise. */
 export function targetOf(
-  options: Partial<DriveSettings> & { acl?: Partial<AclConfig> } = {},
+  options: Partial<DriveSettings> & { acl?: Partial<AclConfig>; keeps?: boolean } = {},
 ): Target {
   const drive = new Drive({
     sectors: 1_000_000,
@@ -56,6 +56,7 @@ export function targetOf(
     drive,
     buffers: BUFFERS,
     acl: { accept: [], reject: [], readOnly: [], ...options.acl },
+    keeps: options.keeps,
   });
 }
 
