@@ -8,7 +8,7 @@
 //    room for the next request within one turn.
 // 4. Everything leaves in one sendmmsg for each interface.
 // 5. Nothing to do: one ppoll waits for sockets, the driver's descriptors, and the next timer;
-//    awake for a moment where the next answer is near.
+//    it looks for a moment first, where answers have come soon of late.
 //
 // No step allocates for each frame: no Promise, Map, BigInt, closure or view.
 
@@ -19,12 +19,14 @@ import { LinkMonitor, listInterfaces, masterName } from "../../../ffi/netlink.ts
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { clearEvent, Clock, POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import { Initiator } from "../../core/initiator/initiator.ts";
+import { Patience } from "../../core/initiator/patience.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import {
   INITIATOR_DEFAULTS,
   initiatorMemoryBytes,
   type InitiatorSettings,
 } from "../../core/initiator/state.ts";
+import { NONE } from "../../core/tables.ts";
 import type { Address } from "../../wire/aoe.ts";
 import type { WireAids } from "../capture.ts";
 import { INITIATOR_COUNT_KERNEL_DROPS, InitiatorCounters } from "./counters.ts";
@@ -39,12 +41,8 @@ const COUNT_EVERY_MS = 50;
 const IDLE_MS_MAX = 200;
 /** A socket that refuses frames for want of memory is tried again after this, readable or not. */
 const BLOCKED_RETRY_MS = 1;
-/**
- * So few commands under way are waited for awake, where a round trip takes no longer than this: to
- * be woken would take half as long again.
- */
-const AWAKE_COMMANDS_MAX = 2;
-const AWAKE_RTT_MS_MAX = 0.06;
+/** Between two looks at everything else, so many at a ring: less than a microsecond. */
+const RING_LOOKS = 64;
 /** Sessions that tags can tell apart on one host. */
 const SESSIONS = 8;
 /** Descriptors that a driver may watch. */
@@ -113,6 +111,10 @@ export class InitiatorLoop<DriverMemory = unknown> {
   /** The same, as frames go through them. */
   readonly #aided: AidedInitiatorLinks;
   readonly #poll: PollSet;
+  /** How long to look for answers before it sleeps. */
+  readonly #patience = new Patience();
+  /** Something beside frames may come while answers are due: a driver watches descriptors. */
+  #driverWatches = false;
   #countAtMs = 0;
   /** Something has happened since the shared counters were brought up to date. */
   #uncounted = true;
@@ -208,6 +210,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
 
   /** Adds a descriptor to what the loop waits for; returns its entry for the calls below. */
   watch(fd: number, events: number): number {
+    this.#driverWatches = true;
     return this.#poll.add(fd, events);
   }
 
@@ -320,9 +323,7 @@ export class InitiatorLoop<DriverMemory = unknown> {
       this.#poll.want(link.pollEntry, link.blocked ? POLLIN | POLLOUT : POLLIN);
     }
     if (blocked) dueMs = Math.min(dueMs, nowMs + BLOCKED_RETRY_MS);
-    let found = this.#waitAwake(nowMs, dueMs);
-    // Never early: a turn before the time would find nothing to do and wait again.
-    if (found === 0) found = this.#poll.wait(Math.max(0, Math.ceil((dueMs - nowMs) * 1000)));
+    const found = this.#sleep(nowMs, dueMs);
     for (let i = 0; i < this.#links.length; i++) {
       const link = this.#links[i]!;
       link.blocked = false;
@@ -336,24 +337,52 @@ export class InitiatorLoop<DriverMemory = unknown> {
   }
 
   /**
-   * Waits awake for the answer to a command or two that a near target has got.
+   * Sleeps until something comes, or the time; where answers are due that have come soon of late,
+   * it looks for them first.
    *
-   * @returns Number of descriptors that are ready.
+   * @returns Number of descriptors that are ready; none where a ring has frames.
    */
-  #waitAwake(nowMs: number, dueMs: number): number {
-    let open = 0;
-    let rttMs = 0;
-    for (let disk = 0; disk < this.initiators.length; disk++) {
-      const initiator = this.initiators[disk]!;
-      if (initiator.commandsOpen === 0) continue;
-      open += initiator.commandsOpen;
-      rttMs = Math.max(rttMs, initiator.rttMs);
+  #sleep(nowMs: number, dueMs: number): number {
+    const due = this.#isAnswerDue();
+    const lookMs = due ? this.#patience.lookMs() : 0;
+    if (lookMs > 0) {
+      const found = this.#look(Math.min(dueMs, nowMs + lookMs));
+      if (found !== NONE) {
+        this.#patience.found();
+        return found;
+      }
     }
-    if (open === 0 || open > AWAKE_COMMANDS_MAX || rttMs > AWAKE_RTT_MS_MAX) return 0;
-    const untilMs = Math.min(dueMs, nowMs + 2 * rttMs);
-    let found: number;
-    do found = this.#poll.wait(0); while (found === 0 && this.clock.nowMs() < untilMs);
+    // Never early: a turn before the time would find nothing to do and wait again.
+    const found = this.#poll.wait(Math.max(0, Math.ceil((dueMs - nowMs) * 1000)));
+    if (due && found > 0) this.#patience.slept(this.clock.nowMs() - nowMs);
     return found;
+  }
+
+  #isAnswerDue(): boolean {
+    for (let disk = 0; disk < this.initiators.length; disk++) {
+      if (this.initiators[disk]!.commandsOpen > 0) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Looks until something comes, or the time. A look at a ring costs a load or two, one at anything
+   * else a system call: that is spared where nothing else can come.
+   *
+   * @returns As `#sleep`; `NONE` when nothing has come.
+   */
+  #look(untilMs: number): number {
+    const links = this.#links;
+    let others = this.#driverWatches;
+    for (let i = 0; i < links.length; i++) others ||= !links[i]!.byRing;
+    do {
+      for (let i = 0; i < links.length; i++) {
+        if (links[i]!.byRing && links[i]!.watch(RING_LOOKS)) return 0;
+      }
+      const found = others ? this.#poll.wait(0) : 0;
+      if (found > 0) return found;
+    } while (this.clock.nowMs() < untilMs);
+    return NONE;
   }
 
   /** Takes over what netlink tells of the interfaces. */
