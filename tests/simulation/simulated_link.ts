@@ -87,6 +87,8 @@ export class SimulatedLink implements FrameLink {
     return this.#arrived.length > 0;
   }
 
+  readonly slept = false;
+
   get pending(): number {
     return this.#answers.length;
   }

@@ -9,6 +9,8 @@ import { TargetExport } from "../../src/core/target/export.ts";
 import type { ExportSettings } from "../../src/core/target/export.ts";
 import { ExportTable } from "../../src/core/target/export_table.ts";
 import { FramePool } from "../../src/core/target/frames.ts";
+import { TargetMeter } from "../../src/core/target/meter.ts";
+import { TargetMetrics } from "../../src/core/target/metrics.ts";
 import { CONTROL_WARY, CONTROL_WORDS, TargetLoop } from "../../src/core/target/loop.ts";
 import { MAPPED_SEGMENT_BYTES } from "../../src/core/target/residency.ts";
 import type { Disk } from "./disk.ts";
@@ -215,12 +217,13 @@ export class TargetHost {
     breakRules(ex, breakages);
     const links: SimulatedLink[] = [];
     const counters = new TargetCounters(TargetCounters.allocate(1));
+    const metrics = new TargetMetrics(TargetMetrics.allocate(1, LINKS_MAX));
     const control = new Int32Array(CONTROL_WORDS);
     const loop = new TargetLoop({
       ...{ pool, commands, vectors, queue, inPlaceMax, counters, links, control },
       inPlace: queue.inPlace,
       exports: new ExportTable([ex]),
-      clock: { nowMs: () => this.#clock.nowMs },
+      meter: new TargetMeter(metrics, frames, { nowMs: () => this.#clock.nowMs }),
       onDiskError: () => {},
     });
     const life: Life = {

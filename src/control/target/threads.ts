@@ -13,12 +13,16 @@ import { CONTROL_WORDS } from "../../core/target/loop.ts";
 import type { WireAids } from "../../loops/capture.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
 import { TargetCounters } from "../../core/target/counters.ts";
+import { TargetMetrics } from "../../core/target/metrics.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/messages.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
-  & Omit<TargetJobConfig, "aids" | "crossingNs" | "controlEvent" | "control" | "counters">
+  & Omit<
+    TargetJobConfig,
+    "aids" | "crossingNs" | "controlEvent" | "control" | "counters" | "metrics"
+  >
   & {
     /** Of each thread. */
     readonly aids: readonly WireAids[] | undefined;
@@ -33,6 +37,7 @@ export type TargetGroupOptions =
 interface Member {
   readonly control: ThreadControl;
   readonly counters: TargetCounters;
+  readonly metrics: TargetMetrics;
   readonly exports: readonly ExportConfig[];
   readonly standIn: StandIn;
   readonly worker: RunningWorker;
@@ -118,6 +123,11 @@ export class TargetGroup {
     return this.#atRisk;
   }
 
+  /** The tables of its threads, which threads write while others read. */
+  get metrics(): readonly TargetMetrics[] {
+    return this.#members.map((member) => member.metrics);
+  }
+
   /** Sum of a worker counter over all threads. */
   count(counter: number): number {
     return this.#members.reduce((sum, member) => sum + member.counters.value(counter), 0);
@@ -147,12 +157,13 @@ export class TargetGroup {
   }
 
   async #startMember(
-    config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters">,
+    config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters" | "metrics">,
     onMessage: TargetGroupOptions["onMessage"],
   ): Promise<void> {
     const thread = new ThreadControl(CONTROL_WORDS);
     const { control, controlEvent } = thread;
     const counters = TargetCounters.allocate(config.exports.length);
+    const metrics = TargetMetrics.allocate(config.exports.length, config.interfaces.length);
     const standIn = new StandIn({
       ...config,
       control: thread.words,
@@ -163,7 +174,7 @@ export class TargetGroup {
     const tellsOfLinks = this.#members.length === 0;
     const worker = await startWorker(
       "target",
-      { ...config, control, counters, controlEvent },
+      { ...config, control, counters, metrics, controlEvent },
       (message) => {
         if (message.kind === "serving") serving.resolve();
         if (message.kind === "keep") {
@@ -185,6 +196,7 @@ export class TargetGroup {
     this.#members.push({
       control: thread,
       counters: new TargetCounters(counters),
+      metrics: new TargetMetrics(metrics),
       exports: config.exports,
       standIn,
       worker,

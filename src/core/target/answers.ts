@@ -10,6 +10,7 @@ import type { TargetCommands } from "./commands.ts";
 import type { FramePool } from "./frames.ts";
 import { TARGET_COUNT_GATHERED, TARGET_COUNT_READ_BYTES, TARGET_COUNT_READS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
+import type { TargetMeter } from "./meter.ts";
 import type { TargetExport } from "./export.ts";
 import type { FrameLink } from "./frame_link.ts";
 
@@ -19,6 +20,7 @@ export class TargetAnswers {
   readonly #commands: TargetCommands;
   readonly #links: readonly FrameLink[];
   readonly #counters: TargetCounters;
+  readonly #meter: TargetMeter;
 
   constructor(
     parts: {
@@ -26,12 +28,14 @@ export class TargetAnswers {
       commands: TargetCommands;
       links: readonly FrameLink[];
       counters: TargetCounters;
+      meter: TargetMeter;
     },
   ) {
     this.#pool = parts.pool;
     this.#commands = parts.commands;
     this.#links = parts.links;
     this.#counters = parts.counters;
+    this.#meter = parts.meter;
   }
 
   /** Answers with what lies in the frame, and repetitions alike; `outcome` is an OUTCOME constant. */
@@ -75,6 +79,7 @@ export class TargetAnswers {
       outcome,
     );
     commands.flags[frame] = 0;
+    if (outcome !== OUTCOME_DONE) this.#meter.failed(frame);
     ex.release();
     link.enqueue(frame, length);
   }
@@ -100,6 +105,7 @@ export class TargetAnswers {
     );
     commands.flags[frame] = FRAME_GATHERED;
     ex.gathered();
+    this.#meter.gathered(frame);
     link.enqueueGathered(frame, ATA_DATA, bytes);
     this.#counters.addTo(ex.index, TARGET_COUNT_READS, 1);
     this.#counters.addTo(ex.index, TARGET_COUNT_GATHERED, 1);

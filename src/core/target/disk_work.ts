@@ -30,6 +30,7 @@ import {
   TARGET_COUNT_WRITTEN_BYTES,
 } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
+import type { TargetMeter } from "./meter.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import type { ExportTable } from "./export_table.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
@@ -62,6 +63,7 @@ export class DiskWork {
   readonly #commit: GroupCommit;
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
+  readonly #meter: TargetMeter;
   /**
    * Frames of the turn up to which writes are done in place: a few are quicker so than through the
    * ring. While a disk hangs in it nothing else moves, so that neighbours never write in place; an
@@ -92,6 +94,7 @@ export class DiskWork {
       commit: GroupCommit;
       answers: TargetAnswers;
       counters: TargetCounters;
+      meter: TargetMeter;
       inPlaceMax: number;
       onDiskError: DiskErrorListener;
     },
@@ -107,6 +110,7 @@ export class DiskWork {
     this.#answers = parts.answers;
     this.#counters = parts.counters;
     this.#inPlaceMax = parts.inPlaceMax;
+    this.#meter = parts.meter;
     this.#onDiskError = parts.onDiskError;
   }
 
@@ -124,6 +128,7 @@ export class DiskWork {
   run(ex: TargetExport, frame: number): void {
     const commands = this.#commands;
     const operation = commands.operation[frame]!;
+    this.#meter.diskBegins(frame);
     if (operation === DRIVE_TRIM) {
       this.#runTrim(ex, frame);
       return;
@@ -156,6 +161,7 @@ export class DiskWork {
       this.#mergeBytes = 0;
     } else {
       commands.next[this.#mergeLast] = frame;
+      this.#meter.merged(frame);
     }
     commands.next[frame] = NONE;
     this.#mergeLast = frame;
@@ -171,6 +177,7 @@ export class DiskWork {
     const result = this.#inPlace.readCached(fd, frame, sectors[frame]!, offset[frame]!);
     ex.lookedForCached(result === bytes, result === -EOPNOTSUPP);
     if (result !== bytes) return false;
+    this.#meter.look();
     next[frame] = NONE;
     this.#complete(ex, frame, result);
     return true;
@@ -301,7 +308,9 @@ export class DiskWork {
     const { sectors, offset } = this.#commands;
     ex.wrote(this.#mergeBytes);
     const { fd } = ex.settings;
-    this.#complete(ex, frame, this.#inPlace.write(fd, frame, sectors[frame]!, offset[frame]!));
+    const result = this.#inPlace.write(fd, frame, sectors[frame]!, offset[frame]!);
+    this.#meter.look();
+    this.#complete(ex, frame, result);
   }
 
   /** The same for several that were merged, or one that goes on, or is to be stable. */
@@ -316,7 +325,9 @@ export class DiskWork {
     ex.wrote(this.#mergeBytes);
     const { fd } = ex.settings;
     const at = offset[first]! + progress[first]!;
-    this.#complete(ex, first, this.#inPlace.writeVectors(fd, vector, count, at, stable));
+    const result = this.#inPlace.writeVectors(fd, vector, count, at, stable);
+    this.#meter.look();
+    this.#complete(ex, first, result);
     if (this.#queue.inFlight === 0) this.#vectors.clear();
   }
 
@@ -331,7 +342,7 @@ export class DiskWork {
   reap(): number {
     let count = 0;
     while (this.#queue.next()) {
-      count++;
+      if (count++ === 0) this.#meter.look();
       const { tag, result } = this.#queue;
       if (tag >= SYNC_TAG) this.#commit.finish(this.#exports.at(tag - SYNC_TAG)!, result);
       else this.#complete(this.#exports.at(this.#commands.exportOf[tag]!)!, tag, result);
@@ -395,6 +406,7 @@ export class DiskWork {
     const changes = operation === DRIVE_WRITE || operation === DRIVE_TRIM;
     if (changes) ex.changed();
     if (code !== 0) {
+      this.#meter.diskEnds(frame);
       this.#fail(ex, frame, code);
       return;
     }
@@ -414,6 +426,7 @@ export class DiskWork {
     if (stable && (commands.flags[frame]! & FRAME_ALREADY_STABLE) === 0) {
       ex.awaitSync(frame);
     } else {
+      this.#meter.diskEnds(frame);
       this.#answers.answer(ex, frame, OUTCOME_DONE);
     }
   }

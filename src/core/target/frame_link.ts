@@ -9,6 +9,8 @@ export interface FrameLink extends Link {
   readonly running: boolean;
   /** Whether the next turn should look for frames. */
   readonly readable: boolean;
+  /** Whether the last `receive` slept until a frame came. */
+  readonly slept: boolean;
   /** Answers not yet sent. */
   readonly pending: number;
   /** The interface takes no more answers for now. */

@@ -8,6 +8,7 @@ import type { TargetCommands } from "./commands.ts";
 import type { TargetAnswers } from "./answers.ts";
 import { TARGET_COUNT_ERRORS, TARGET_COUNT_FLUSHES, TARGET_COUNT_SYNCS } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
+import type { TargetMeter } from "./meter.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import { EXPORTS_MAX, type ExportTable } from "./export_table.ts";
 import { EAGAIN, EINTR, EIO, EREMOTEIO } from "../../../ffi/errno_numbers.ts";
@@ -27,6 +28,7 @@ export class GroupCommit {
   readonly #exports: ExportTable;
   readonly #answers: TargetAnswers;
   readonly #counters: TargetCounters;
+  readonly #meter: TargetMeter;
   readonly #onDiskError: DiskErrorListener;
   /** The disk has hung of late: no fdatasync is waited for in place. */
   wary = false;
@@ -39,6 +41,7 @@ export class GroupCommit {
       exports: ExportTable;
       answers: TargetAnswers;
       counters: TargetCounters;
+      meter: TargetMeter;
       onDiskError: DiskErrorListener;
     },
   ) {
@@ -48,6 +51,7 @@ export class GroupCommit {
     this.#exports = parts.exports;
     this.#answers = parts.answers;
     this.#counters = parts.counters;
+    this.#meter = parts.meter;
     this.#onDiskError = parts.onDiskError;
   }
 
@@ -78,6 +82,7 @@ export class GroupCommit {
       this.#queue.sync(SYNC_TAG + ex.index, ex.settings.fd);
       return;
     }
+    this.#meter.look();
     // A source has told that it may have lost writes; those that come after are none of them.
     const told = ex.backing.remoteServer && result === -EREMOTEIO;
     if (result < 0 && !told) this.distrust(ex, -result);
@@ -86,6 +91,7 @@ export class GroupCommit {
     const outcome = failed ? OUTCOME_FAILED : OUTCOME_DONE;
     for (let i = 0; i < ex.syncingCount; i++) {
       const frame = ex.syncing[i]!;
+      this.#meter.diskEnds(frame);
       const flush = this.#commands.operation[frame] === DRIVE_FLUSH;
       if (failed) this.#counters.addTo(ex.index, TARGET_COUNT_ERRORS, 1);
       else if (flush) this.#counters.addTo(ex.index, TARGET_COUNT_FLUSHES, 1);

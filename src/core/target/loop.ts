@@ -44,6 +44,8 @@ import {
   TARGET_COUNT_SENT,
 } from "./counters.ts";
 import type { TargetCounters } from "./counters.ts";
+import type { TargetMeter } from "./meter.ts";
+import { kindOfQuestion } from "./meter.ts";
 import { DiskWork } from "./disk_work.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import type { ExportTable } from "./export_table.ts";
@@ -80,7 +82,7 @@ export interface TargetLoopParts {
   readonly links: readonly FrameLink[];
   readonly exports: ExportTable;
   readonly counters: TargetCounters;
-  readonly clock: { nowMs(): number };
+  readonly meter: TargetMeter;
   /** See `CONTROL_WORDS`. */
   readonly control: Int32Array;
   /** Frames of a turn up to which writes go to the page cache in place, not through the ring. */
@@ -99,7 +101,7 @@ export class TargetLoop {
   readonly #links: readonly FrameLink[];
   readonly #exports: ExportTable;
   readonly #counters: TargetCounters;
-  readonly #clock: { nowMs(): number };
+  readonly #meter: TargetMeter;
   readonly #control: Int32Array;
   readonly #held: HeldAnswers;
   readonly #onProposal: TargetLoopParts["onProposal"];
@@ -113,6 +115,8 @@ export class TargetLoop {
   #received = 0;
   #sent = 0;
   #nowMs = 0;
+  /** When the frames of this flush left is known. */
+  #sentKnown = false;
 
   constructor(parts: TargetLoopParts) {
     this.#pool = parts.pool;
@@ -122,7 +126,7 @@ export class TargetLoop {
     this.#links = parts.links;
     this.#exports = parts.exports;
     this.#counters = parts.counters;
-    this.#clock = parts.clock;
+    this.#meter = parts.meter;
     this.#control = parts.control;
     this.#held = new HeldAnswers(parts.control.subarray(CONTROL_OUTCOMES));
     this.#onProposal = parts.onProposal;
@@ -152,7 +156,9 @@ export class TargetLoop {
     const wary = control[CONTROL_WARY] !== 0;
     disk.wary = wary;
     this.#commit.wary = wary;
-    const nowMs = this.#clock.nowMs();
+    const meter = this.#meter;
+    meter.look();
+    const { nowMs } = meter;
     this.#nowMs = nowMs;
     const { active } = this.#exports;
     for (let i = 0; i < this.#exports.activeCount; i++) active[i]!.beginTurn(nowMs);
@@ -183,11 +189,14 @@ export class TargetLoop {
       }
       done += disk.reap();
       for (let i = 0; i < links.length; i++) {
-        if (links[i]!.pending > 0 && !links[i]!.blocked) links[i]!.flush(this);
+        if (links[i]!.pending === 0 || links[i]!.blocked) continue;
+        this.#sentKnown = false;
+        links[i]!.flush(this);
       }
     } while (this.#promote() || disk.pending || this.#commit.wanted);
     this.#fruitless = done > 0 || this.#queue.inFlight === 0 ? 0 : this.#fruitless + 1;
     this.#exports.endTurn();
+    meter.settle();
     if (this.#received > 0) this.#counters.add(TARGET_COUNT_RECEIVED, this.#received);
     if (this.#sent > 0) this.#counters.add(TARGET_COUNT_SENT, this.#sent);
     control[CONTROL_PULSE] = (control[CONTROL_PULSE]! + 1) | 0;
@@ -206,6 +215,7 @@ export class TargetLoop {
     if (frame < 0) return;
     const length = ex.target.writeAdvert(this.#bytes, this.#pool.start(frame), link);
     this.#commands.flags[frame] = 0;
+    this.#meter.takeNone(frame);
     if (length > 0) link.enqueue(frame, length);
     else this.#pool.release(frame);
   }
@@ -218,6 +228,11 @@ export class TargetLoop {
   /** A frame has left: it is free, and if it was gathered, its look at the file is over. */
   sent(frame: number): void {
     this.#sent++;
+    if (!this.#sentKnown) {
+      this.#meter.look();
+      this.#sentKnown = true;
+    }
+    this.#meter.sent(frame, this.#commands.byteCount[frame]!);
     if ((this.#commands.flags[frame]! & FRAME_GATHERED) !== 0) {
       const ex = this.#exports.at(this.#commands.exportOf[frame]!)!;
       ex.gatherSent(frame);
@@ -229,12 +244,14 @@ export class TargetLoop {
   sendFailed(frame: number): void {
     if ((this.#commands.flags[frame]! & FRAME_GATHERED) === 0) {
       this.#counters.add(TARGET_COUNT_SEND_FAILURES, 1);
+      this.#meter.unsent(frame);
       this.#pool.release(frame);
       return;
     }
     // Reading the ordinary way tells what is wrong with the page, and answers accordingly.
     const ex = this.#exports.at(this.#commands.exportOf[frame]!)!;
     ex.gatherFailed();
+    this.#meter.notGathered(frame);
     ex.target.revert(this.#bytes, this.#pool.start(frame));
     this.#commands.flags[frame] = FRAME_ALONE;
     this.#disk.run(ex, frame);
@@ -242,6 +259,11 @@ export class TargetLoop {
 
   #receive(link: FrameLink, number: number): void {
     const count = link.receive();
+    if (count === 0) return;
+    const meter = this.#meter;
+    // What came while it slept was not taken before.
+    if (link.slept) meter.look();
+    meter.takeBatch(number, count);
     this.#received += count;
     this.#disk.batch = this.#received;
     for (let i = 0; i < count; i++) {
@@ -258,7 +280,7 @@ export class TargetLoop {
     const at = this.#pool.start(frame);
     const refusal = refuseAtDoor(this.#bytes, at, length);
     if (refusal !== 0) {
-      this.#drop(frame, refusal);
+      this.#drop(frame, refusal, -1);
       return;
     }
     const shelf = aoeShelf(this.#bytes, at);
@@ -269,7 +291,7 @@ export class TargetLoop {
     }
     // The interface's filter passes little else; what it passed before a change comes after it.
     const ex = this.#exports.find(shelf, slot);
-    if (ex === undefined || !servedOn(ex, number)) this.#drop(frame, DROP_OTHER_ADDRESS);
+    if (ex === undefined || !servedOn(ex, number)) this.#drop(frame, DROP_OTHER_ADDRESS, -1);
     else this.#decide(ex, link, number, frame, length, false);
   }
 
@@ -303,16 +325,18 @@ export class TargetLoop {
     broadcast: boolean,
   ): void {
     const at = this.#pool.start(frame);
+    const kind = kindOfQuestion(this.#bytes, at);
     const verdict = ex.target.receive(this.#bytes, at, length, link, broadcast);
     if (verdict === DISK_WORK) {
       if (ex.mayHold(this.#pool.free * 2 < this.#pool.count)) this.#start(ex, number, frame);
-      else this.#drop(frame, DROP_BUSY);
+      else this.#drop(frame, DROP_BUSY, ex.index);
     } else if (verdict > 0) {
       this.#commands.flags[frame] = 0;
+      this.#meter.takeAnswered(frame, ex.index, kind, this.#bytes, at);
       if (ex.target.proposes) this.#hold(ex, link, frame, verdict);
       else link.enqueue(frame, verdict);
     } else {
-      this.#drop(frame, verdict);
+      this.#drop(frame, verdict, ex.index);
     }
   }
 
@@ -320,11 +344,13 @@ export class TargetLoop {
     const word = this.#held.hold(ex, link, frame, length);
     if (word === NONE) {
       ex.target.refuseProposal(this.#bytes, this.#pool.start(frame), link);
-      this.#drop(frame, DROP_BUSY);
+      this.#meter.unanswered(frame);
+      this.#drop(frame, DROP_BUSY, ex.index);
     } else this.#onProposal?.(ex, CONTROL_OUTCOMES + word);
   }
 
-  #drop(frame: number, verdict: number): void {
+  #drop(frame: number, verdict: number, exportIndex: number): void {
+    this.#meter.drop(exportIndex, verdict, this.#bytes, this.#pool.start(frame));
     this.#counters.add(TARGET_COUNT_DROPS - verdict, 1);
     this.#pool.release(frame);
   }
@@ -335,6 +361,7 @@ export class TargetLoop {
     const operation = drive.operation;
     if (!ex.active) this.#exports.activate(ex, this.#nowMs);
     ex.hold();
+    this.#meter.takeWork(frame, ex.index, drive, this.#bytes, this.#pool.start(frame));
     commands.exportOf[frame] = ex.index;
     commands.linkOf[frame] = number;
     commands.operation[frame] = operation;
@@ -350,6 +377,7 @@ export class TargetLoop {
     if (operation !== DRIVE_WRITE) commands.dataAt[frame] = this.#pool.start(frame) + ATA_DATA;
     if (operation === DRIVE_FLUSH) {
       // Every write answered so far is complete already: the sync that follows covers it.
+      this.#meter.diskBegins(frame);
       ex.awaitSync(frame);
       return;
     }
@@ -371,6 +399,7 @@ export class TargetLoop {
     }
     if (changes) keepData(this.#pool, commands, frame, commands.byteCount[frame]!);
     this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
+    this.#meter.overlapped(frame);
   }
 
   /**

@@ -51,6 +51,10 @@ export class CapturedTargetLink implements FrameLink, SendOutcome {
     return this.#link.readable;
   }
 
+  get slept(): boolean {
+    return this.#link.slept;
+  }
+
   get pending(): number {
     return this.#link.pending;
   }

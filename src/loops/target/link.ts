@@ -49,6 +49,8 @@ export class TargetLink implements FrameLink {
   readable = true;
   /** Whether that look sleeps until there is one, for `RECEIVE_WAIT_MS` at most. */
   patient = false;
+  /** Whether the last look did. */
+  slept = false;
   /** No frame was free to receive into; those that come free are tried first. */
   starved = false;
   /** The kernel takes no more frames for now. */
@@ -173,6 +175,7 @@ export class TargetLink implements FrameLink {
   receive(): number {
     const wait = this.patient;
     this.patient = false;
+    this.slept = wait;
     if (this.byRing) return this.#receiveByRing();
     const armed = this.#arm();
     this.starved = armed === 0;

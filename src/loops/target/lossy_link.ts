@@ -55,6 +55,10 @@ export class LossyTargetLink implements FrameLink {
     return this.#link.readable;
   }
 
+  get slept(): boolean {
+    return this.#link.slept;
+  }
+
   get pending(): number {
     return this.#link.pending + this.#lostCount;
   }

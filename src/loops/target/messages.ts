@@ -30,6 +30,8 @@ export interface TargetJobConfig {
   readonly control: SharedArrayBuffer;
   /** From `TargetCounters.allocate`. */
   readonly counters: SharedArrayBuffer;
+  /** From `TargetMetrics.allocate`. */
+  readonly metrics: SharedArrayBuffer;
 }
 
 /** What a target thread posts. */

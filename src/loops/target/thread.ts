@@ -9,6 +9,8 @@ import {
   TARGET_COUNT_WAITS,
   TargetCounters,
 } from "../../core/target/counters.ts";
+import { TargetMeter } from "../../core/target/meter.ts";
+import { TargetMetrics } from "../../core/target/metrics.ts";
 import { CONTROL_STOP, TargetLoop } from "../../core/target/loop.ts";
 import { DiskQueues } from "./disk_queues.ts";
 import type { WorkerQueue } from "./disk_queues.ts";
@@ -45,6 +47,7 @@ export class TargetWorker {
   readonly #post: (message: TargetMessage) => void;
   readonly #control: Int32Array;
   readonly #counters: TargetCounters;
+  readonly #metrics: TargetMetrics;
   readonly #clock: Clock;
   readonly #poll: PollSet;
   readonly #queue: WorkerQueue;
@@ -66,6 +69,7 @@ export class TargetWorker {
     this.#post = post;
     this.#control = new Int32Array(config.control);
     this.#counters = new TargetCounters(config.counters);
+    this.#metrics = TargetMetrics.named(config.metrics, config.exports, config.interfaces);
     const present = listInterfaces();
     const mtuMax = present.filter(({ name }) => config.interfaces.includes(name))
       .reduce((most, { mtu }) => Math.max(most, mtu), MTU_MIN);
@@ -88,7 +92,7 @@ export class TargetWorker {
       links: this.#links.aided.links,
       exports: this.#exports.table,
       counters: this.#counters,
-      clock: this.#clock,
+      meter: new TargetMeter(this.#metrics, pool.count, this.#clock),
       control: this.#control,
       onProposal: ({ target: { shelf, slot, proposal } }, word) => {
         post({ kind: "keep", shelf, slot, settings: proposal!, word });
@@ -220,7 +224,12 @@ export class TargetWorker {
 
   #keepHouse(nowMs: number): void {
     const { list, aided } = this.#links;
-    for (const link of list) this.#counters.add(TARGET_COUNT_KERNEL_DROPS, link.takeDrops());
+    list.forEach((link, i) => {
+      const drops = link.takeDrops();
+      this.#counters.add(TARGET_COUNT_KERNEL_DROPS, drops);
+      this.#metrics.countOverflows(i, drops);
+      this.#metrics.nameLink(i, link.name);
+    });
     this.#exports.look(nowMs, (ex) => {
       for (const link of aided.links) this.#loop.announceExport(ex, link);
     });

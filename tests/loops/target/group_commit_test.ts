@@ -27,6 +27,7 @@ Deno.test("sync: a flush fails when a stable write has taken the error of its wr
       exports,
       answers: { answer: (_: unknown, _frame: number, outcome: number) => outcomes.push(outcome) },
       counters: { addTo: () => {} },
+      meter: { look: () => {}, diskEnds: () => {} },
       onDiskError: () => {},
     } as unknown as ConstructorParameters<typeof GroupCommit>[0],
   );

@@ -12,6 +12,7 @@ import { ATA_DATA, ATA_FLAG_LBA48, SECTOR_BYTES, writeAtaRequest } from "../../.
 import { ETHERTYPE_AOE } from "../../../src/wire/ethernet.ts";
 import { initiatorFilter } from "../../../src/wire/filter.ts";
 import { TargetCounters } from "../../../src/core/target/counters.ts";
+import { TargetMetrics } from "../../../src/core/target/metrics.ts";
 import { CONTROL_WORDS } from "../../../src/core/target/loop.ts";
 import { TargetWorker } from "../../../src/loops/target/thread.ts";
 import type { TargetMessage } from "../../../src/loops/target/messages.ts";
@@ -63,6 +64,7 @@ export interface Answer {
 /** A target for one file, and a socket that speaks to it. Inside `inOwnNetwork` only. */
 export class LoopbackTarget {
   readonly counters: TargetCounters;
+  readonly metrics: TargetMetrics;
   readonly messages: TargetMessage[] = [];
   readonly #worker: TargetWorker;
   #stopped = false;
@@ -80,6 +82,8 @@ export class LoopbackTarget {
     const exports = [own, ...(options.neighbours ?? []).map((other) => ({ ...own, ...other }))];
     const counters = TargetCounters.allocate(exports.length);
     this.counters = new TargetCounters(counters);
+    const metrics = TargetMetrics.allocate(exports.length, 1);
+    this.metrics = new TargetMetrics(metrics);
     this.#worker = new TargetWorker({
       interfaces: [served],
       exports,
@@ -92,6 +96,7 @@ export class LoopbackTarget {
       controlEvent: openEvent(),
       control: new SharedArrayBuffer(4 * CONTROL_WORDS),
       counters,
+      metrics,
     }, (message) => this.messages.push(message));
     const [target, initiator] = [served, used].map((name) =>
       listInterfaces().find((link) => link.name === name)!
