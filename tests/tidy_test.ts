@@ -52,6 +52,7 @@ const WALLS: Readonly<Record<string, readonly string[]>> = {
 const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
   "src/core/daemon": ["target"],
   "src/core/nbd_server": ["block"],
+  "src/core/watch": ["target", "initiator"],
   "src/loops/target": ["nbd_client"],
   "src/loops/block": ["initiator"],
   "src/loops/copy": ["initiator"],

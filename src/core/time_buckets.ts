@@ -1,6 +1,6 @@
 // How long things take, in buckets whose width grows with their height: each power of two is divided
-// into eight, so that a percentile is right to within 12.5 %. A histogram is `TIME_BUCKETS` numbers
-// in a row, wherever they lie: a thread counts, another reads.
+// into eight, so that a percentile is right to within 12.5 %. A histogram is `TIME_WORDS` numbers in
+// a row, wherever they lie: a thread counts, another reads.
 
 const SUB_BITS = 3;
 const SUBS = 1 << SUB_BITS;
@@ -10,6 +10,9 @@ const UNITS_MAX = 2 ** 28 - 1;
 
 /** Buckets of a histogram. */
 export const TIME_BUCKETS = SUBS * (28 - SUB_BITS + 1);
+
+/** Words of a histogram: the buckets' counts, then the sum of all times in milliseconds. */
+export const TIME_WORDS = TIME_BUCKETS + 1;
 
 /** The bucket of a time in milliseconds. */
 export function timeBucket(ms: number): number {

@@ -7,7 +7,7 @@ import { COMMAND_ATA, COMMAND_CONFIG, COMMAND_MASK, COMMAND_RESERVE } from "../.
 import { ATA_COMMAND_STATUS, ATA_IDENTIFY_DEVICE, ATA_STATUS_ERR } from "../../wire/ata.ts";
 import { readUint32Be } from "../../wire/endian.ts";
 import { ETHERNET_SOURCE } from "../../wire/ethernet.ts";
-import { timeBucket } from "../time_buckets.ts";
+import { TIME_BUCKETS, timeBucket } from "../time_buckets.ts";
 import { DRIVE_FLUSH, DRIVE_READ, DRIVE_TRIM, DRIVE_VERIFY, DRIVE_WRITE } from "./drive.ts";
 import {
   HISTOGRAM_DISK_READ,
@@ -31,7 +31,6 @@ import {
   LOAD_TAKEN,
   LOAD_WRITES,
   LOAD_WRITTEN_BYTES,
-  ROW_ANSWER_MS,
   ROW_COMMANDS,
   ROW_DISK_COMMANDS,
   ROW_DISK_MS,
@@ -213,6 +212,7 @@ export class TargetMeter {
     if (kind <= 1) {
       const histogram = this.#metrics.histogram(row, HISTOGRAM_DISK_READ + kind);
       this.#add(histogram + timeBucket(ms), 1);
+      this.#add(histogram + TIME_BUCKETS, ms);
     }
     this.#addDisk(row, ms);
     this.#addDisk(this.#metrics.rowOfLink(this.#what[frame]! >> LINK_SHIFT), ms);
@@ -331,16 +331,16 @@ export class TargetMeter {
     const ex = metrics.rowOfExport(this.#endedExport);
     const initiator = metrics.rowOfInitiator(this.#endedInitiator);
     const link = metrics.rowOfLink(this.#endedWhat >> LINK_SHIFT);
-    this.#end(ex, ms * count, metrics.histogram(ex, Math.min(kind, HISTOGRAM_OTHER)) + bucket);
-    this.#end(initiator, ms * count, metrics.histogram(initiator, 0) + bucket);
-    this.#end(link, ms * count, metrics.histogram(link, 0) + bucket);
+    this.#end(ex, metrics.histogram(ex, Math.min(kind, HISTOGRAM_OTHER)), bucket, ms * count);
+    this.#end(initiator, metrics.histogram(initiator, 0), bucket, ms * count);
+    this.#end(link, metrics.histogram(link, 0), bucket, ms * count);
     if (this.#endedLoad >= 0) this.#endLoad(metrics.rowOfLoad(this.#endedLoad), kind, ms * count);
     this.#endedCount = 0;
     this.#endedBytes = 0;
   }
 
   /** Adds the answers that are settled to one row. */
-  #end(row: number, ms: number, bucket: number): void {
+  #end(row: number, histogram: number, bucket: number, ms: number): void {
     const count = this.#endedCount;
     const what = this.#endedWhat;
     const kind = what & KIND_MASK;
@@ -352,8 +352,8 @@ export class TargetMeter {
     }
     if ((what & GATHERED_BIT) !== 0) this.#add(row + ROW_GATHERED, count);
     this.#add(row + ROW_ENDED, count);
-    this.#add(row + ROW_ANSWER_MS, ms);
-    this.#add(bucket, count);
+    this.#add(histogram + bucket, count);
+    this.#add(histogram + TIME_BUCKETS, ms);
   }
 
   #endLoad(row: number, kind: number, ms: number): void {

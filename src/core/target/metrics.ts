@@ -7,7 +7,7 @@
 // a reader on another thread sees each number as it was at some moment, never a half of it.
 
 import { DROP_NAMES } from "./target.ts";
-import { TIME_BUCKETS } from "../time_buckets.ts";
+import { TIME_WORDS } from "../time_buckets.ts";
 
 /** Kinds of commands, in the order of their counters. */
 export const COMMAND_KINDS = [
@@ -53,16 +53,15 @@ export const ROW_MERGED = ROW_GATHERED + 1;
 /** Commands taken, and those of them that have ended: the difference is in hand. */
 export const ROW_TAKEN = ROW_MERGED + 1;
 export const ROW_ENDED = ROW_TAKEN + 1;
-/** Sum of the milliseconds from taking a frame to handing its answer to the kernel. */
-export const ROW_ANSWER_MS = ROW_ENDED + 1;
 /** Sum of the milliseconds that the disk had commands, and their number. */
-export const ROW_DISK_MS = ROW_ANSWER_MS + 1;
+export const ROW_DISK_MS = ROW_ENDED + 1;
 export const ROW_DISK_COMMANDS = ROW_DISK_MS + 1;
 /** Frames dropped, by negated verdict. */
 export const ROW_DROPS = ROW_DISK_COMMANDS + 1;
 const ROW_WORDS = ROW_DROPS + DROP_NAMES.length;
 
-// Histograms behind the words of a row. The first is of all commands where there is but one.
+// Histograms behind the words of a row: from taking a frame to handing its answer to the kernel, and
+// the disk's share of it. The first is of all commands where there is but one.
 export const HISTOGRAM_READ = 0;
 export const HISTOGRAM_WRITE = 1;
 /** Flushes, questions, everything else. */
@@ -73,7 +72,7 @@ const EXPORT_HISTOGRAMS = 5;
 
 // Words of an interface beyond those of a row: turns that brought so many frames, by powers of two.
 export const BATCH_BUCKETS = 8;
-const LINK_BATCHES = ROW_WORDS + TIME_BUCKETS;
+const LINK_BATCHES = ROW_WORDS + TIME_WORDS;
 const LINK_RECEIVED = LINK_BATCHES + BATCH_BUCKETS;
 const LINK_OVERFLOWS = LINK_RECEIVED + 1;
 const LINK_SEND_FAILURES = LINK_OVERFLOWS + 1;
@@ -84,9 +83,9 @@ const NAME_WORDS = 16;
 // Who a row is for: an export's shelf and slot, an initiator's MAC in two halves.
 const WHO_WORDS = 2;
 
-const EXPORT_WORDS = WHO_WORDS + ROW_WORDS + EXPORT_HISTOGRAMS * TIME_BUCKETS;
+const EXPORT_WORDS = WHO_WORDS + ROW_WORDS + EXPORT_HISTOGRAMS * TIME_WORDS;
 const LINK_WORDS = LINK_NAME + NAME_WORDS;
-const INITIATOR_WORDS = WHO_WORDS + ROW_WORDS + TIME_BUCKETS;
+const INITIATOR_WORDS = WHO_WORDS + ROW_WORDS + TIME_WORDS;
 
 // What an initiator asks of an export.
 const LOAD_INITIATOR = 0;
@@ -186,7 +185,7 @@ export class TargetMetrics {
 
   /** Where a histogram of a row begins. */
   histogram(row: number, which: number): number {
-    return row + ROW_WORDS + which * TIME_BUCKETS;
+    return row + ROW_WORDS + which * TIME_WORDS;
   }
 
   /** Rows that stand for somebody. */
