@@ -11,6 +11,7 @@ import { choice, float, type ValueParser } from "@optique/core/valueparser";
 import { RING_SLOTS } from "../loops/initiator/link.ts";
 import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 import { knownDisks } from "../control/attach/known_disks.ts";
+import { parseListenAt } from "../control/watch/http_server.ts";
 import { interfaceNames } from "../control/network_interfaces.ts";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
@@ -336,6 +337,16 @@ export function wireOptions() {
   };
 }
 
+/** Where a daemon shows what it does. */
+export function metricsOption() {
+  return optional(
+    option("--metrics", listenAddress(), {
+      description:
+        message`Show numbers for Prometheus, and a page for browsers, at this address: HOST:PORT, PORT on loopback, or unix:PATH.`,
+    }),
+  );
+}
+
 /** What to attach and how: for the command, and for a unit that runs it. */
 export function attachOptions() {
   return {
@@ -433,6 +444,16 @@ export function integerBetween(
 }
 
 /** A share of a hundred, fractions allowed: enough to be one, and not all. */
+function listenAddress(): ValueParser<"sync", string> {
+  return valueParser("HOST:PORT", "127.0.0.1:9477", {
+    parse: (text) =>
+      parseListenAt(text) === undefined
+        ? refuse`Expected HOST:PORT, PORT or unix:PATH, but got ${text}`
+        : text,
+    format: (text) => text,
+  });
+}
+
 function percentage(): ValueParser<"sync", number> {
   return valueParser("PERCENT", PERCENT_MIN, {
     parse: (text) => {

@@ -33,6 +33,10 @@ import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
 import { planOfArguments } from "./serve_plan.ts";
 import { counterLines, printCounters, printSummary } from "./serve_summary.ts";
+import { groupSnapshots } from "../control/watch/group_snapshot.ts";
+import type { Watch } from "../control/watch/watch_server.ts";
+import { openWatch } from "../control/watch/watch_server.ts";
+import configuration from "../../deno.json" with { type: "json" };
 import { Daemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
@@ -100,12 +104,17 @@ export async function runServe(options: ServeOptions): Promise<number> {
     ...{ group, files, interfaces: interfaces.map(({ name }) => name) },
     summary: () => counterLines(group, files),
   });
+  const about = { version: configuration.version, name: plan.name ?? "" };
+  const snapshots = groupSnapshots(group, () => files, about);
+  const watch = plan.metrics === undefined ? undefined : openWatch(plan.metrics, snapshots);
   report.serving(files, interfaces);
+  if (watch !== undefined) report.watched(watch);
   const blind = watchNames(files, (text) => report.message({ kind: "error", text }));
   const failed = group.ended().then(() => undefined, (error: Error) => error);
   // A stop in progress still yields to a second signal.
   const ended = await Promise.race([told.promise, failed]);
   blind();
+  await watch?.close();
   await daemon.close();
   const abandoned = await group.stop();
   if (ended instanceof Error) throw new Failure(ended.message);
@@ -223,6 +232,13 @@ class Reporter {
   serving(files: readonly ExportFile[], interfaces: readonly NetworkInterface[]): void {
     if (this.#json) this.#servingJson(files, interfaces);
     else if (!this.#quiet) this.#servingText(files, interfaces);
+  }
+
+  /** Says where metrics are. */
+  watched({ at, warning }: Watch): void {
+    if (this.#json) printEvent({ event: "metrics", at });
+    else this.#say(`Metrics at ${at}`);
+    if (warning !== undefined) warn(warning);
   }
 
   message(message: TargetMessage): void {

@@ -14,6 +14,7 @@ import {
   interfaceList,
   jsonFlag,
   macList,
+  metricsOption,
   path,
   ringOption,
   sectorsOrBytes,
@@ -57,6 +58,8 @@ export interface ServeOptions {
   readonly force: boolean;
   /** `raw`: what is served is a disk, whatever it looks like. */
   readonly format: "raw" | undefined;
+  /** Where metrics and the page are to be had. */
+  readonly metrics: string | undefined;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -168,6 +171,7 @@ export const serveParser = command(
         description:
           message`Serve what this host is using, an image of another format, or an address that already answers.`,
       }),
+      metrics: metricsOption(),
       ...wireOptions(),
       name: optional(option("--name", daemonName(), {
         description: message`Tell this daemon from others of this host, for aoe ctl.`,

@@ -28,7 +28,7 @@ export function planOfArguments(options: ServeOptions): DaemonPlan {
       name: options.name,
       stateDir: options.state ?? false,
       control: true,
-      metrics: undefined,
+      metrics: options.metrics,
       user: undefined,
     },
     waits: false,

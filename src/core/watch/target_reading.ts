@@ -74,7 +74,7 @@ export function readTarget(
 }
 
 /** Orders addresses by shelf and slot. */
-export function compareAddresses(a: string, b: string): number {
+function compareAddresses(a: string, b: string): number {
   const [shelf = 0, slot = 0] = a.slice(1).split(".").map(Number);
   const [otherShelf = 0, otherSlot = 0] = b.slice(1).split(".").map(Number);
   return shelf - otherShelf || slot - otherSlot;

@@ -22,12 +22,7 @@ import {
   ROW_WRITTEN_BYTES,
   TargetMetrics,
 } from "../../../src/core/target/metrics.ts";
-import {
-  TIME_BUCKETS,
-  timeBucket,
-  timeBucketEndMs,
-  timePercentileMs,
-} from "../../../src/core/time_buckets.ts";
+import { TIME_BUCKETS, timeBucket, timeBucketEndMs } from "../../../src/core/time_buckets.ts";
 
 const TARGET = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
@@ -170,14 +165,4 @@ Deno.test("time buckets: a time lies in its bucket, and none is wider than an ei
   }
   assertEquals(timeBucket(1e12), TIME_BUCKETS - 1);
   assertEquals(timeBucket(-1), 0);
-});
-
-Deno.test("time buckets: percentiles are right to within the width of a bucket", () => {
-  const counts = new Float64Array(TIME_BUCKETS);
-  for (let us = 1; us <= 1000; us++) counts[timeBucket(us / 1000)]!++;
-  for (const percent of [1, 50, 90, 99, 100]) {
-    const ms = timePercentileMs(counts, percent);
-    assert(Math.abs(ms - percent / 100) <= percent / 100 / 8, `${percent} %: ${ms} ms`);
-  }
-  assertEquals(timePercentileMs(new Float64Array(TIME_BUCKETS), 50), 0);
 });
