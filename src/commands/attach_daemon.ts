@@ -62,10 +62,18 @@ export async function startDaemon(args: readonly string[]): Promise<AttachedStat
     detached: true,
   }).spawn();
   // A daemon in a session of its own does not hear of Ctrl-C.
-  const stop = () => child.kill("SIGTERM");
+  let interrupted = false;
+  const stop = () => {
+    interrupted = true;
+    child.kill("SIGTERM");
+  };
   const deaf = listenToSignals({ stop, insist: stop });
   try {
-    return await untilReady(child);
+    const status = await untilReady(child);
+    if (status === undefined && interrupted) {
+      throw new Failure("Interrupted, and not attached", EXIT_INTERRUPTED);
+    }
+    return status;
   } finally {
     deaf();
   }
@@ -89,8 +97,7 @@ async function untilReady(child: Deno.ChildProcess): Promise<AttachedStatus | un
   }
   const failure = await new Response(child.stderr).text();
   for (const line of failure.trimEnd().split("\n")) if (line !== "") printError(line);
-  const { signal } = await child.status;
-  if (signal === "SIGTERM") throw new Failure("Interrupted, and not attached", EXIT_INTERRUPTED);
+  await child.status;
   return undefined;
 }
 
@@ -115,19 +122,11 @@ export async function serveDisk(
     const gone = interfaces.filter((other) => !left.includes(other));
     if (gone.length > 0) log(`${name}: interface ${gone.join(", ")} is gone`, "warning");
   }
+  // Heard from here on: nobody ends with a device half made.
+  const wishes = new StopWishes(name, log);
   const disk = resume === undefined
-    ? await admitDisk(
-      { ...options, address, writes: !options.readOnly, pastDevice: false },
-      (text) => log(text, "warning"),
-    )
+    ? await wishes.unlessStopped(admit(address, interfaces, options, log))
     : chosenBefore(address, options);
-  if (resume === undefined && !options.reserve) {
-    const holders = await foreignHolders({ address, interfaces, timeoutMs: options.timeoutMs });
-    if (holders.length > 0) {
-      const who = holders.join(", ");
-      log(`${name} is reserved by ${who}: reads and writes will be refused`, "warning");
-    }
-  }
   const aids = openInitiatorAids(options, (text) => log(`${name}: ${text}`, "warning"));
   const start = AttachedDisk.start({
     address: disk,
@@ -148,14 +147,31 @@ export async function serveDisk(
   if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
   const attached = await start;
   voice.ready = true;
-  // Before anybody hears that there is something to stop.
-  const stopped = Promise.withResolvers<number>();
-  onStopSignals(attached, log, stopped.resolve);
-  voice.sayAttached(attached.status, options.json);
+  const stopped = wishes.serve(attached);
+  if (!wishes.heard) voice.sayAttached(attached.status, options.json);
   for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
-  const code = await Promise.race([attached.ended.then(() => 0), stopped.promise]);
+  const code = await Promise.race([attached.ended.then(() => 0), stopped]);
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;
+}
+
+/** Looks whether the disk may be used, and by whom it is reserved. */
+async function admit(
+  address: Address,
+  interfaces: readonly string[],
+  options: AttachCommandOptions,
+  log: Log,
+): Promise<DiskChoice> {
+  const wish = { ...options, address, writes: !options.readOnly, pastDevice: false };
+  const disk = await admitDisk(wish, (text) => log(text, "warning"));
+  if (options.reserve) return disk;
+  const holders = await foreignHolders({ address, interfaces, timeoutMs: options.timeoutMs });
+  if (holders.length > 0) {
+    const name = formatAddress(address.shelf, address.slot);
+    const who = holders.join(", ");
+    log(`${name} is reserved by ${who}: reads and writes will be refused`, "warning");
+  }
+  return disk;
 }
 
 type Log = (text: string, severity: "warning" | "info") => void;
@@ -217,25 +233,55 @@ function chosen(
 }
 
 /**
- * Signals that ask for the end detach. What is in use stays attached; who insists is left alone with
- * it: the process ends, and its keeper goes on in the background.
+ * What signals ask for. Before there is a device the attempt ends; while it is made the wish waits;
+ * later it detaches. What is in use stays attached; who insists is left alone with it: the process
+ * ends, and its keeper goes on in the background.
  */
-function onStopSignals(
-  disk: AttachedDisk,
-  log: (text: string, severity: "warning" | "info") => void,
-  end: (code: number) => void,
-): void {
-  const detach = (insisted: boolean) => {
-    disk.detach(false).then(() => end(0), (error) => {
-      log((error as Error).message, "warning");
-      if (insisted && disk.status.keeper === true) end(EXIT_INTERRUPTED);
+class StopWishes {
+  /** Somebody wanted the end before there was a device. */
+  heard = false;
+  readonly #log: Log;
+  readonly #none = Promise.withResolvers<never>();
+  readonly #stopped = Promise.withResolvers<number>();
+  #disk: AttachedDisk | undefined;
+
+  constructor(name: string, log: Log) {
+    this.#log = log;
+    this.#none.promise.catch(() => {});
+    listenToSignals({
+      stop: () => this.#stop(name, false),
+      insist: () => this.#stop(name, true),
+      count: () => log(this.#disk ? countersOf(this.#disk.status) : `${name}: waits`, "info"),
     });
-  };
-  listenToSignals({
-    stop: () => detach(false),
-    insist: () => detach(true),
-    count: () => log(countersOf(disk.status), "info"),
-  });
+  }
+
+  /** What `preparation` comes to, unless the end is wanted first. */
+  unlessStopped<T>(preparation: Promise<T>): Promise<T> {
+    return Promise.race([preparation, this.#none.promise]);
+  }
+
+  /** The exit code, once a signal has ended the serving of `disk`. */
+  serve(disk: AttachedDisk): Promise<number> {
+    this.#disk = disk;
+    if (this.heard) this.#detach(disk, false);
+    return this.#stopped.promise;
+  }
+
+  #stop(name: string, insisted: boolean): void {
+    if (this.#disk !== undefined) {
+      this.#detach(this.#disk, insisted);
+      return;
+    }
+    this.heard = true;
+    this.#none.reject(new Failure(`${name} is not attached: interrupted`, EXIT_INTERRUPTED));
+  }
+
+  #detach(disk: AttachedDisk, insisted: boolean): void {
+    disk.detach(false).then(() => this.#stopped.resolve(0), (error) => {
+      this.#log((error as Error).message, "warning");
+      if (insisted && disk.status.keeper === true) this.#stopped.resolve(EXIT_INTERRUPTED);
+    });
+  }
 }
 
 function countersOf(status: AttachedStatus): string {

@@ -1,6 +1,6 @@
 // Signals to the processes of an attached disk, its keeper among them, and what cannot be written.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { eventually, type RunningProcess, sleep } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable } from "../../harness/target.ts";
@@ -54,6 +54,30 @@ interopTest("attach: signals detach an idle disk, or count, and open nothing", [
     }
     const { code } = await process.stop(signal, 20_000);
     assertEquals([signal, code, exists(bench.node)], [signal, 0, false], process.text);
+  }
+});
+
+/** Whether a process listens to SIGPWR (bit 29 of what is caught), as only the program itself does. */
+function listens(pid: number): boolean {
+  const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`));
+  return caught?.[1] !== undefined && (BigInt(`0x${caught[1]}`) & 0x2000_0000n) !== 0n;
+}
+
+interopTest("attach: a signal before there is a device ends it at once, and leaves none", [
+  loopDevices,
+], async () => {
+  await using bench = await AttachBench.create(8 << 20);
+  await bench.target.stop("SIGTERM");
+  // Nobody answers, and for a long time nobody gives up.
+  const words = ["attach", bench.address, "-i", "net0", "--timeout", "600"];
+  for (const flags of [["--foreground"], []]) {
+    const process = bench.client.start([await aoeExecutable(), ...words, ...flags]);
+    await eventually("it listens", () => listens(process.pid));
+    // In the background it is the daemon that is to hear of it.
+    if (flags.length === 0) await sleep(1500);
+    const { code } = await process.stop("SIGTERM", 20_000);
+    assertEquals([code, exists(bench.node)], [130, false], process.text);
+    assertMatch(process.text, /interrupted/i);
   }
 });
 
