@@ -10,6 +10,7 @@ import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import { confine, ConfinementRefusal } from "../control/confinement.ts";
 import { dropWarning, openWireAids } from "../control/wire_aids.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
@@ -37,7 +38,7 @@ import { groupSnapshots } from "../control/watch/group_snapshot.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
 import { openWatch } from "../control/watch/watch_server.ts";
 import configuration from "../../deno.json" with { type: "json" };
-import { Daemon } from "../control/daemon/daemon.ts";
+import { Daemon, foldersOfDaemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
@@ -57,8 +58,9 @@ const MAP_BYTES_MAX = 32 * 2 ** 30;
 
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
-  writeWithoutWaiting("counted");
   const plan = planOfArguments(options);
+  confineBy(plan);
+  writeWithoutWaiting("counted");
   const buffers = announcedBuffers(plan.buffers);
   const report = new Reporter({ ...options, buffers });
   const interfaces = findInterfaces(options.interfaces, { downToo: true });
@@ -120,6 +122,25 @@ export async function runServe(options: ServeOptions): Promise<number> {
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
   return abandoned === 0 && group.atRisk.length === 0 ? 0 : EXIT_FAILED;
+}
+
+/** Becomes the user of the plan; before anything is opened, since what is executed again ends there. */
+function confineBy(plan: DaemonPlan): void {
+  const { user, exports, capture, metrics } = plan;
+  if (user === undefined) return;
+  try {
+    confine({
+      user,
+      images: exports.map(({ path }) => path).filter((path) => !isNbdUri(path)),
+      readable: [],
+      writable: [capture, metrics?.startsWith("/") === true ? metrics : undefined]
+        .filter((path) => path !== undefined),
+      owned: foldersOfDaemon(plan),
+    }, warn);
+  } catch (error) {
+    if (!(error instanceof ConfinementRefusal)) throw error;
+    throw new Failure(error.message);
+  }
 }
 
 /** Opens all of them, or names all that cannot be: who has twenty mends them at one go. */

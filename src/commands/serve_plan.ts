@@ -29,7 +29,7 @@ export function planOfArguments(options: ServeOptions): DaemonPlan {
       stateDir: options.state ?? false,
       control: true,
       metrics: options.metrics,
-      user: undefined,
+      user: options.user,
     },
     waits: false,
     ...{ workers, buffers, pollUs, uring, ring, mapBytes },
