@@ -24,7 +24,7 @@ const WALLS: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["src/commands/command_line.ts", "src/control/threads.ts", "ffi/signals.ts"],
   "src/wire/": ["src/wire/"],
   // Errno's numbers are of the kernel's interface as a layout is of the wire's: pure.
-  "src/core/": ["src/core/", "src/wire/", "ffi/errno_numbers.ts"],
+  "src/core/": ["src/core/", "src/wire/", "ffi/errno_numbers.ts", "@std/toml"],
   "src/loops/": ["src/loops/", "src/core/", "src/wire/", "ffi/", "node:crypto", "node:zlib"],
   "src/control/": ["src/control/", "src/loops/", "src/core/", "src/wire/", "ffi/"],
   "src/commands/": [

@@ -13,6 +13,14 @@ import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 import { knownDisks } from "../control/attach/known_disks.ts";
 import { parseListenAt } from "../control/watch/http_server.ts";
 import { interfaceNames } from "../control/network_interfaces.ts";
+import {
+  CAPTURE_BYTES_MIN,
+  DROP_PERCENT_MAX,
+  DROP_PERCENT_MIN,
+  isDaemonName,
+  isInterfaceName,
+  parseBytes,
+} from "../core/daemon/values.ts";
 import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
@@ -22,12 +30,6 @@ const NODE_FOLDER = "/dev/etherd/";
 /** The device of a partition. */
 const PARTITION = /^(?:\/dev\/etherd\/)?(e\d{1,5}\.\d{1,3})p\d+$/;
 
-/** Linux's ALTIFNAMSIZ without the closing zero; a name that is no alternative has up to 15. */
-const INTERFACE_NAME_CHARACTERS_MAX = 127;
-/** A few frames: a limit that is smaller was meant to be something else. */
-const CAPTURE_BYTES_MIN = 65_536;
-const PERCENT_MIN = 0.01;
-const PERCENT_MAX = 99;
 /** The shortest time to wait: settings count whole milliseconds. */
 const SECONDS_MIN = 0.001;
 
@@ -207,7 +209,7 @@ export function path(metavar: NonEmptyString = "PATH"): ValueParser<"sync", stri
 export function daemonName(): ValueParser<"sync", string> {
   return valueParser("NAME", "", {
     parse: (text) =>
-      /^[A-Za-z0-9][\w.-]{0,31}$/.test(text)
+      isDaemonName(text)
         ? text
         : refuse`Expected a name of up to 32 letters, digits, dots and dashes, but got ${text}`,
     format: (text) => text,
@@ -239,7 +241,7 @@ export function shortUsage(usage: Usage): Usage {
 /** The options `-i IFACE`, of which all that are up are meant when there is none; each name once. */
 export function interfaceOptions(
   description: Message =
-    message`Interfaces to ask on. Without one: all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
+    message`Interfaces to ask on. Without one: those of /etc/aoe.toml, else all Ethernet interfaces that are up, the loopback interface only when there is no other.`,
 ) {
   return map(
     multiple(option("-i", "--interface", interfaceList(), { description })),
@@ -256,7 +258,7 @@ export function timeoutOption(description: Message, defaultMs: number) {
 export function sessionOptions() {
   return {
     interfaces: interfaceOptions(
-      message`Interfaces to find the disk on; all of them share the work. Without one: all Ethernet interfaces that are up.`,
+      message`Interfaces to find the disk on; all of them share the work. Without one: those of /etc/aoe.toml, else all Ethernet interfaces that are up.`,
     ),
     targets: withDefault(
       option("--target", macList(), {
@@ -318,25 +320,6 @@ export function initiatorRingOptions() {
 /** What helps to see what goes over the wire, and what happens when frames are lost. */
 export function wireOptions() {
   return {
-    ...captureOptions(),
-    dropPercent: optional(
-      option("--drop", percentage(), {
-        description:
-          message`For tests: lose so many percent of the frames, received and sent, on purpose.`,
-      }),
-    ),
-  };
-}
-
-/** What `captureOptions` make of a command line. */
-export interface CaptureArguments {
-  readonly capture: string | undefined;
-  readonly captureBytes: number | undefined;
-}
-
-/** What helps to see what goes over the wire. */
-export function captureOptions() {
-  return {
     capture: optional(
       option("--capture", path("FILE"), {
         description: message`Write the frames that are received and sent to a new pcap file.`,
@@ -345,6 +328,12 @@ export function captureOptions() {
     captureBytes: optional(
       option("--capture-size", byteSize({ min: CAPTURE_BYTES_MIN }), {
         description: message`How large it may become; then it ends (default 64M).`,
+      }),
+    ),
+    dropPercent: optional(
+      option("--drop", percentage(), {
+        description:
+          message`For tests: lose so many percent of the frames, received and sent, on purpose.`,
       }),
     ),
   };
@@ -398,7 +387,7 @@ export function jsonFlag() {
 }
 
 /** What every question to one disk is given: `config`, `mask`, `reserve`. */
-export interface InquiryArguments extends CaptureArguments {
+export interface InquiryArguments {
   readonly address: Address;
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
@@ -413,7 +402,6 @@ export function inquiryOptions(
   return {
     interfaces: interfaceOptions(),
     timeoutMs: timeoutOption(timeoutHelp, 1000),
-    ...captureOptions(),
     json: jsonFlag(),
   };
 }
@@ -469,12 +457,12 @@ function listenAddress(): ValueParser<"sync", string> {
 }
 
 function percentage(): ValueParser<"sync", number> {
-  return valueParser("PERCENT", PERCENT_MIN, {
+  return valueParser("PERCENT", DROP_PERCENT_MIN, {
     parse: (text) => {
       const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
-      return value >= PERCENT_MIN && value <= PERCENT_MAX
+      return value >= DROP_PERCENT_MIN && value <= DROP_PERCENT_MAX
         ? value
-        : refuse`Expected a number from ${PERCENT_MIN} to ${PERCENT_MAX}, but got ${text}`;
+        : refuse`Expected a number from ${DROP_PERCENT_MIN} to ${DROP_PERCENT_MAX}, but got ${text}`;
     },
     format: String,
   });
@@ -491,24 +479,11 @@ export function fileMode(): ValueParser<"sync", number> {
   });
 }
 
-/** Bytes of a plain number or one with a suffix; undefined when it is neither or no whole number. */
-function parseBytes(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)([kmgtp]?)(?:i?b)?$/i.exec(text);
-  if (match === null) return undefined;
-  const bytes = Number(match[1]) * 1024 ** " kmgtp".indexOf(match[2]?.toLowerCase() || " ");
-  return Number.isSafeInteger(bytes) ? bytes : undefined;
-}
-
 function refuseAddress(text: string): Refusal {
   const disk = PARTITION.exec(text)?.[1];
   return disk !== undefined
     ? refuse`${text} is a partition; name the disk, ${disk}`
     : refuse`Expected a shelf from 0 to 65534 and a slot from 0 to 254, as in ${"e1.1"} or ${"1.1"}, but got ${text}`;
-}
-
-function isInterfaceName(text: string): boolean {
-  return /^[^\s/:,]+$/.test(text) && text.length <= INTERFACE_NAME_CHARACTERS_MAX &&
-    text !== "." && text !== "..";
 }
 
 function refuseInterface(text: string): Refusal {

@@ -11,6 +11,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { formatUsage, formatUsageTerm } from "@optique/core/usage";
 import { string } from "@optique/core/valueparser";
 import configuration from "../../deno.json" with { type: "json" };
+import { CONFIGURATION_MANUAL } from "./man_configuration.ts";
 import { ATTACH_MANUAL, NBD_MANUAL } from "./man_disks.ts";
 import { OVERVIEW } from "./man_overview.ts";
 import { SERVE_MANUAL } from "./man_serve.ts";
@@ -38,7 +39,7 @@ const SECTIONS: Readonly<Record<string, readonly ManualSection[]>> = {
   mask: MASK_MANUAL,
   nbd: NBD_MANUAL,
   reserve: RESERVE_MANUAL,
-  serve: SERVE_MANUAL,
+  serve: [...CONFIGURATION_MANUAL, ...SERVE_MANUAL],
   stat: STAT_MANUAL,
 };
 

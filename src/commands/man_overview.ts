@@ -9,8 +9,8 @@ export const OVERVIEW: readonly ManualSection[] = [
     text: `
 An address is written \`e1.1\` or \`1.1\`, or as its device \`/dev/etherd/e1.1\`: a shelf from 0 to 65534
 and a slot from 0 to 254. The Linux driver refuses shelf 4095; \`serve\` warns of it. Every command
-but \`serve\` finds its interfaces by itself: all Ethernet interfaces that are up. Name them with
-\`-i eth0\`, again for each or separated by commas. Alternative names (ip link property add) name an
+but \`serve\` finds its interfaces by itself: those that \`[initiator]\` in /etc/aoe.toml names (\`aoe
+interfaces\` shows and sets them), else all Ethernet interfaces that are up. Name them with \`-i eth0\`, again for each or separated by commas. Alternative names (ip link property add) name an
 interface wherever its name does. An interface is its index: renamed while it is used, everything goes
 on. A port of a bridge, bond or team gets no frames, and is refused with the name of its master. Use
 \`lo\` by name; it is asked by itself only when there is nothing else. A host never hears its own frames
@@ -70,8 +70,7 @@ SIGUSR1 prints the counters that the summary prints: \`serve\` and \`nbd\` to st
   {
     title: "CAPTURES AND LOST FRAMES",
     text: `
-With --capture FILE, \`serve\`, \`copy\`, \`bench\`, \`nbd\`, \`attach\` of one disk and the commands that ask
-(\`discover\`, \`stat\`, \`ping\`, \`check\`, \`identify\`, \`config\`, \`mask\`, \`reserve\`) write the frames that
+With --capture FILE, \`serve\`, \`copy\`, \`bench\`, \`nbd\` and \`attach\` of one disk write the frames that
 they receive and send to a new file of mode 0600, a pcap with nanoseconds for tshark and Wireshark:
 
 \`\`\`
@@ -81,8 +80,7 @@ tshark -r copy.pcap -Y aoe
 
 - It holds the frames of the thread that does the work, of all its interfaces. Where \`serve\` has
   several threads, each has a file: FILE.1, FILE.2. Not in it is what the main thread asks before
-  the work begins, and answers while a disk hangs. A command that asks has its own questions in
-  it, and the answers to them; other frames of these interfaces are not in any of them.
+  the work begins, and answers while a disk hangs.
 - Of data that \`serve\` sends straight from the page cache only the length is kept.
 - It ends at --capture-size, 64 MiB without, and when the disk is full: with a sentence, and
   everything else goes on. It is written once a second, and at the end; a process that is killed
@@ -91,7 +89,7 @@ tshark -r copy.pcap -Y aoe
 - Each frame is copied once more, so that a disk is slower meanwhile. Without --capture there is no
   cost.
 
---drop PERCENT, from 0.01 to 99, which \`ping\` and \`check\` take as well, loses that share of the frames on purpose, each received and each
+--drop PERCENT, from 0.01 to 99, loses that share of the frames on purpose, each received and each
 sent one, as a bad wire would: to see how a system bears it. The same command loses the same numbers
 of frames again. It is said at the start, and counted at the end; in JSON it is \`drop\`, and \`lost\` the
 frames. A frame that is lost on its way in is in a capture, one lost on its way out is not, though

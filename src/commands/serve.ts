@@ -4,13 +4,13 @@ import { formatMac } from "../wire/ethernet.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { Address } from "../wire/aoe.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
-import type { DaemonPlan } from "../core/daemon/plan.ts";
+import type { DaemonPlan, ExportPlan } from "../core/daemon/plan.ts";
 import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
+import { interfacesMeant } from "../control/configuration.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
-import { confine, ConfinementRefusal } from "../control/confinement.ts";
 import { dropWarning, openWireAids } from "../control/wire_aids.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
@@ -32,13 +32,14 @@ import {
 } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
-import { planOfArguments } from "./serve_plan.ts";
+import { checkPlan } from "./serve_check.ts";
+import { wantedPlan } from "./serve_plan.ts";
 import { counterLines, printCounters, printSummary } from "./serve_summary.ts";
 import { groupSnapshots } from "../control/watch/group_snapshot.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
 import { openWatch } from "../control/watch/watch_server.ts";
 import configuration from "../../deno.json" with { type: "json" };
-import { Daemon, foldersOfDaemon } from "../control/daemon/daemon.ts";
+import { Daemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
@@ -58,12 +59,12 @@ const MAP_BYTES_MAX = 32 * 2 ** 30;
 
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
-  const plan = planOfArguments(options);
-  confineBy(plan);
   writeWithoutWaiting("counted");
+  const { plan, file } = wantedPlan(options);
+  if (options.check && file !== undefined) return checkPlan(plan, file, options.json);
   const buffers = announcedBuffers(plan.buffers);
   const report = new Reporter({ ...options, buffers });
-  const interfaces = findInterfaces(options.interfaces, { downToo: true });
+  const interfaces = interfacesOf(plan, file);
   const workers = plan.workers ?? Math.max(1, navigator.hardwareConcurrency);
   const wanted = filesOfGroup(workers, plan.exports.length, interfaces.length);
   const obstacle = openFilesObstacle(wanted);
@@ -75,7 +76,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   }));
   warnAboutAddresses(plan);
   for (const link of interfaces) warnAboutInterface(link);
-  if (!options.force) await refuseHeldAddresses(plan, interfaces);
+  await refuseHeldAddresses(plan, interfaces);
   const aids = openWireAids(plan, threadCount(workers, files.length), DROP_SEED);
   const drops = dropWarning(plan.dropPercent);
   if (drops !== undefined) warn(drops);
@@ -124,23 +125,23 @@ export async function runServe(options: ServeOptions): Promise<number> {
   return abandoned === 0 && group.atRisk.length === 0 ? 0 : EXIT_FAILED;
 }
 
-/** Becomes the user of the plan; before anything is opened, since what is executed again ends there. */
-function confineBy(plan: DaemonPlan): void {
-  const { user, exports, capture, metrics } = plan;
-  if (user === undefined) return;
-  try {
-    confine({
-      user,
-      images: exports.map(({ path }) => path).filter((path) => !isNbdUri(path)),
-      readable: [],
-      writable: [capture, metrics?.startsWith("/") === true ? metrics : undefined]
-        .filter((path) => path !== undefined),
-      owned: foldersOfDaemon(plan),
-    }, warn);
-  } catch (error) {
-    if (!(error instanceof ConfinementRefusal)) throw error;
-    throw new Failure(error.message);
+/** The interfaces of a plan, which have to be there. */
+function interfacesOf(plan: DaemonPlan, file: string | undefined): NetworkInterface[] {
+  const [first, ...others] = plan.exports;
+  if (first === undefined) throw new Failure(`"${file}" has no [[export]]: nothing to serve`);
+  const wanted = (ex: ExportPlan) => [...ex.interfaces].sort().join();
+  const other = others.find((ex) => wanted(ex) !== wanted(first));
+  if (other !== undefined) {
+    throw new Failure(
+      `Lines ${first.line} and ${other.line} of "${file}" name different interfaces: one aoe ` +
+        `serve serves all its exports on the same ones`,
+    );
   }
+  const names = first.interfaces.flatMap((name) => {
+    const meant = interfacesMeant([name]);
+    return meant.length === 0 ? [name] : meant;
+  });
+  return findInterfaces([...new Set(names)], { downToo: true });
 }
 
 /** Opens all of them, or names all that cannot be: who has twenty mends them at one go. */
@@ -215,7 +216,8 @@ async function refuseHeldAddresses(
   links: readonly NetworkInterface[],
 ): Promise<void> {
   const interfaces = links.map((link) => link.name);
-  const addresses = plan.exports.map((ex) => ex.address);
+  const addresses = plan.exports.filter(({ force }) => !force).map((ex) => ex.address);
+  if (addresses.length === 0) return;
   const [holder] = await findHolders(interfaces, addresses, HOLDER_TIMEOUT_MS);
   const refuse = (address: Address, who: string) => {
     throw new Failure(

@@ -1,10 +1,18 @@
 // The command line of `aoe serve`; serve.ts is what it does.
 
 import { object, tuple } from "@optique/core/constructs";
-import { commandLine, lineBreak, message, text } from "@optique/core/message";
+import { lineBreak, message, text } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, flag, option } from "@optique/core/primitives";
-import { choice, string } from "@optique/core/valueparser";
+import { choice } from "@optique/core/valueparser";
+import {
+  BUFFERS_DEFAULT,
+  BUFFERS_MAX,
+  BUFFERS_MIN,
+  CREATE_BYTES_MIN,
+  POLL_US_MAX,
+  WORKERS_MAX,
+} from "../core/daemon/values.ts";
 import type { Address } from "../wire/aoe.ts";
 import {
   address,
@@ -22,35 +30,28 @@ import {
   wireOptions,
 } from "./arguments.ts";
 
-/** vblade takes as few; what is announced is for serve.ts to decide. */
-const BUFFERS_MIN = 1;
-/** The advert's field has 16 bits. */
-const BUFFERS_MAX = 65_535;
-/** What the Linux driver uses at most. */
-const BUFFERS_DEFAULT = 64;
-const WORKERS_MAX = 256;
-const POLL_US_MAX = 1_000_000;
-
-const EXAMPLE = commandLine("aoe serve eth0 1.1 disk.img");
-
 /** What `aoe serve` was asked to do. */
 export interface ServeOptions {
+  /** The configuration; undefined where the arguments say everything, or nothing. */
+  readonly config: string | undefined;
+  /** Whether the configuration is only looked at. */
+  readonly check: boolean;
   readonly interfaces: readonly string[];
   readonly exports: readonly { readonly address: Address; readonly path: string }[];
   /** Commands an initiator may have in flight, as advertised. */
-  readonly buffers: number;
+  readonly buffers: number | undefined;
   readonly direct: boolean;
   readonly sync: boolean;
   readonly readOnly: boolean;
   /** `fixed`: initiators may not switch it. */
-  readonly writeCache: "free" | "fixed";
+  readonly writeCache: "free" | "fixed" | undefined;
   /** Who is answered, as 12 lower-case hex digits each; everybody when empty. */
   readonly macs: readonly string[];
   readonly offsetSectors: number | undefined;
   readonly lengthSectors: number | undefined;
   readonly sizeBytes: number | undefined;
   readonly workers: number | undefined;
-  readonly pollUs: number;
+  readonly pollUs: number | undefined;
   readonly uring: boolean;
   readonly ring: boolean;
   /** Bytes of the images that may stay mapped; undefined: as the machine has memory. */
@@ -60,8 +61,6 @@ export interface ServeOptions {
   readonly format: "raw" | undefined;
   /** Where metrics and the page are to be had. */
   readonly metrics: string | undefined;
-  /** Whom root becomes, confined. */
-  readonly user: string | undefined;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -79,10 +78,10 @@ export const serveParser = command(
   "serve",
   map(
     object({
-      interfaces: argument(interfaceList(), {
-        description: message`Interfaces to serve on.`,
-        errors: { endOfInput: message`Missing the interface to serve on, as in ${EXAMPLE}.` },
-      }),
+      interfaces: withDefault(
+        argument(interfaceList(), { description: message`Interfaces to serve on.` }),
+        [],
+      ),
       exports: multiple(
         tuple([
           argument(address(() => []), {
@@ -93,20 +92,22 @@ export const serveParser = command(
             errors: { endOfInput: message`Missing the path behind the last SHELF.SLOT.` },
           }),
         ]),
-        {
-          min: 1,
-          errors: {
-            tooFew: message`Missing what to export: SHELF.SLOT and PATH, as in ${EXAMPLE}.`,
-          },
-        },
       ),
-      buffers: withDefault(
+      config: optional(
+        option("--config", path("FILE"), {
+          description:
+            message`Serve what a file says, in place of all other arguments (without any: /etc/aoe.toml).`,
+        }),
+      ),
+      check: option("--check", {
+        description: message`Only say what is wrong with the configuration.`,
+      }),
+      buffers: optional(
         option("-b", "--buffers", integerBetween(BUFFERS_MIN, BUFFERS_MAX), {
           description: message`Commands that may be in flight (default ${
             text(String(BUFFERS_DEFAULT))
           }).`,
         }),
-        BUFFERS_DEFAULT,
       ),
       direct: option("-d", "--direct", {
         description: message`Go around the page cache (O_DIRECT).`,
@@ -114,12 +115,11 @@ export const serveParser = command(
       sync: option("-s", "--sync", {
         description: message`Answer a write when it is on stable storage.`,
       }),
-      writeCache: withDefault(
+      writeCache: optional(
         option("--write-cache", choice(["free", "fixed"]), {
           description:
             message`fixed: refuse initiators that would switch the write cache on or off for all (default free).`,
         }),
-        "free" as const,
       ),
       readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
       macs: withDefault(
@@ -140,7 +140,7 @@ export const serveParser = command(
         }),
       ),
       sizeBytes: optional(
-        option("--size", byteSize({ min: 512 }), {
+        option("--size", byteSize({ min: CREATE_BYTES_MIN }), {
           description: message`Make a missing image, sparse, of so many bytes.`,
         }),
       ),
@@ -149,11 +149,10 @@ export const serveParser = command(
           description: message`Threads (default: one an export, at most the cores).`,
         }),
       ),
-      pollUs: withDefault(
+      pollUs: optional(
         option("--poll", integerBetween(0, POLL_US_MAX, "USEC"), {
           description: message`Spin so long before sleeping (default 0).`,
         }),
-        0,
       ),
       mapBytes: optional(
         option("--map", byteSize(), {
@@ -174,12 +173,6 @@ export const serveParser = command(
           message`Serve what this host is using, an image of another format, or an address that already answers.`,
       }),
       metrics: metricsOption(),
-      user: optional(
-        option("--user", string({ metavar: "NAME" }), {
-          description:
-            message`As root: go on as this user, with CAP_NET_RAW alone, and open only what lies in the exported files' folders.`,
-        }),
-      ),
       ...wireOptions(),
       name: optional(option("--name", daemonName(), {
         description: message`Tell this daemon from others of this host, for aoe ctl.`,
@@ -210,6 +203,6 @@ export const serveParser = command(
       message`Exports image files, block devices and NBD exports over every named interface, until SIGINT or SIGTERM.`,
     usageLine: shortUsage,
     footer:
-      message`Examples:${lineBreak()}  aoe serve eth0 1.1 disk.img --size 10G${lineBreak()}  aoe serve -ds eth0,eth1 e7.0 /dev/sdb e7.1 /dev/sdc${lineBreak()}  aoe serve -s eth0 1.1 nbd+unix:///run/disk.sock`,
+      message`Examples:${lineBreak()}  aoe serve eth0 1.1 disk.img --size 10G${lineBreak()}  aoe serve -ds eth0,eth1 e7.0 /dev/sdb e7.1 /dev/sdc${lineBreak()}  aoe serve -s eth0 1.1 nbd+unix:///run/disk.sock${lineBreak()}  aoe serve --config /etc/aoe.toml --check`,
   },
 );

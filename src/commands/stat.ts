@@ -13,8 +13,6 @@ import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
 import {
   addressOrInterface,
-  type CaptureArguments,
-  captureOptions,
   interfaceOptions,
   jsonFlag,
   shortUsage,
@@ -33,7 +31,7 @@ const TIMEOUT_MS_DEFAULT = 500;
 const UNKNOWN = "(NA)";
 
 /** What `aoe stat` was asked to do. */
-export interface StatOptions extends CaptureArguments {
+export interface StatOptions {
   /** Everything that is found when empty. */
   readonly addresses: readonly Address[];
   /** All that are up when empty. */
@@ -79,7 +77,6 @@ export const statParser = command(
       long: option("-l", "--long", {
         description: message`Add a table of the attached disks: by what, their paths, how busy.`,
       }),
-      ...captureOptions(),
       json: jsonFlag(),
     }),
     ({ names, more, ...rest }): StatOptions => ({
@@ -119,10 +116,7 @@ export async function runStat(options: StatOptions): Promise<number> {
   const attachedDisks = await attachedSince(meant, options.long || options.json);
   try {
     if (problem === undefined) {
-      const result = await scan({
-        ...{ interfaces: found, addresses, timeoutMs, identify: true },
-        wish: { ...options, warn },
-      });
+      const result = await scan({ interfaces: found, addresses, timeoutMs, identify: true });
       result.warnings.forEach(warn);
       answering = result.targets.map((target) => networkDisk(target, found));
     }

@@ -1,5 +1,6 @@
 // Which network interfaces a command means, and the sentences for those that will not do.
 
+import { configurationFile, configuredInterfaces, interfacesMeant } from "./configuration.ts";
 import { listInterfaces, masterName } from "../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
@@ -7,7 +8,8 @@ import type { NetworkInterface } from "../../ffi/netlink.ts";
  * The Ethernet interfaces of these names or alternative names, each once, all of them up (or, with
  * `downToo`, not). Ports of bridges and bonds are refused: what arrives there is their master's.
  *
- * Without names: every Ethernet interface that is up and no port; the loopback interface only when
+ * Without names: those that the configuration gives to initiators, as far as they are up; where it
+ * gives none, every Ethernet interface that is up and no port; the loopback interface only when
  * there is no other, since targets on it are this host's own. Whether there is a carrier is not
  * asked: the kernel reports one up to a second late.
  *
@@ -20,7 +22,7 @@ export function findInterfaces(
   options: { readonly downToo?: boolean } = {},
 ): NetworkInterface[] {
   const existing = listInterfaces();
-  if (names.length === 0) return defaultInterfaces(existing);
+  if (names.length === 0) return configuredOf(existing) ?? defaultInterfaces(existing);
   const chosen = names.map((name) => {
     const found = existing.find((link) => link.name === name) ??
       existing.find((link) => link.altNames.includes(name));
@@ -59,6 +61,21 @@ export function interfaceNames(): string[] {
 /** Those of these names that there still are, up or not. */
 export function survivingInterfaces(names: readonly string[]): NetworkInterface[] {
   return listInterfaces().filter((link) => link.ethernet && names.includes(link.name));
+}
+
+/** Those of the configuration; undefined when it has no word of it. */
+function configuredOf(existing: readonly NetworkInterface[]): NetworkInterface[] | undefined {
+  const patterns = configuredInterfaces();
+  if (patterns.length === 0) return undefined;
+  const meant = new Set(interfacesMeant(patterns));
+  const chosen = existing.filter(({ name, up, master }) => meant.has(name) && up && master === 0);
+  if (chosen.length > 0) return chosen;
+  throw new Deno.errors.NotFound(
+    `"${configurationFile()}" has initiators ask on ${
+      patterns.join(", ")
+    }, and none of that is up; ` +
+      whatExists(existing),
+  );
 }
 
 function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterface[] {

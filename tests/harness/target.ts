@@ -29,7 +29,7 @@ async function findExecutable(): Promise<string> {
 
 /** What a target exports, and how. */
 export interface TargetOptions {
-  /** Interface names, joined by commas. */
+  /** Interface names, joined by commas; none where a configuration says them. */
   readonly interfaces: string;
   /** Pairs of address and path. */
   readonly exports: readonly (readonly [address: string, path: string])[];
@@ -48,7 +48,7 @@ export async function serveCommand(options: TargetOptions): Promise<string[]> {
     ...(options.cpu === undefined ? [] : ["taskset", "-c", `${options.cpu}`]),
     ...options.before ?? [],
     ...[await aoeExecutable(), "serve", ...options.flags ?? []],
-    ...[options.interfaces, ...exports],
+    ...options.interfaces === "" ? [] : [options.interfaces, ...exports],
   ];
 }
 
