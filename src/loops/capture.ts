@@ -37,10 +37,10 @@ export interface WireAids {
 export class FrameCapture {
   readonly #config: CaptureConfig;
   readonly #tell: (text: string) => void;
-  readonly #arena = new Arena(BUFFER_BYTES + 4096);
-  readonly #bufferAt = this.#arena.allocate(BUFFER_BYTES);
-  readonly #buffer = this.#arena.bytes.subarray(this.#bufferAt, this.#bufferAt + BUFFER_BYTES);
-  readonly #clock = new WallClock(this.#arena);
+  readonly #arena: Arena;
+  readonly #bufferAt: number;
+  readonly #buffer: Uint8Array;
+  readonly #clock: WallClock;
   readonly #offset = new BigInt64Array(1);
   #used = PCAP_HEADER_BYTES;
   #written = 0;
@@ -50,6 +50,14 @@ export class FrameCapture {
   constructor(config: CaptureConfig, tell: (text: string) => void) {
     this.#config = config;
     this.#tell = tell;
+    const { arena, built } = Arena.fit((arena) => ({
+      bufferAt: arena.allocate(BUFFER_BYTES),
+      clock: new WallClock(arena),
+    }));
+    this.#arena = arena;
+    this.#bufferAt = built.bufferAt;
+    this.#buffer = arena.bytes.subarray(built.bufferAt, built.bufferAt + BUFFER_BYTES);
+    this.#clock = built.clock;
     writePcapHeader(this.#buffer, 0);
     this.write();
   }

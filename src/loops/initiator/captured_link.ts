@@ -1,6 +1,7 @@
 // An initiator's link whose frames are captured: those received as they come, those sent as the link
 // lets go of them.
 
+import { PassedExchange } from "./passed_exchange.ts";
 import type { Arena } from "../../../ffi/arena.ts";
 import type { OutgoingFrame } from "../../core/initiator/frames.ts";
 import type { FrameCapture } from "../capture.ts";
@@ -11,8 +12,7 @@ import type { FrameOwner } from "./link.ts";
 const FIELDS = 4;
 
 /** Stands before a link and passes everything on. */
-export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
-  readonly #link: FrameExchange;
+export class CapturedInitiatorLink extends PassedExchange implements FrameOwner {
   readonly #arena: Arena;
   readonly #capture: FrameCapture;
   readonly #capacity: number;
@@ -32,7 +32,7 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
       readonly capture: FrameCapture;
     },
   ) {
-    this.#link = link;
+    super(link);
     this.#arena = arena;
     this.#capture = capture;
     this.#capacity = queued;
@@ -40,20 +40,8 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
     this.#owners = new Array(queued).fill(undefined);
   }
 
-  get readable(): boolean {
-    return this.#link.readable;
-  }
-
-  get blocked(): boolean {
-    return this.#link.blocked;
-  }
-
-  get pending(): number {
-    return this.#link.pending;
-  }
-
-  receive(): number {
-    const count = this.#link.receive();
+  override receive(): number {
+    const count = this.link.receive();
     if (count === 0) return 0;
     this.#capture.stamp();
     for (let i = 0; i < count; i++) {
@@ -63,20 +51,8 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
     return count;
   }
 
-  frameAt(i: number): number {
-    return this.#link.frameAt(i);
-  }
-
-  length(i: number): number {
-    return this.#link.length(i);
-  }
-
-  giveBack(): void {
-    this.#link.giveBack();
-  }
-
-  enqueue(frame: OutgoingFrame, owner: FrameOwner): void {
-    this.#link.enqueue(frame, this);
+  override enqueue(frame: OutgoingFrame, owner: FrameOwner): void {
+    this.link.enqueue(frame, this);
     const entry = (this.#first + this.#count++) % this.#capacity;
     this.#owners[entry] = owner;
     const at = entry * FIELDS;
@@ -86,9 +62,9 @@ export class CapturedInitiatorLink implements FrameExchange, FrameOwner {
     this.#spans[at + 3] = frame.payloadBytes;
   }
 
-  flush(nowMs: number): void {
+  override flush(nowMs: number): void {
     this.#capture.stamp();
-    this.#link.flush(nowMs);
+    this.link.flush(nowMs);
   }
 
   isWanted(tag: number): boolean {

@@ -1,6 +1,7 @@
 // A target's link whose frames are captured: those received as they are handed over, those sent once
 // the kernel has taken them. Of data sent straight from the page cache only the length is known.
 
+import { PassedTargetLink } from "./passed_link.ts";
 import { ATA_DATA } from "../../wire/ata.ts";
 import type { TargetCommands } from "../../core/target/commands.ts";
 import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
@@ -8,8 +9,7 @@ import type { FramePool } from "../../core/target/frames.ts";
 import type { FrameCapture } from "../capture.ts";
 
 /** Stands before a link and passes everything on. */
-export class CapturedTargetLink implements FrameLink, SendOutcome {
-  readonly #link: FrameLink;
+export class CapturedTargetLink extends PassedTargetLink implements SendOutcome {
   readonly #pool: FramePool;
   readonly #commands: TargetCommands;
   readonly #capture: FrameCapture;
@@ -23,7 +23,7 @@ export class CapturedTargetLink implements FrameLink, SendOutcome {
     { pool, commands }: { readonly pool: FramePool; readonly commands: TargetCommands },
     capture: FrameCapture,
   ) {
-    this.#link = link;
+    super(link);
     this.#pool = pool;
     this.#commands = commands;
     this.#capture = capture;
@@ -31,47 +31,15 @@ export class CapturedTargetLink implements FrameLink, SendOutcome {
     this.#wireBytes = new Int32Array(pool.count);
   }
 
-  get mac(): Uint8Array {
-    return this.#link.mac;
-  }
-
-  get mtu(): number {
-    return this.#link.mtu;
-  }
-
-  get sectors(): number {
-    return this.#link.sectors;
-  }
-
-  get running(): boolean {
-    return this.#link.running;
-  }
-
-  get readable(): boolean {
-    return this.#link.readable;
-  }
-
-  get slept(): boolean {
-    return this.#link.slept;
-  }
-
-  get pending(): number {
-    return this.#link.pending;
-  }
-
-  get blocked(): boolean {
-    return this.#link.blocked;
-  }
-
-  receive(): number {
-    const count = this.#link.receive();
+  override receive(): number {
+    const count = this.link.receive();
     if (count > 0) this.#capture.stamp();
     return count;
   }
 
-  takeFrame(i: number): number {
-    const frame = this.#link.takeFrame(i);
-    const bytes = this.#link.length(i);
+  override takeFrame(i: number): number {
+    const frame = this.link.takeFrame(i);
+    const bytes = this.link.length(i);
     const header = Math.min(bytes, ATA_DATA);
     const dataAt = this.#commands.dataAt[frame]!;
     const at = this.#pool.start(frame);
@@ -79,29 +47,21 @@ export class CapturedTargetLink implements FrameLink, SendOutcome {
     return frame;
   }
 
-  giveBack(): void {
-    this.#link.giveBack();
-  }
-
-  length(i: number): number {
-    return this.#link.length(i);
-  }
-
-  enqueue(frame: number, bytes: number): void {
+  override enqueue(frame: number, bytes: number): void {
     this.#heldBytes[frame] = this.#wireBytes[frame] = bytes;
-    this.#link.enqueue(frame, bytes);
+    this.link.enqueue(frame, bytes);
   }
 
-  enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
+  override enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
     this.#heldBytes[frame] = headerBytes;
     this.#wireBytes[frame] = headerBytes + bytes;
-    this.#link.enqueueGathered(frame, headerBytes, bytes);
+    this.link.enqueueGathered(frame, headerBytes, bytes);
   }
 
-  flush(outcome: SendOutcome): void {
+  override flush(outcome: SendOutcome): void {
     this.#outcome = outcome;
     this.#capture.stamp();
-    this.#link.flush(this);
+    this.link.flush(this);
   }
 
   sent(frame: number): void {

@@ -1,6 +1,7 @@
 // A target's link that loses some of its frames on purpose (--drop), as a bad wire would: received
 // ones are not handed over, and of those to be sent it is said that they were.
 
+import { PassedTargetLink } from "./passed_link.ts";
 import { TARGET_COUNT_LOST } from "../../core/target/counters.ts";
 import type { TargetCounters } from "../../core/target/counters.ts";
 import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
@@ -9,8 +10,7 @@ import type { SeededLoss } from "../seeded_loss.ts";
 import { RECEIVE_BATCH } from "./link.ts";
 
 /** Stands before a link and passes on what is not lost. */
-export class LossyTargetLink implements FrameLink {
-  readonly #link: FrameLink;
+export class LossyTargetLink extends PassedTargetLink {
   readonly #pool: FramePool;
   readonly #loss: SeededLoss;
   readonly #counters: TargetCounters;
@@ -28,80 +28,48 @@ export class LossyTargetLink implements FrameLink {
       readonly counters: TargetCounters;
     },
   ) {
-    this.#link = link;
+    super(link);
     this.#pool = pool;
     this.#loss = loss;
     this.#counters = counters;
     this.#lost = new Int32Array(pool.count);
   }
 
-  get mac(): Uint8Array {
-    return this.#link.mac;
+  override get pending(): number {
+    return this.link.pending + this.#lostCount;
   }
 
-  get mtu(): number {
-    return this.#link.mtu;
-  }
-
-  get sectors(): number {
-    return this.#link.sectors;
-  }
-
-  get running(): boolean {
-    return this.#link.running;
-  }
-
-  get readable(): boolean {
-    return this.#link.readable;
-  }
-
-  get slept(): boolean {
-    return this.#link.slept;
-  }
-
-  get pending(): number {
-    return this.#link.pending + this.#lostCount;
-  }
-
-  get blocked(): boolean {
-    return this.#link.blocked;
-  }
-
-  receive(): number {
-    const count = this.#link.receive();
+  override receive(): number {
+    const count = this.link.receive();
     let kept = 0;
     for (let i = 0; i < count; i++) {
       if (!this.#loses()) this.#kept[kept++] = i;
-      else this.#pool.release(this.#link.takeFrame(i));
+      else this.#pool.release(this.link.takeFrame(i));
     }
     return kept;
   }
 
-  takeFrame(i: number): number {
-    return this.#link.takeFrame(this.#kept[i]!);
+  override takeFrame(i: number): number {
+    return this.link.takeFrame(this.#kept[i]!);
   }
 
-  length(i: number): number {
-    return this.#link.length(this.#kept[i]!);
+  override length(i: number): number {
+    return this.link.length(this.#kept[i]!);
   }
 
-  giveBack(): void {
-    this.#link.giveBack();
-  }
-
-  enqueue(frame: number, bytes: number): void {
+  override enqueue(frame: number, bytes: number): void {
     if (this.#loses()) this.#lost[this.#lostCount++] = frame;
-    else this.#link.enqueue(frame, bytes);
+    else this.link.enqueue(frame, bytes);
   }
 
-  enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
+  override enqueueGathered(frame: number, headerBytes: number, bytes: number): void {
     if (this.#loses()) this.#lost[this.#lostCount++] = frame;
-    else this.#link.enqueueGathered(frame, headerBytes, bytes);
+    else this.link.enqueueGathered(frame, headerBytes, bytes);
   }
 
-  flush(outcome: SendOutcome): void {
+  override flush(outcome: SendOutcome): void {
     while (this.#lostCount > 0) outcome.sent(this.#lost[--this.#lostCount]!);
-    if (this.#link.pending > 0) this.#link.flush(outcome);
+    if (this.link.pending > 0) this.link.flush(outcome);
   }
 
   #loses(): boolean {
