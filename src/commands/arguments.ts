@@ -320,6 +320,25 @@ export function initiatorRingOptions() {
 /** What helps to see what goes over the wire, and what happens when frames are lost. */
 export function wireOptions() {
   return {
+    ...captureOptions(),
+    dropPercent: optional(
+      option("--drop", percentage(), {
+        description:
+          message`For tests: lose so many percent of the frames, received and sent, on purpose.`,
+      }),
+    ),
+  };
+}
+
+/** What `captureOptions` make of a command line. */
+export interface CaptureArguments {
+  readonly capture: string | undefined;
+  readonly captureBytes: number | undefined;
+}
+
+/** What helps to see what goes over the wire. */
+export function captureOptions() {
+  return {
     capture: optional(
       option("--capture", path("FILE"), {
         description: message`Write the frames that are received and sent to a new pcap file.`,
@@ -328,12 +347,6 @@ export function wireOptions() {
     captureBytes: optional(
       option("--capture-size", byteSize({ min: CAPTURE_BYTES_MIN }), {
         description: message`How large it may become; then it ends (default 64M).`,
-      }),
-    ),
-    dropPercent: optional(
-      option("--drop", percentage(), {
-        description:
-          message`For tests: lose so many percent of the frames, received and sent, on purpose.`,
       }),
     ),
   };
@@ -387,7 +400,7 @@ export function jsonFlag() {
 }
 
 /** What every question to one disk is given: `config`, `mask`, `reserve`. */
-export interface InquiryArguments {
+export interface InquiryArguments extends CaptureArguments {
   readonly address: Address;
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
@@ -402,6 +415,7 @@ export function inquiryOptions(
   return {
     interfaces: interfaceOptions(),
     timeoutMs: timeoutOption(timeoutHelp, 1000),
+    ...captureOptions(),
     json: jsonFlag(),
   };
 }

@@ -7,12 +7,14 @@ import { argument, command, option } from "@optique/core/primitives";
 import { checkNetwork } from "../control/ask/check.ts";
 import type { CheckReport, PathReport } from "../control/ask/check.ts";
 import {
+  type CaptureArguments,
   integerBetween,
   interfaceList,
   interfaceOptions,
   jsonFlag,
   shortUsage,
   timeoutOption,
+  wireOptions,
 } from "./arguments.ts";
 import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } from "./output.ts";
 
@@ -21,12 +23,13 @@ const COUNT_DEFAULT = 100;
 const COUNT_MAX = 10_000;
 
 /** What `aoe check` was asked to do. */
-export interface CheckCommandOptions {
+export interface CheckCommandOptions extends CaptureArguments {
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
   readonly count: number;
   readonly timeoutMs: number;
   readonly json: boolean;
+  readonly dropPercent: number | undefined;
 }
 
 /** `aoe check [IFACE...]` */
@@ -48,6 +51,7 @@ export const checkParser = command(
         message`How long to wait for answers, each time (default 0.5).`,
         TIMEOUT_MS_DEFAULT,
       ),
+      ...wireOptions(),
       json: jsonFlag(),
     }),
     ({ names, more, ...options }): CheckCommandOptions => ({
@@ -66,7 +70,7 @@ export const checkParser = command(
 
 /** Shows paths and problems; 1 when there are problems. */
 export async function runCheck(options: CheckCommandOptions): Promise<number> {
-  const report = await checkNetwork(options);
+  const report = await checkNetwork({ ...options, wish: { ...options, warn } });
   report.warnings.forEach(warn);
   if (report.paths.length === 0 && report.problems.length === 0) {
     const names = report.interfaces.map(({ name }) => name).join(", ");

@@ -83,7 +83,10 @@ export async function runConfig(options: ConfigOptions): Promise<number> {
     throw new Failure(`A config string has at most ${CONFIG_STRING_BYTES_MAX} bytes`, 2);
   }
   const changes = action === "set" || action === "force-set";
-  const found = await converse({ ...options, changes }, (disk) => ask(disk, options, wanted));
+  const found = await converse(
+    { ...options, changes, wish: { ...options, warn } },
+    (disk) => ask(disk, options, wanted),
+  );
   if (options.json) {
     const config = decodeText(found) ?? null;
     printJson({ address: formatAddress(shelf, slot), config, configHex: found.toHex() });

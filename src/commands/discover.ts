@@ -10,7 +10,15 @@ import { findInterfaces } from "../control/network_interfaces.ts";
 import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
 import type { ScanResult } from "../control/ask/scan.ts";
-import { interfaceList, interfaceOptions, jsonFlag, seconds, shortUsage } from "./arguments.ts";
+import {
+  type CaptureArguments,
+  captureOptions,
+  interfaceList,
+  interfaceOptions,
+  jsonFlag,
+  seconds,
+  shortUsage,
+} from "./arguments.ts";
 import {
   decodeText,
   Failure,
@@ -27,7 +35,7 @@ import type { NetworkInterface } from "../../ffi/netlink.ts";
 const TIMEOUT_MS_DEFAULT = 500;
 
 /** What `aoe discover` was asked to do. */
-export interface DiscoverOptions {
+export interface DiscoverOptions extends CaptureArguments {
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
   readonly timeoutMs: number;
@@ -50,6 +58,7 @@ export const discoverParser = command(
         }),
         TIMEOUT_MS_DEFAULT,
       ),
+      ...captureOptions(),
       json: jsonFlag(),
       verbose: option("-v", "--verbose", { description: message`Say what is asked.` }),
     }),
@@ -75,7 +84,10 @@ export async function runDiscover(options: DiscoverOptions): Promise<number> {
   const say = (sentence: string) => verbose ? printError(`aoe: ${sentence}`) : undefined;
   tellKernel(say);
   say(`Asking on ${interfaces.map((link) => link.name).join(", ")}`);
-  const result = await scan({ interfaces, addresses: [], timeoutMs, identify: true });
+  const result = await scan({
+    ...{ interfaces, addresses: [], timeoutMs, identify: true },
+    wish: { ...options, warn },
+  });
   result.warnings.forEach(warn);
   if (result.targets.length === 0) {
     throw new Failure(`No target answered ${describeSearch(interfaces, timeoutMs)}`);

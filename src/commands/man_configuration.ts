@@ -91,7 +91,7 @@ interfaces = ["san*"]
 - \`[initiator]\`: the \`interfaces\` that discover, stat, attach and all the others ask on when they get
   no -i. Those that are not there or down are left out.
 
---name, --state, --metrics, --capture, --capture-size, --drop, --json, -q and -v may stand beside --config. Whatever else
+--name, --state, --metrics, --user, --capture, --capture-size, --drop, --json, -q and -v may stand beside --config. Whatever else
 stands in the file is not said twice.`,
   },
 ];

@@ -70,7 +70,8 @@ SIGUSR1 prints the counters that the summary prints: \`serve\` and \`nbd\` to st
   {
     title: "CAPTURES AND LOST FRAMES",
     text: `
-With --capture FILE, \`serve\`, \`copy\`, \`bench\`, \`nbd\` and \`attach\` of one disk write the frames that
+With --capture FILE, \`serve\`, \`copy\`, \`bench\`, \`nbd\`, \`attach\` of one disk and the commands that ask
+(\`discover\`, \`stat\`, \`ping\`, \`check\`, \`identify\`, \`config\`, \`mask\`, \`reserve\`) write the frames that
 they receive and send to a new file of mode 0600, a pcap with nanoseconds for tshark and Wireshark:
 
 \`\`\`
@@ -80,7 +81,8 @@ tshark -r copy.pcap -Y aoe
 
 - It holds the frames of the thread that does the work, of all its interfaces. Where \`serve\` has
   several threads, each has a file: FILE.1, FILE.2. Not in it is what the main thread asks before
-  the work begins, and answers while a disk hangs.
+  the work begins, and answers while a disk hangs. A command that asks has its own questions in
+  it, and the answers to them; other frames of these interfaces are not in any of them.
 - Of data that \`serve\` sends straight from the page cache only the length is kept.
 - It ends at --capture-size, 64 MiB without, and when the disk is full: with a sentence, and
   everything else goes on. It is written once a second, and at the end; a process that is killed
@@ -89,7 +91,7 @@ tshark -r copy.pcap -Y aoe
 - Each frame is copied once more, so that a disk is slower meanwhile. Without --capture there is no
   cost.
 
---drop PERCENT, from 0.01 to 99, loses that share of the frames on purpose, each received and each
+--drop PERCENT, from 0.01 to 99, which \`ping\` and \`check\` take as well, loses that share of the frames on purpose, each received and each
 sent one, as a bad wire would: to see how a system bears it. The same command loses the same numbers
 of frames again. It is said at the start, and counted at the end; in JSON it is \`drop\`, and \`lost\` the
 frames. A frame that is lost on its way in is in a capture, one lost on its way out is not, though

@@ -69,6 +69,20 @@ $RUNTIME_DIRECTORY or in /run/aoe/NAME. Several on one host need a --name each; 
 called \`serve\`, and goes without a socket where another has that name.`,
   },
   {
+    title: "LEAST PRIVILEGE",
+    text: `
+What \`serve\` needs is CAP_NET_RAW, and files that it may open. Under systemd \`aoe unit serve\` writes a
+unit that has no more. Without, as root, --user NAME gives everything else up before a file or socket is
+opened: the process executes itself as that user, in all its threads, with the user's groups (disk, for
+block devices), CAP_NET_RAW alone and no_new_privs. What NAME cannot open is refused, as ever.
+
+Where the kernel has Landlock, files can be opened only in the folders of what is exported, captured or
+configured; in /dev and / only what was named, so that a device that is plugged in again needs a new
+start. What an older kernel lacks is said once. Which other programs of this host have an image open is
+known only as far as NAME may look into them, and socket buffers are at most net.core.wmem_max and
+rmem_max.`,
+  },
+  {
     title: "DURABILITY",
     text: `
 FLUSH is an fdatasync behind every write answered so far. With -s a write is answered once it is on

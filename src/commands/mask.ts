@@ -82,7 +82,7 @@ export async function runMask(options: MaskOptions): Promise<number> {
   }
   const changes = action !== undefined;
   const list = await converse(
-    { ...options, changes, everywhere: macs.includes("self") },
+    { ...options, changes, everywhere: macs.includes("self"), wish: { ...options, warn } },
     (disk) => talk(disk, options, name),
   );
   const texts = list.map((mac) => formatMac(mac));

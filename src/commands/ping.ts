@@ -9,12 +9,14 @@ import { ping } from "../control/ask/ping.ts";
 import type { PingEvent, PingSummary } from "../control/ask/ping.ts";
 import {
   address,
+  type CaptureArguments,
   integerBetween,
   interfaceOptions,
   jsonFlag,
   seconds,
   shortUsage,
   timeoutOption,
+  wireOptions,
 } from "./arguments.ts";
 import { counted, formatTable, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
@@ -23,7 +25,7 @@ const TIMEOUT_MS_DEFAULT = 1000;
 const INTERVAL_MS_DEFAULT = 1000;
 
 /** What `aoe ping` was asked to do. */
-export interface PingCommandOptions {
+export interface PingCommandOptions extends CaptureArguments {
   readonly address: Address;
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
@@ -32,6 +34,7 @@ export interface PingCommandOptions {
   readonly read: boolean;
   readonly timeoutMs: number;
   readonly json: boolean;
+  readonly dropPercent: number | undefined;
 }
 
 /** `aoe ping SHELF.SLOT` */
@@ -60,6 +63,7 @@ export const pingParser = command(
         message`When an answer counts as lost (default 1).`,
         TIMEOUT_MS_DEFAULT,
       ),
+      ...wireOptions(),
       json: jsonFlag(),
     }),
     (options): PingCommandOptions => options,
@@ -82,7 +86,7 @@ export async function runPing(options: PingCommandOptions): Promise<number> {
   try {
     const name = formatAddress(options.address.shelf, options.address.slot);
     const { paths, silent } = await ping(
-      options,
+      { ...options, wish: { ...options, warn } },
       interruption.signal,
       (event) => options.json ? printJson(jsonOf(name, event)) : printLine(formatEvent(event)),
     );

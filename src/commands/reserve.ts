@@ -69,7 +69,7 @@ export async function runReserve(options: ReserveOptions): Promise<number> {
   if (release && macs.length > 0) throw new Failure("Releasing a disk takes no MACs", 2);
   const changes = force || release || macs.length > 0;
   const holders = await converse(
-    { ...options, changes, everywhere: changes && !release },
+    { ...options, changes, everywhere: changes && !release, wish: { ...options, warn } },
     (disk) => talk(disk, options, changes),
   );
   const name = formatAddress(shelf, slot);

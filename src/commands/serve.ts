@@ -9,8 +9,9 @@ import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
-import { interfacesMeant } from "../control/configuration.ts";
+import { ETHERS_FILE, interfacesMeant } from "../control/configuration.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
+import { confine, ConfinementRefusal } from "../control/confinement.ts";
 import { dropWarning, openWireAids } from "../control/wire_aids.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
@@ -39,7 +40,7 @@ import { groupSnapshots } from "../control/watch/group_snapshot.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
 import { openWatch } from "../control/watch/watch_server.ts";
 import configuration from "../../deno.json" with { type: "json" };
-import { Daemon } from "../control/daemon/daemon.ts";
+import { Daemon, foldersOfDaemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
@@ -59,9 +60,10 @@ const MAP_BYTES_MAX = 32 * 2 ** 30;
 
 /** Exports what `options` name; resolves with the exit code once it has been told to stop. */
 export async function runServe(options: ServeOptions): Promise<number> {
-  writeWithoutWaiting("counted");
   const { plan, file } = wantedPlan(options);
   if (options.check && file !== undefined) return checkPlan(plan, file, options.json);
+  confineBy(plan, file);
+  writeWithoutWaiting("counted");
   const buffers = announcedBuffers(plan.buffers);
   const report = new Reporter({ ...options, buffers });
   const interfaces = interfacesOf(plan, file);
@@ -123,6 +125,25 @@ export async function runServe(options: ServeOptions): Promise<number> {
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
   return abandoned === 0 && group.atRisk.length === 0 ? 0 : EXIT_FAILED;
+}
+
+/** Becomes the user of the plan; before anything is opened, since what is executed again ends there. */
+function confineBy(plan: DaemonPlan, file: string | undefined): void {
+  const { user, exports, capture, metrics } = plan;
+  if (user === undefined) return;
+  try {
+    confine({
+      user,
+      images: exports.map(({ path }) => path).filter((path) => !isNbdUri(path)),
+      readable: file === undefined ? [] : [file, ETHERS_FILE],
+      writable: [capture, metrics?.startsWith("/") === true ? metrics : undefined]
+        .filter((path) => path !== undefined),
+      owned: foldersOfDaemon(plan),
+    }, warn);
+  } catch (error) {
+    if (!(error instanceof ConfinementRefusal)) throw error;
+    throw new Failure(error.message);
+  }
 }
 
 /** The interfaces of a plan, which have to be there. */

@@ -4,7 +4,7 @@ import { object, tuple } from "@optique/core/constructs";
 import { lineBreak, message, text } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, flag, option } from "@optique/core/primitives";
-import { choice } from "@optique/core/valueparser";
+import { choice, string } from "@optique/core/valueparser";
 import {
   BUFFERS_DEFAULT,
   BUFFERS_MAX,
@@ -61,6 +61,8 @@ export interface ServeOptions {
   readonly format: "raw" | undefined;
   /** Where metrics and the page are to be had. */
   readonly metrics: string | undefined;
+  /** Whom root becomes, confined. */
+  readonly user: string | undefined;
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
   readonly dropPercent: number | undefined;
@@ -173,6 +175,12 @@ export const serveParser = command(
           message`Serve what this host is using, an image of another format, or an address that already answers.`,
       }),
       metrics: metricsOption(),
+      user: optional(
+        option("--user", string({ metavar: "NAME" }), {
+          description:
+            message`As root: go on as this user, with CAP_NET_RAW alone, and open only what lies in the exported files' folders.`,
+        }),
+      ),
       ...wireOptions(),
       name: optional(option("--name", daemonName(), {
         description: message`Tell this daemon from others of this host, for aoe ctl.`,

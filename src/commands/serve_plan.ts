@@ -101,6 +101,7 @@ function withAids(plan: DaemonPlan, options: ServeOptions): DaemonPlan {
     name: options.name ?? plan.name,
     stateDir: options.state ?? plan.stateDir,
     metrics: options.metrics ?? plan.metrics,
+    user: options.user ?? plan.user,
     capture: options.capture ?? plan.capture,
     captureBytes: options.captureBytes ?? plan.captureBytes,
     dropPercent: options.dropPercent ?? plan.dropPercent,
@@ -129,7 +130,7 @@ function planOfArguments(options: ServeOptions): DaemonPlan {
   return {
     name: options.name,
     stateDir: options.state ?? false,
-    ...{ control: true, metrics: options.metrics, user: undefined },
+    ...{ control: true, metrics: options.metrics, user: options.user },
     waits: false,
     ...{ workers, buffers, pollUs, uring, ring, mapBytes },
     ...{ capture, captureBytes, dropPercent },

@@ -13,6 +13,8 @@ import { removeLeftNodes } from "../control/attach/leftovers.ts";
 import { describeSearch, scan } from "../control/ask/scan.ts";
 import {
   addressOrInterface,
+  type CaptureArguments,
+  captureOptions,
   interfaceOptions,
   jsonFlag,
   shortUsage,
@@ -31,7 +33,7 @@ const TIMEOUT_MS_DEFAULT = 500;
 const UNKNOWN = "(NA)";
 
 /** What `aoe stat` was asked to do. */
-export interface StatOptions {
+export interface StatOptions extends CaptureArguments {
   /** Everything that is found when empty. */
   readonly addresses: readonly Address[];
   /** All that are up when empty. */
@@ -77,6 +79,7 @@ export const statParser = command(
       long: option("-l", "--long", {
         description: message`Add a table of the attached disks: by what, their paths, how busy.`,
       }),
+      ...captureOptions(),
       json: jsonFlag(),
     }),
     ({ names, more, ...rest }): StatOptions => ({
@@ -116,7 +119,10 @@ export async function runStat(options: StatOptions): Promise<number> {
   const attachedDisks = await attachedSince(meant, options.long || options.json);
   try {
     if (problem === undefined) {
-      const result = await scan({ interfaces: found, addresses, timeoutMs, identify: true });
+      const result = await scan({
+        ...{ interfaces: found, addresses, timeoutMs, identify: true },
+        wish: { ...options, warn },
+      });
       result.warnings.forEach(warn);
       answering = result.targets.map((target) => networkDisk(target, found));
     }

@@ -8,7 +8,8 @@ import { isInterfaceMeant } from "../core/daemon/values.ts";
 
 /** By habit, unless the environment says otherwise. */
 const CONFIGURATION_FILE = "/etc/aoe.toml";
-const ETHERS_FILE = "/etc/ethers";
+/** Where names of addresses are. */
+export const ETHERS_FILE = "/etc/ethers";
 /** More than any disks have; what is larger is something else. */
 const CONFIGURATION_BYTES_MAX = 4 * 2 ** 20;
 

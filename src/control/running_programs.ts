@@ -99,7 +99,7 @@ function isOwnBundle(pid: number, word: string): boolean {
   const fd = /^\/proc\/self\/fd\/(\d+)$/.exec(word)?.[1];
   if (fd === undefined) return false;
   try {
-    return /\/aoe-[0-9a-f]+\.js( \(deleted\))?$/.test(Deno.readLinkSync(`/proc/${pid}/fd/${fd}`));
+    return /[/:]aoe-[0-9a-f]+\.js( \(deleted\))?$/.test(Deno.readLinkSync(`/proc/${pid}/fd/${fd}`));
   } catch {
     // Another user's: nobody else names a script like this.
     return true;

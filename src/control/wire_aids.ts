@@ -17,7 +17,7 @@ export interface WireWish {
   /** Where the capture goes. */
   readonly capture: string | undefined;
   readonly captureBytes: number | undefined;
-  readonly dropPercent: number | undefined;
+  readonly dropPercent?: number | undefined;
 }
 
 /**

@@ -8,6 +8,7 @@
 //    the target, READs of ever other counts tell what comes back.
 // 4. Bursts of the largest READs, path after path: as many at once as the target takes.
 
+import type { ProbeWish } from "./probe_aids.ts";
 import { readFlowControl } from "../../../ffi/flow_control.ts";
 import { findProblems, usableBytes, usableSectors } from "../../core/ask/advice.ts";
 import type { CheckedInterface, CheckedPath, Problem, Tally } from "../../core/ask/advice.ts";
@@ -46,6 +47,8 @@ export interface CheckOptions {
   readonly timeoutMs: number;
   /** Single requests to each path. */
   readonly count: number;
+  /** What is wanted to look for a fault. */
+  readonly wish?: ProbeWish | undefined;
 }
 
 /** One path, measured. */
@@ -68,7 +71,7 @@ export interface CheckReport {
 /** Measures, and judges. */
 export async function checkNetwork(options: CheckOptions): Promise<CheckReport> {
   const links = findInterfaces(options.interfaces);
-  const inquirer = new Inquirer(links);
+  const inquirer = new Inquirer(links, options.wish);
   try {
     const targets = await inquirer.find(undefined, {
       timeoutMs: options.timeoutMs,

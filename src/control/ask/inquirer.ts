@@ -8,6 +8,7 @@
 // 3. In between the thread waits in ppoll, so that round trips are measured in microseconds, and
 //    lets the event loop run every few milliseconds, so that signals are heard.
 
+import type { ProbeWish } from "./probe_aids.ts";
 import { Discovery, groupByAddress } from "../../core/ask/discovery.ts";
 import type { FoundPath, FoundTarget } from "../../core/ask/discovery.ts";
 import { Questions } from "../../core/ask/questions.ts";
@@ -55,10 +56,13 @@ export class Inquirer {
   readonly #questions = new Questions(Math.random() * 2 ** 31);
   #yieldedMs = performance.now();
 
-  /** @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence. */
-  constructor(interfaces: readonly NetworkInterface[]) {
+  /**
+   * @param wish What is wanted to look for a fault.
+   * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
+   */
+  constructor(interfaces: readonly NetworkInterface[], wish?: ProbeWish) {
     this.interfaces = interfaces;
-    this.#sockets = new ProbeSockets(interfaces);
+    this.#sockets = new ProbeSockets(interfaces, { wish });
   }
 
   /**

@@ -1,6 +1,7 @@
 // Asking one target single questions from the main thread, outside of a session: what `aoe identify`,
 // `config`, `mask` and `reserve` do.
 
+import type { ProbeWish } from "./probe_aids.ts";
 import { isContested } from "../../core/ask/discovery.ts";
 import type { FoundTarget } from "../../core/ask/discovery.ts";
 import {
@@ -40,6 +41,8 @@ export interface InquiryOptions {
   readonly address: Address;
   /** For each of the questions, the search included. */
   readonly timeoutMs: number;
+  /** What is wanted to look for a fault. */
+  readonly wish?: ProbeWish | undefined;
 }
 
 /** What a target answered. */
@@ -63,7 +66,7 @@ export async function converse<T>(
   talk: (conversation: Conversation) => Promise<T>,
 ): Promise<T> {
   const { address, timeoutMs, changes = false, everywhere = false } = options;
-  const inquirer = new Inquirer(findInterfaces(options.interfaces));
+  const inquirer = new Inquirer(findInterfaces(options.interfaces), options.wish);
   try {
     const target = await findTarget(inquirer, address, { timeoutMs, everywhere });
     const contest = isContested(target) ? explainContest(target, inquirer.interfaces) : undefined;

@@ -6,6 +6,7 @@
 //    disk; or a READ of LBA 0, so that the disk's time is in it.
 // 3. An answer that comes after the timeout is late, and counts as lost.
 
+import type { ProbeWish } from "./probe_aids.ts";
 import type { FoundPath } from "../../core/ask/discovery.ts";
 import { configQuestion, readQuestion } from "../../core/ask/questions.ts";
 import type { Answer, Question } from "../../core/ask/questions.ts";
@@ -33,6 +34,8 @@ export interface PingOptions {
   readonly count: number | undefined;
   /** READ instead of query config. */
   readonly read: boolean;
+  /** What is wanted to look for a fault. */
+  readonly wish?: ProbeWish | undefined;
 }
 
 /** An interface and a MAC by which the target is seen. */
@@ -98,7 +101,7 @@ export async function ping(
   signal: AbortSignal,
   onEvent: (event: PingEvent) => boolean,
 ): Promise<PingResult> {
-  const inquirer = new Inquirer(findInterfaces(options.interfaces));
+  const inquirer = new Inquirer(findInterfaces(options.interfaces), options.wish);
   try {
     const { paths } = await findTarget(inquirer, options.address, {
       timeoutMs: options.timeoutMs,

@@ -1,6 +1,8 @@
 // Packet sockets on some interfaces for the few frames of a question, used from the main thread by
 // everything that asks without being an initiator: scan, the inquiries, ping, check.
 
+import type { ProbeWish } from "./probe_aids.ts";
+import { ProbeAids } from "./probe_aids.ts";
 import { Arena } from "../../../ffi/arena.ts";
 import { errnoText } from "../../../ffi/errno.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
@@ -26,14 +28,22 @@ export class ProbeSockets {
   readonly interfaces: readonly NetworkInterface[];
   readonly #sockets: PacketSocket[] = [];
   readonly #poll: PollSet;
+  readonly #aids: ProbeAids;
   /** The last error of sending, by interface. */
   readonly #sendErrors = new Map<number, number>();
 
   /**
    * @param filter BPF program that passes what is wanted.
+   * @param wish What is wanted to look for a fault.
    * @throws {Deno.errors.PermissionDenied} Without CAP_NET_RAW, in one sentence.
    */
-  constructor(interfaces: readonly NetworkInterface[], filter = initiatorFilter()) {
+  constructor(
+    interfaces: readonly NetworkInterface[],
+    { filter = initiatorFilter(), wish }: {
+      readonly filter?: Uint8Array;
+      readonly wish?: ProbeWish | undefined;
+    } = {},
+  ) {
     this.interfaces = interfaces;
     this.#poll = Arena.fit((arena) => new PollSet(arena, interfaces.length)).built;
     const options = {
@@ -48,8 +58,14 @@ export class ProbeSockets {
         this.#poll.add(socket.fd, POLLIN);
       }
     } catch (error) {
-      this.close();
+      this.#closeSockets();
       throw explainSocketError(error);
+    }
+    try {
+      this.#aids = new ProbeAids(wish);
+    } catch (error) {
+      this.#closeSockets();
+      throw error;
     }
   }
 
@@ -61,9 +77,11 @@ export class ProbeSockets {
   send(link: number, write: (view: Uint8Array, at: number, source: Uint8Array) => number): void {
     const { arena, frames, messages } = memory();
     const length = write(arena.bytes, frames, this.interfaces[link]!.mac);
+    if (this.#aids.loses()) return;
     messages.setOne(0, arena.address + frames, length);
     const sent = this.#sockets[link]!.send(messages, 0, 1);
     if (sent < 0 && sent !== -EAGAIN && sent !== -ENOBUFS) this.#sendErrors.set(link, -sent);
+    if (sent > 0) this.#aids.note(arena.bytes, frames, length);
   }
 
   /** Takes every frame that has arrived. */
@@ -77,7 +95,9 @@ export class ProbeSockets {
         const count = socket.receive(messages, FRAMES);
         for (let i = 0; i < count; i++) {
           const length = Math.min(messages.length(i), FRAME_BYTES);
-          take(arena.bytes, frames + i * FRAME_BYTES, length, link);
+          const at = frames + i * FRAME_BYTES;
+          this.#aids.note(arena.bytes, at, length);
+          if (!this.#aids.loses()) take(arena.bytes, at, length, link);
         }
         if (count < FRAMES) return;
       }
@@ -86,6 +106,7 @@ export class ProbeSockets {
 
   /** Blocks this thread until a frame has arrived, or for so long. */
   wait(timeoutMs: number): void {
+    this.#aids.write();
     this.#poll.wait(Math.max(0, Math.ceil(timeoutMs * 1000)));
   }
 
@@ -97,6 +118,11 @@ export class ProbeSockets {
   }
 
   close(): void {
+    this.#closeSockets();
+    this.#aids.close();
+  }
+
+  #closeSockets(): void {
     for (const socket of this.#sockets) socket.close();
   }
 }

@@ -6,6 +6,7 @@
 // 2. When everybody who was asked by name has answered, or the time is over, those found are asked
 //    to identify themselves, in the same way.
 
+import type { ProbeWish } from "./probe_aids.ts";
 import { Discovery, groupByAddress, isContested } from "../../core/ask/discovery.ts";
 import type { FoundTarget } from "../../core/ask/discovery.ts";
 import { formatAddress } from "../../wire/aoe.ts";
@@ -29,6 +30,8 @@ export interface ScanOptions {
   readonly timeoutMs: number;
   /** Whether those who answer are asked to identify themselves. */
   readonly identify: boolean;
+  /** What is wanted to look for a fault. */
+  readonly wish?: ProbeWish | undefined;
 }
 
 /** What a scan found. */
@@ -58,7 +61,7 @@ export interface Holder {
 export async function scan(options: ScanOptions): Promise<ScanResult> {
   const { interfaces, addresses, timeoutMs, identify } = options;
   const discovery = new Discovery(Math.random() * 2 ** 15);
-  const inquirer = new Inquirer(interfaces);
+  const inquirer = new Inquirer(interfaces, options.wish);
   const askAtMs = (round: number) => (ROUNDS[round] ?? Infinity) * timeoutMs;
   const missing = () => missingQueries(addresses, interfaces.length, discovery);
   try {

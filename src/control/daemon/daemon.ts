@@ -9,7 +9,7 @@ import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { groupCounters } from "../target/group_counters.ts";
 import type { ExportFile } from "../target/open_file.ts";
 import type { TargetGroup } from "../target/threads.ts";
-import { DAEMON_NAME_DEFAULT, openDaemonSocket } from "./requests.ts";
+import { DAEMON_NAME_DEFAULT, daemonSocketFolder, openDaemonSocket } from "./requests.ts";
 import type { DaemonListing, DaemonRequest, DaemonSocket, ListedExport } from "./requests.ts";
 import { StateFolder, stateFolderPath } from "./state_folder.ts";
 
@@ -20,6 +20,16 @@ export interface Served {
   readonly interfaces: readonly string[];
   /** The lines of a summary, for people. */
   readonly summary: () => readonly string[];
+}
+
+/** Folders that a daemon of this plan has for itself: of its socket, and of its state. */
+export function foldersOfDaemon(
+  { name, stateDir }: Pick<DaemonPlan, "name" | "stateDir">,
+): string[] {
+  const called = name ?? DAEMON_NAME_DEFAULT;
+  const socket = daemonSocketFolder(called);
+  if (stateDir === false) return [socket];
+  return [socket, `${stateDir === true ? stateFolderPath() : stateDir}/${called}`];
 }
 
 /** A running daemon. */

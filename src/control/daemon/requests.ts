@@ -53,8 +53,9 @@ export interface DaemonSocket {
  * @throws {Error} When there can be no socket.
  */
 export function openDaemonSocket(name: string, answer: Answerer): DaemonSocket | undefined {
-  const folder = socketFolder(name);
-  if (folder.startsWith(`${RUNTIME_FOLDER}/`)) runtimeFolder();
+  const folder = daemonSocketFolder(name);
+  // Another user's daemon has its folder there already, made for it by root.
+  if (folder.startsWith(`${RUNTIME_FOLDER}/`) && Deno.uid() === 0) runtimeFolder();
   ownFolder(folder, 0o755);
   if (lockOwnFile(`${folder}/${name}.lock`) === undefined) return undefined;
   return new LineServer(daemonSocketPath(name), answer);
@@ -89,7 +90,7 @@ export async function askServing(
 
 /** The path of a daemon's socket. */
 function daemonSocketPath(name: string): string {
-  return `${socketFolder(name)}/${name}.socket`;
+  return `${daemonSocketFolder(name)}/${name}.socket`;
 }
 
 /** Names of the daemons that answer here. */
@@ -107,7 +108,7 @@ async function daemonNames(): Promise<string[]> {
 }
 
 /** Where a service manager wants it, else a folder for each daemon where this user may have one. */
-function socketFolder(name: string): string {
+export function daemonSocketFolder(name: string): string {
   const given = Deno.env.get("RUNTIME_DIRECTORY")?.split(":")[0] ?? "";
   return given !== "" ? given : `${runtimeTop()}/${name}`;
 }

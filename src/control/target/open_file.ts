@@ -17,6 +17,7 @@ import type { Address } from "../../wire/aoe.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { LBA48_MAX, SECTOR_BYTES } from "../../wire/ata.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
+import { confinedAs, whyOutOfBounds } from "../confinement.ts";
 import { describeUses, hostUses } from "../host_uses.ts";
 import { refuseImage } from "../image_refusal.ts";
 import {
@@ -162,18 +163,21 @@ function openBacking(path: string, options: ExportFileOptions): Backing {
         );
       case EACCES:
       case ETXTBSY:
-        throw new ExportRefusal(
-          readOnly
-            ? `Cannot read "${path}": ${errnoText(error.code)}`
-            : `Cannot write to "${path}" (${
-              errnoText(error.code)
-            }): serve it read-only with -r, or change its permissions`,
-        );
+        throw new ExportRefusal(explainAccess(path, readOnly, error.code));
       default:
         throw new ExportRefusal(`Cannot open "${path}": ${errnoText(error.code)}`);
     }
   }
   return { fd: create(path, createBytes), created: true, whyReadOnly: undefined };
+}
+
+function explainAccess(path: string, readOnly: boolean, code: number): string {
+  const what = `${readOnly ? "Cannot read" : "Cannot write to"} "${path}"${confinedAs()}`;
+  const outOfBounds = code === EACCES ? whyOutOfBounds(path) : undefined;
+  if (outOfBounds !== undefined) return `${what}: ${outOfBounds}`;
+  return readOnly
+    ? `${what}: ${errnoText(code)}`
+    : `${what} (${errnoText(code)}): serve it read-only with -r, or change its permissions`;
 }
 
 /** Opens what there is, to be read only where it can be no more. */

@@ -117,7 +117,7 @@ export class StandIn {
     });
     const links = interfaces.map(({ mac, mtu }) => ({ mac, mtu, sectors: sectorsPerFrame(mtu) }));
     try {
-      const sockets = new ProbeSockets(interfaces, targetFilter(exports));
+      const sockets = new ProbeSockets(interfaces, { filter: targetFilter(exports) });
       const timer = setInterval(() => this.#answer(), ANSWER_EVERY_MS);
       this.#active = { sockets, targets, links, timer };
     } catch {

@@ -413,7 +413,7 @@ function refuseTwice(exports: readonly ExportPlan[], mistakes: Mistake[]): void 
 
 /** As behind --metrics: HOST:PORT, PORT of the loopback interface, or unix:PATH. */
 function metricsPlace(text: string): string | undefined {
-  if (/^unix:\/./.test(text)) return text;
+  if (/^(unix:|\/)./.test(text)) return text;
   const [, port] = /^(?:(?:\[[0-9a-f:.]+\]|[^\s:[\]/]+):)?(\d{1,5})$/i.exec(text) ?? [];
   return Number(port) <= 65_535 ? text : undefined;
 }

@@ -41,7 +41,7 @@ export interface DaemonPlan {
   readonly control: string | boolean;
   /** Where metrics are to be had: HOST:PORT, or the path of a socket. */
   readonly metrics: string | undefined;
-  /** Whom to become once everything is open. */
+  /** Whom to become before anything is opened. */
   readonly user: string | undefined;
   /** Whether what is missing at the start is waited for; otherwise nothing starts. */
   readonly waits: boolean;

@@ -2,7 +2,7 @@
 // counts what they have counted, and a copy over a wire that loses frames on purpose ends equal.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { keepCapture } from "../../harness/capture.ts";
+import { keepCapture, readCapture } from "../../harness/capture.ts";
 import { runChecked, type RunningProcess } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable, serveCommand, startTarget } from "../../harness/target.ts";
@@ -173,6 +173,58 @@ interopTest("capture: its limit, a full disk and a name that is taken", ["tshark
       `aoe: "${taken}" exists, and a capture replaces nothing: remove it, or name another file\n`,
     ]);
   }
+});
+
+interopTest("capture: commands that ask have their own frames in it", ["tshark"], async () => {
+  await using testbed = await Testbed.create();
+  const host = await testbed.namespace("host");
+  await host.loopback();
+  await startTarget(host, {
+    interfaces: "lo",
+    exports: [["1.1", await testbed.image("disk.img", MIB)]],
+  });
+  const aoe = await aoeExecutable();
+  const QUERY = 1, ATA = 0, MASK = 2, RESERVE = 3;
+  const asked: [words: string[], commands: number[]][] = [
+    [["discover"], [QUERY, ATA]],
+    [["stat", "e1.1"], [QUERY, ATA]],
+    [["identify", "e1.1"], [QUERY, ATA]],
+    [["config", "e1.1", "set", "node7"], [QUERY, ATA]],
+    [["mask", "e1.1", "add", "self"], [QUERY, ATA, MASK]],
+    [["reserve", "e1.1", "self"], [QUERY, ATA, RESERVE]],
+    [["ping", "e1.1", "-c", "3", "--interval", "0.01"], [QUERY, ATA]],
+    [["check", "-c", "1"], [QUERY, ATA]],
+  ];
+  for (const [words, commands] of asked) {
+    const path = testbed.path(`${words[0]}.pcap`);
+    await host.runChecked([aoe, ...words, "--capture", path]);
+    const frames = await readCapture(path);
+    const [requests, answers] = [false, true].map((answer) =>
+      frames.filter(({ bytes }) => (bytes[14]! & 8) !== 0 === answer)
+    );
+    // A question that was answered, and what was answered to it.
+    const tags = new Set(requests!.map(({ bytes }) => bytes.slice(20, 24).toHex()));
+    const answered = answers!.filter(({ bytes }) => tags.has(bytes.slice(20, 24).toHex()));
+    for (const command of commands) {
+      const of = (some: typeof frames) => some.some(({ bytes }) => bytes[19] === command);
+      assertEquals([of(requests!), of(answered)], [true, true], `${words[0]}: ${command}`);
+    }
+    assert(frames.every(({ bytes, length }) => bytes.length === length && length >= 60));
+  }
+  // tshark finds nothing wrong, and every ping.
+  assert((await dissect(testbed.path("mask.pcap"))).some(({ answer }) => answer));
+  const pings = (await dissect(testbed.path("ping.pcap"))).filter(({ answer }) => answer);
+  assert(pings.length >= 4, `${pings.length} answers to three pings and a search`);
+
+  const taken = testbed.path("mask.pcap");
+  const { code, stderr } = await host.run([aoe, "discover", "--capture", taken]);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, `aoe: "${taken}" exists, and a capture replaces nothing`);
+  const lossy = [aoe, "ping", "e1.1", "-c", "100", "--interval", "0.001", "--timeout", "0.2"];
+  const lost = await host.runChecked([...lossy, "--drop", "20", "--json"]);
+  assertStringIncludes(lost.stderr, "--drop: 20 % of all frames are lost on purpose");
+  const summary = JSON.parse(lost.stdout.trimEnd().split("\n").at(-1)!);
+  assertEquals([summary.sent, summary.lost > 0, summary.lost < 100], [100, true, true]);
 });
 
 interopTest("drop: a copy over a wire that loses frames on both sides ends equal", [], async () => {
