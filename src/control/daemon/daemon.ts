@@ -11,6 +11,7 @@ import type { ExportFile } from "../target/open_file.ts";
 import type { TargetGroup } from "../target/threads.ts";
 import { DAEMON_NAME_DEFAULT, daemonSocketFolder, openDaemonSocket } from "./requests.ts";
 import type { DaemonListing, DaemonRequest, DaemonSocket, ListedExport } from "./requests.ts";
+import { ServiceManager } from "./service_manager.ts";
 import { StateFolder, stateFolderPath } from "./state_folder.ts";
 
 /** What runs in a daemon. */
@@ -37,6 +38,7 @@ export class Daemon {
   readonly #name: string;
   readonly #socket: DaemonSocket | undefined;
   readonly #state: StateFolder | undefined;
+  readonly #manager = new ServiceManager();
   #served: Served | undefined;
 
   /**
@@ -83,10 +85,16 @@ export class Daemon {
   /** From here on it tells of what it serves. */
   serves(served: Served): void {
     this.#served = served;
+    this.#manager.ready(
+      `Serving ${served.files.length === 1 ? "one export" : `${served.files.length} exports`}`,
+    );
+    this.#manager.keepAlive(() => served.group.isWell());
   }
 
   /** Ends what is asked; the threads are another's to stop. */
   async close(): Promise<void> {
+    this.#manager.stopping();
+    this.#manager.close();
     await this.#socket?.close();
   }
 

@@ -9,9 +9,10 @@ import { startWorker } from "../threads.ts";
 import type { RunningWorker } from "../threads.ts";
 import { OUTCOME_KEPT, OUTCOME_NOT_KEPT } from "../../core/target/held_answers.ts";
 import type { KeptSettings } from "../../core/target/kept_settings.ts";
-import { CONTROL_WORDS } from "../../core/target/loop.ts";
+import { CONTROL_PULSE, CONTROL_THREAD, CONTROL_WORDS } from "../../core/target/loop.ts";
 import type { WireAids } from "../../loops/capture.ts";
 import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
+import { threadActivity, ThreadHealth } from "./thread_health.ts";
 import { TargetCounters } from "../../core/target/counters.ts";
 import { TargetMetrics } from "../../core/target/metrics.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/messages.ts";
@@ -40,6 +41,7 @@ interface Member {
   readonly metrics: TargetMetrics;
   readonly exports: readonly ExportConfig[];
   readonly standIn: StandIn;
+  readonly health: ThreadHealth;
   readonly worker: RunningWorker;
 }
 
@@ -133,6 +135,16 @@ export class TargetGroup {
     return this.#members.reduce((sum, member) => sum + member.counters.value(counter), 0);
   }
 
+  /** Whether every thread works, sleeps or waits for a disk; to be asked every few seconds. */
+  isWell(): boolean {
+    const nowMs = performance.now();
+    // Each is looked at, each time.
+    const stopped = this.#members.filter(({ control: { words }, health }) =>
+      health.look(nowMs, words[CONTROL_PULSE]!, threadActivity(words[CONTROL_THREAD]!))
+    );
+    return stopped.length === 0;
+  }
+
   /** The number of the thread that serves an export; undefined when none does. */
   threadOf(config: ExportConfig): number | undefined {
     const found = this.#members.findIndex(({ exports }) => exports.includes(config));
@@ -199,6 +211,7 @@ export class TargetGroup {
       metrics: new TargetMetrics(metrics),
       exports: config.exports,
       standIn,
+      health: new ThreadHealth(),
       worker,
     });
     await Promise.race([serving.promise, worker.done]);

@@ -67,8 +67,10 @@ export const CONTROL_STOP = 0;
 export const CONTROL_PULSE = 1;
 /** whether the disk is too slow for anything to be done in place, set by the main thread. */
 export const CONTROL_WARY = 2;
+/** The kernel's number of the thread, set by it. */
+export const CONTROL_THREAD = 3;
 /** How it went with what is to be kept: `HELD_ANSWERS_MAX` words, set by the main thread. */
-export const CONTROL_OUTCOMES = 3;
+export const CONTROL_OUTCOMES = 4;
 export const CONTROL_WORDS = CONTROL_OUTCOMES + HELD_ANSWERS_MAX;
 
 /** What the loop works with; all of it made before it starts. */

@@ -2,6 +2,7 @@
 // then answers what has been received, and leaves nothing unsynced.
 
 import { listInterfaces } from "../../../ffi/netlink.ts";
+import { currentThread } from "../../../ffi/threads.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import type { Clock, PollSet } from "../../../ffi/poll.ts";
 import {
@@ -11,7 +12,7 @@ import {
 } from "../../core/target/counters.ts";
 import { TargetMeter } from "../../core/target/meter.ts";
 import { TargetMetrics } from "../../core/target/metrics.ts";
-import { CONTROL_STOP, TargetLoop } from "../../core/target/loop.ts";
+import { CONTROL_STOP, CONTROL_THREAD, TargetLoop } from "../../core/target/loop.ts";
 import { DiskQueues } from "./disk_queues.ts";
 import type { WorkerQueue } from "./disk_queues.ts";
 import { ErrorReporter } from "./errors.ts";
@@ -106,6 +107,7 @@ export class TargetWorker {
   }
 
   run(): void {
+    Atomics.store(this.#control, CONTROL_THREAD, currentThread());
     for (const link of this.#links.aided.links) this.#loop.announce(link);
     for (const { settings: { shelf, slot } } of this.#exports.table.list) {
       this.#exports.postState(shelf, slot);
