@@ -9,9 +9,8 @@ import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ExportRefusal, openExport } from "../control/target/open_file.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import { openNbdExport } from "../control/target/open_nbd.ts";
-import { ETHERS_FILE, interfacesMeant } from "../control/configuration.ts";
+import { interfacesMeant } from "../control/configuration.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
-import { confine, ConfinementRefusal } from "../control/confinement.ts";
 import { dropWarning, openWireAids } from "../control/wire_aids.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
@@ -33,6 +32,7 @@ import {
 } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
+import { confineBy } from "./serve_confined.ts";
 import { checkPlan } from "./serve_check.ts";
 import { wantedPlan } from "./serve_plan.ts";
 import { counterLines, printCounters, printSummary } from "./serve_summary.ts";
@@ -40,7 +40,7 @@ import { groupSnapshots } from "../control/watch/group_snapshot.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
 import { openWatch } from "../control/watch/watch_server.ts";
 import configuration from "../../deno.json" with { type: "json" };
-import { Daemon, foldersOfDaemon } from "../control/daemon/daemon.ts";
+import { Daemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
 
 /** Linux keeps shelf 4095 for itself: aoe.ko refuses it. */
@@ -125,25 +125,6 @@ export async function runServe(options: ServeOptions): Promise<number> {
   if (ended instanceof Error) throw new Failure(ended.message);
   printSummary(group, files, { abandoned, seconds: (Date.now() - startedMs) / 1000, ...options });
   return abandoned === 0 && group.atRisk.length === 0 ? 0 : EXIT_FAILED;
-}
-
-/** Becomes the user of the plan; before anything is opened, since what is executed again ends there. */
-function confineBy(plan: DaemonPlan, file: string | undefined): void {
-  const { user, exports, capture, metrics } = plan;
-  if (user === undefined) return;
-  try {
-    confine({
-      user,
-      images: exports.map(({ path }) => path).filter((path) => !isNbdUri(path)),
-      readable: file === undefined ? [] : [file, ETHERS_FILE],
-      writable: [capture, metrics?.startsWith("/") === true ? metrics : undefined]
-        .filter((path) => path !== undefined),
-      owned: foldersOfDaemon(plan),
-    }, warn);
-  } catch (error) {
-    if (!(error instanceof ConfinementRefusal)) throw error;
-    throw new Failure(error.message);
-  }
 }
 
 /** The interfaces of a plan, which have to be there. */
