@@ -39,6 +39,7 @@ import { counterLines, printCounters, printSummary } from "./serve_summary.ts";
 import { groupSnapshots } from "../control/watch/group_snapshot.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
 import { openWatch } from "../control/watch/watch_server.ts";
+import { Watcher } from "../control/watch/watcher.ts";
 import configuration from "../../deno.json" with { type: "json" };
 import { Daemon } from "../control/daemon/daemon.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
@@ -110,8 +111,8 @@ export async function runServe(options: ServeOptions): Promise<number> {
     summary: () => counterLines(group, files),
   });
   const about = { version: configuration.version, name: plan.name ?? "" };
-  const snapshots = groupSnapshots(group, () => files, about);
-  const watch = plan.metrics === undefined ? undefined : openWatch(plan.metrics, snapshots);
+  const watcher = new Watcher(groupSnapshots(group, () => files, about));
+  const watch = plan.metrics === undefined ? undefined : openWatch(plan.metrics, watcher);
   report.serving(files, interfaces);
   if (watch !== undefined) report.watched(watch);
   const blind = watchNames(files, (text) => report.message({ kind: "error", text }));
@@ -119,6 +120,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   // A stop in progress still yields to a second signal.
   const ended = await Promise.race([told.promise, failed]);
   blind();
+  watcher.close();
   await watch?.close();
   await daemon.close();
   const abandoned = await group.stop();

@@ -27,6 +27,25 @@ export function timeBucketEndMs(bucket: number): number {
   return lowestUnit(bucket + 1) / UNITS_PER_MS;
 }
 
+/**
+ * The time within which so many percent ended: the middle of the bucket that it falls into.
+ *
+ * @param counts `TIME_BUCKETS` of them.
+ * @returns Milliseconds; 0 when nothing was counted.
+ */
+export function timePercentileMs(counts: ArrayLike<number>, percent: number): number {
+  let all = 0;
+  for (let i = 0; i < TIME_BUCKETS; i++) all += counts[i]!;
+  if (all === 0) return 0;
+  const wanted = Math.max(1, Math.ceil(all * percent / 100));
+  let seen = 0;
+  for (let i = 0; i < TIME_BUCKETS; i++) {
+    seen += counts[i]!;
+    if (seen >= wanted) return (lowestUnit(i) + lowestUnit(i + 1)) / 2 / UNITS_PER_MS;
+  }
+  return 0;
+}
+
 function lowestUnit(bucket: number): number {
   if (bucket < 2 * SUBS) return bucket;
   const shift = (bucket >>> SUB_BITS) - 1;

@@ -105,7 +105,6 @@ export class TargetAnswers {
     );
     commands.flags[frame] = FRAME_GATHERED;
     ex.gathered();
-    this.#meter.gathered(frame);
     link.enqueueGathered(frame, ATA_DATA, bytes);
     this.#counters.addTo(ex.index, TARGET_COUNT_READS, 1);
     this.#counters.addTo(ex.index, TARGET_COUNT_GATHERED, 1);

@@ -128,8 +128,8 @@ export class DiskWork {
   run(ex: TargetExport, frame: number): void {
     const commands = this.#commands;
     const operation = commands.operation[frame]!;
-    this.#meter.diskBegins(frame);
     if (operation === DRIVE_TRIM) {
+      this.#meter.diskBegins(frame);
       this.#runTrim(ex, frame);
       return;
     }
@@ -140,12 +140,14 @@ export class DiskWork {
         this.#answers.answerGathered(ex, frame, bytes);
         return;
       }
+      this.#meter.diskBegins(frame);
       if (
         ex.claimCachedLook() && commands.progress[frame] === 0 && this.#readCached(ex, frame, bytes)
       ) {
         return;
       }
     }
+    this.#meter.diskBegins(frame);
     if (operation === DRIVE_WRITE) ex.countWrite();
     const alone = (commands.flags[frame]! & FRAME_ALONE) !== 0;
     if (

@@ -234,8 +234,9 @@ export class TargetLoop {
       this.#meter.look();
       this.#sentKnown = true;
     }
-    this.#meter.sent(frame, this.#commands.byteCount[frame]!);
-    if ((this.#commands.flags[frame]! & FRAME_GATHERED) !== 0) {
+    const gathered = (this.#commands.flags[frame]! & FRAME_GATHERED) !== 0;
+    this.#meter.sent(frame, this.#commands.byteCount[frame]!, gathered);
+    if (gathered) {
       const ex = this.#exports.at(this.#commands.exportOf[frame]!)!;
       ex.gatherSent(frame);
     }
@@ -253,7 +254,6 @@ export class TargetLoop {
     // Reading the ordinary way tells what is wrong with the page, and answers accordingly.
     const ex = this.#exports.at(this.#commands.exportOf[frame]!)!;
     ex.gatherFailed();
-    this.#meter.notGathered(frame);
     ex.target.revert(this.#bytes, this.#pool.start(frame));
     this.#commands.flags[frame] = FRAME_ALONE;
     this.#disk.run(ex, frame);
@@ -327,13 +327,14 @@ export class TargetLoop {
     broadcast: boolean,
   ): void {
     const at = this.#pool.start(frame);
-    const kind = kindOfQuestion(this.#bytes, at);
+    const ataCommand = this.#bytes[at + ATA_COMMAND_STATUS]!;
     const verdict = ex.target.receive(this.#bytes, at, length, link, broadcast);
     if (verdict === DISK_WORK) {
       if (ex.mayHold(this.#pool.free * 2 < this.#pool.count)) this.#start(ex, number, frame);
       else this.#drop(frame, DROP_BUSY, ex.index);
     } else if (verdict > 0) {
       this.#commands.flags[frame] = 0;
+      const kind = kindOfQuestion(this.#bytes, at, ataCommand);
       this.#meter.takeAnswered(frame, ex.index, kind, this.#bytes, at);
       if (ex.target.proposes) this.#hold(ex, link, frame, verdict);
       else link.enqueue(frame, verdict);

@@ -5,8 +5,8 @@
 import { AOE_COMMAND, AOE_FLAG_ERROR, AOE_TAG, AOE_VERSION_FLAGS } from "../../wire/aoe.ts";
 import { COMMAND_ATA, COMMAND_CONFIG, COMMAND_MASK, COMMAND_RESERVE } from "../../wire/aoe.ts";
 import { ATA_COMMAND_STATUS, ATA_IDENTIFY_DEVICE, ATA_STATUS_ERR } from "../../wire/ata.ts";
-import { readUint32Be } from "../../wire/endian.ts";
 import { ETHERNET_SOURCE } from "../../wire/ethernet.ts";
+import { NONE } from "../tables.ts";
 import { TIME_BUCKETS, timeBucket } from "../time_buckets.ts";
 import { DRIVE_FLUSH, DRIVE_READ, DRIVE_TRIM, DRIVE_VERIFY, DRIVE_WRITE } from "./drive.ts";
 import {
@@ -47,12 +47,16 @@ import {
 } from "./metrics.ts";
 import type { TargetMetrics } from "./metrics.ts";
 
-/** Places of the hash tables: twice as many as rows, so that a look finds a gap soon. */
-const INITIATOR_PLACES = 2 * INITIATORS_MAX;
+/** Entries of the hash table of MACs: twice as many as rows, so that a look finds a gap soon. */
+const INITIATOR_ENTRIES = 2 * INITIATORS_MAX;
 /** Commands of an initiator that are remembered, to know one that comes again. */
 const TAGS_REMEMBERED = 64;
-/** A frame that is no answer to anybody: an advert. */
+
+// Whose a frame is: the number of a load, which has an initiator and an export; or, for questions that
+// ask nothing of a disk, both in one negative number; or nobody's, an advert.
 const NOBODY = -1;
+const QUESTION_FIRST = -2;
+const EXPORT_BITS = 8;
 
 // Of `#what`: the kind in the lowest bits, then what went wrong, whether it was gathered, the link.
 const KIND_MASK = 15;
@@ -84,59 +88,51 @@ export class TargetMeter {
   #link = 0;
 
   // Of each frame.
-  readonly #initiatorOf: Int32Array;
-  readonly #exportOf: Int32Array;
-  readonly #loadOf: Int32Array;
+  readonly #whose: Int32Array;
   readonly #what: Int32Array;
   readonly #takenMs: Float64Array;
   readonly #diskMs: Float64Array;
 
-  // By MAC: number of an initiator, 0 for a gap. By initiator and export: number of a load, or −1.
-  readonly #initiators = new Int32Array(INITIATOR_PLACES);
+  // By MAC: number of an initiator, 0 for a gap. By initiator and export: number of a load, or NONE.
+  readonly #initiators = new Int32Array(INITIATOR_ENTRIES);
   readonly #loads: Int32Array;
   readonly #macHigh = new Int32Array(INITIATORS_MAX);
   readonly #macLow = new Int32Array(INITIATORS_MAX);
   #lastInitiator = 0;
-  #lastLoad = -1;
+  #lastLoad = NONE;
   #lastLoadInitiator = -1;
   #lastLoadExport = -1;
 
-  readonly #tags = new Uint32Array(INITIATORS_MAX * TAGS_REMEMBERED);
-  readonly #sectors = new Float64Array(INITIATORS_MAX * TAGS_REMEMBERED).fill(-1);
+  /** Of each remembered command its tag, and next to it what it asked. */
+  readonly #remembered = new Int32Array(2 * INITIATORS_MAX * TAGS_REMEMBERED);
 
   // Frames alike that have been taken, or answered, and are not in the tables yet.
   #takenCount = 0;
-  #takenInitiator = 0;
-  #takenExport = 0;
-  #takenLoad = 0;
+  #takenWhose = NOBODY;
   #takenLink = 0;
   #endedCount = 0;
   #endedBytes = 0;
-  #endedInitiator = 0;
-  #endedExport = 0;
-  #endedLoad = 0;
+  #endedWhose = NOBODY;
   #endedWhat = 0;
   #endedTakenMs = 0;
-  #endedMs = 0;
 
   /** @param frames Of the pool. */
   constructor(metrics: TargetMetrics, frames: number, clock: { nowMs(): number }) {
     this.#metrics = metrics;
     this.#words = metrics.words;
     this.#clock = clock;
-    this.#initiatorOf = new Int32Array(frames);
-    this.#exportOf = new Int32Array(frames).fill(NOBODY);
-    this.#loadOf = new Int32Array(frames);
+    this.#whose = new Int32Array(frames).fill(NOBODY);
     this.#what = new Int32Array(frames);
     this.#takenMs = new Float64Array(frames);
     this.#diskMs = new Float64Array(frames);
-    let places = 1;
-    while (places < 2 * metrics.loads) places *= 2;
-    this.#loads = new Int32Array(places).fill(-1);
+    let entries = 1;
+    while (entries < 2 * metrics.loads) entries *= 2;
+    this.#loads = new Int32Array(entries).fill(NONE);
   }
 
-  /** Looks at the clock: once for all frames that are sent, or operations that end, together. */
+  /** Looks at the clock: once for all operations that end, or frames that leave, together. */
   look(): void {
+    if (this.#endedCount > 0) this.#settleEnded();
     this.nowMs = this.#clock.nowMs();
   }
 
@@ -156,22 +152,25 @@ export class TargetMeter {
   ): void {
     const initiator = this.#initiator(bytes, at + ETHERNET_SOURCE);
     const kind = kindOfOperation[drive.operation]!;
-    this.#take(frame, exportIndex, initiator, this.#load(initiator, exportIndex), kind);
-    const tag = readUint32Be(bytes, at + AOE_TAG);
-    const place = initiator * TAGS_REMEMBERED + ((tag ^ (tag >>> 16)) & (TAGS_REMEMBERED - 1));
-    const what = drive.sector * 8 + kind;
-    if (this.#tags[place] === tag && this.#sectors[place] === what) {
+    this.#take(frame, this.#load(initiator, exportIndex), kind);
+    const tag = at + AOE_TAG;
+    const low = bytes[tag + 2]! << 8 | bytes[tag + 3]!;
+    const high = bytes[tag]! << 8 | bytes[tag + 1]!;
+    const remembered = this.#remembered;
+    const entry = 2 * (initiator * TAGS_REMEMBERED + ((low ^ high) & (TAGS_REMEMBERED - 1)));
+    const asked = (drive.sector | 0) << 4 | KIND_MASK - kind;
+    if (remembered[entry] === (high << 16 | low) && remembered[entry + 1] === asked) {
       this.#addAll(frame, ROW_RETRANSMISSIONS);
     }
-    this.#tags[place] = tag;
-    this.#sectors[place] = what;
+    remembered[entry] = high << 16 | low;
+    remembered[entry + 1] = asked;
   }
 
   /** A frame is answered at once: what stands in it is the answer. */
   takeAnswered(frame: number, exportIndex: number, kind: number, bytes: Uint8Array, at: number) {
     // The answer goes to who has asked.
     const initiator = this.#initiator(bytes, at);
-    this.#take(frame, exportIndex, initiator, NOBODY, kind);
+    this.#take(frame, QUESTION_FIRST - (initiator << EXPORT_BITS | exportIndex), kind);
     const error = (bytes[at + AOE_VERSION_FLAGS]! & AOE_FLAG_ERROR) !== 0
       ? ERROR_AOE
       : bytes[at + AOE_COMMAND] === COMMAND_ATA &&
@@ -183,7 +182,7 @@ export class TargetMeter {
 
   /** The frame is nobody's answer. */
   takeNone(frame: number): void {
-    this.#exportOf[frame] = NOBODY;
+    this.#whose[frame] = NOBODY;
   }
 
   /** A frame is dropped; `exportIndex` is −1 for one that was for none. */
@@ -204,34 +203,24 @@ export class TargetMeter {
 
   /** The disk has ended a command, as of the last look at the clock. */
   diskEnds(frame: number): void {
-    const exportIndex = this.#exportOf[frame]!;
-    if (exportIndex < 0) return;
+    const whose = this.#whose[frame]!;
+    if (whose === NOBODY) return;
     const kind = this.#what[frame]! & KIND_MASK;
     const ms = this.nowMs - this.#diskMs[frame]!;
-    const row = this.#metrics.rowOfExport(exportIndex);
-    if (kind <= 1) {
+    const row = this.#metrics.rowOfExport(this.#exportOf(whose));
+    if (kind <= KIND_WRITE) {
       const histogram = this.#metrics.histogram(row, HISTOGRAM_DISK_READ + kind);
       this.#add(histogram + timeBucket(ms), 1);
       this.#add(histogram + TIME_BUCKETS, ms);
     }
     this.#addDisk(row, ms);
     this.#addDisk(this.#metrics.rowOfLink(this.#what[frame]! >> LINK_SHIFT), ms);
-    this.#addDisk(this.#metrics.rowOfInitiator(this.#initiatorOf[frame]!), ms);
+    this.#addDisk(this.#metrics.rowOfInitiator(this.#initiatorOf(whose)), ms);
   }
 
   /** The disk, or the sync of what it wrote, has failed. */
   failed(frame: number): void {
     this.#what[frame] = this.#what[frame]! | ERROR_DISK << ERROR_SHIFT;
-  }
-
-  /** The answer's data come straight from the page cache. */
-  gathered(frame: number): void {
-    this.#what[frame] = this.#what[frame]! | GATHERED_BIT;
-  }
-
-  /** They did not, after all. */
-  notGathered(frame: number): void {
-    this.#what[frame] = this.#what[frame]! & ~GATHERED_BIT;
   }
 
   overlapped(frame: number): void {
@@ -246,25 +235,19 @@ export class TargetMeter {
    * An answer has left, as of the last look at the clock.
    *
    * @param bytes Of a read or write.
+   * @param gathered Whether its data came straight from the page cache.
    */
-  sent(frame: number, bytes: number): void {
-    const exportIndex = this.#exportOf[frame]!;
-    if (exportIndex < 0) return;
-    const initiator = this.#initiatorOf[frame]!;
-    const what = this.#what[frame]!;
-    const load = this.#loadOf[frame]!;
+  sent(frame: number, bytes: number, gathered: boolean): void {
+    const whose = this.#whose[frame]!;
+    const what = gathered ? this.#what[frame]! | GATHERED_BIT : this.#what[frame]!;
     if (
-      exportIndex !== this.#endedExport || initiator !== this.#endedInitiator ||
-      what !== this.#endedWhat || load !== this.#endedLoad ||
-      this.#takenMs[frame] !== this.#endedTakenMs || this.nowMs !== this.#endedMs
+      whose !== this.#endedWhose || what !== this.#endedWhat ||
+      this.#takenMs[frame] !== this.#endedTakenMs
     ) {
       this.#settleEnded();
-      this.#endedExport = exportIndex;
-      this.#endedInitiator = initiator;
+      this.#endedWhose = whose;
       this.#endedWhat = what;
-      this.#endedLoad = load;
       this.#endedTakenMs = this.#takenMs[frame]!;
-      this.#endedMs = this.nowMs;
     }
     this.#endedCount++;
     this.#endedBytes += bytes;
@@ -272,7 +255,7 @@ export class TargetMeter {
 
   /** An answer could not be sent: the command has ended all the same. */
   unsent(frame: number): void {
-    if (this.#exportOf[frame]! < 0) return;
+    if (this.#whose[frame] === NOBODY) return;
     this.#metrics.countSendFailure(this.#what[frame]! >> LINK_SHIFT);
     this.unanswered(frame);
   }
@@ -280,32 +263,24 @@ export class TargetMeter {
   /** A command that was taken has ended without an answer. */
   unanswered(frame: number): void {
     this.#addAll(frame, ROW_ENDED);
-    const load = this.#loadOf[frame]!;
+    const load = this.#whose[frame]!;
     if (load >= 0) this.#add(this.#metrics.rowOfLoad(load) + LOAD_ENDED, 1);
   }
 
   /** Ends a turn: all of it is in the tables. */
   settle(): void {
-    if (this.#takenCount > 0) this.#settleTaken();
-    if (this.#endedCount > 0) this.#settleEnded();
+    this.#settleTaken();
+    this.#settleEnded();
   }
 
-  #take(frame: number, exportIndex: number, initiator: number, load: number, kind: number): void {
-    const link = this.#link;
-    this.#exportOf[frame] = exportIndex;
-    this.#initiatorOf[frame] = initiator;
-    this.#loadOf[frame] = load;
-    this.#what[frame] = link << LINK_SHIFT | kind;
+  #take(frame: number, whose: number, kind: number): void {
+    this.#whose[frame] = whose;
+    this.#what[frame] = this.#link << LINK_SHIFT | kind;
     this.#takenMs[frame] = this.nowMs;
-    if (
-      exportIndex !== this.#takenExport || initiator !== this.#takenInitiator ||
-      load !== this.#takenLoad || link !== this.#takenLink
-    ) {
+    if (whose !== this.#takenWhose || this.#link !== this.#takenLink) {
       this.#settleTaken();
-      this.#takenExport = exportIndex;
-      this.#takenInitiator = initiator;
-      this.#takenLoad = load;
-      this.#takenLink = link;
+      this.#takenWhose = whose;
+      this.#takenLink = this.#link;
     }
     this.#takenCount++;
   }
@@ -315,26 +290,30 @@ export class TargetMeter {
     if (count === 0) return;
     this.#takenCount = 0;
     const metrics = this.#metrics;
-    this.#add(metrics.rowOfExport(this.#takenExport) + ROW_TAKEN, count);
-    this.#add(metrics.rowOfInitiator(this.#takenInitiator) + ROW_TAKEN, count);
+    const whose = this.#takenWhose;
+    this.#add(metrics.rowOfExport(this.#exportOf(whose)) + ROW_TAKEN, count);
+    this.#add(metrics.rowOfInitiator(this.#initiatorOf(whose)) + ROW_TAKEN, count);
     this.#add(metrics.rowOfLink(this.#takenLink) + ROW_TAKEN, count);
-    if (this.#takenLoad >= 0) this.#add(metrics.rowOfLoad(this.#takenLoad) + LOAD_TAKEN, count);
+    if (whose >= 0) this.#add(metrics.rowOfLoad(whose) + LOAD_TAKEN, count);
   }
 
   #settleEnded(): void {
     const count = this.#endedCount;
     if (count === 0) return;
-    const ms = Math.max(0, this.#endedMs - this.#endedTakenMs);
-    const bucket = timeBucket(ms);
-    const metrics = this.#metrics;
-    const kind = this.#endedWhat & KIND_MASK;
-    const ex = metrics.rowOfExport(this.#endedExport);
-    const initiator = metrics.rowOfInitiator(this.#endedInitiator);
-    const link = metrics.rowOfLink(this.#endedWhat >> LINK_SHIFT);
-    this.#end(ex, metrics.histogram(ex, Math.min(kind, HISTOGRAM_OTHER)), bucket, ms * count);
-    this.#end(initiator, metrics.histogram(initiator, 0), bucket, ms * count);
-    this.#end(link, metrics.histogram(link, 0), bucket, ms * count);
-    if (this.#endedLoad >= 0) this.#endLoad(metrics.rowOfLoad(this.#endedLoad), kind, ms * count);
+    const whose = this.#endedWhose;
+    if (whose !== NOBODY) {
+      const ms = Math.max(0, this.nowMs - this.#endedTakenMs);
+      const bucket = timeBucket(ms);
+      const metrics = this.#metrics;
+      const kind = this.#endedWhat & KIND_MASK;
+      const ex = metrics.rowOfExport(this.#exportOf(whose));
+      const initiator = metrics.rowOfInitiator(this.#initiatorOf(whose));
+      const link = metrics.rowOfLink(this.#endedWhat >> LINK_SHIFT);
+      this.#end(ex, metrics.histogram(ex, Math.min(kind, HISTOGRAM_OTHER)), bucket, ms * count);
+      this.#end(initiator, metrics.histogram(initiator, 0), bucket, ms * count);
+      this.#end(link, metrics.histogram(link, 0), bucket, ms * count);
+      if (whose >= 0) this.#endLoad(metrics.rowOfLoad(whose), kind, ms * count);
+    }
     this.#endedCount = 0;
     this.#endedBytes = 0;
   }
@@ -374,9 +353,22 @@ export class TargetMeter {
   /** Adds one to a word of all three rows of a frame. */
   #addAll(frame: number, word: number): void {
     const metrics = this.#metrics;
-    this.#add(metrics.rowOfExport(this.#exportOf[frame]!) + word, 1);
-    this.#add(metrics.rowOfInitiator(this.#initiatorOf[frame]!) + word, 1);
+    const whose = this.#whose[frame]!;
+    this.#add(metrics.rowOfExport(this.#exportOf(whose)) + word, 1);
+    this.#add(metrics.rowOfInitiator(this.#initiatorOf(whose)) + word, 1);
     this.#add(metrics.rowOfLink(this.#what[frame]! >> LINK_SHIFT) + word, 1);
+  }
+
+  #exportOf(whose: number): number {
+    return whose >= 0
+      ? this.#metrics.loadExport(whose)
+      : (QUESTION_FIRST - whose) & ((1 << EXPORT_BITS) - 1);
+  }
+
+  #initiatorOf(whose: number): number {
+    return whose >= 0
+      ? this.#metrics.loadInitiator(whose)
+      : (QUESTION_FIRST - whose) >> EXPORT_BITS;
   }
 
   #addDisk(row: number, ms: number): void {
@@ -390,9 +382,9 @@ export class TargetMeter {
     const low = bytes[at + 3]! << 16 | bytes[at + 4]! << 8 | bytes[at + 5]!;
     const last = this.#lastInitiator;
     if (last > 0 && this.#macHigh[last] === high && this.#macLow[last] === low) return last;
-    let place = hash(high, low) & (INITIATOR_PLACES - 1);
-    for (;; place = (place + 1) & (INITIATOR_PLACES - 1)) {
-      const known = this.#initiators[place]!;
+    let entry = hash(high, low) & (INITIATOR_ENTRIES - 1);
+    for (;; entry = (entry + 1) & (INITIATOR_ENTRIES - 1)) {
+      const known = this.#initiators[entry]!;
       if (known === 0) break;
       if (this.#macHigh[known] === high && this.#macLow[known] === low) {
         this.#lastInitiator = known;
@@ -401,7 +393,7 @@ export class TargetMeter {
     }
     const number = this.#metrics.initiatorsUsed;
     if (number === INITIATORS_MAX) return 0;
-    this.#initiators[place] = number;
+    this.#initiators[entry] = number;
     this.#macHigh[number] = high;
     this.#macLow[number] = low;
     this.#metrics.setMac(number, high, low);
@@ -414,9 +406,9 @@ export class TargetMeter {
   #find(bytes: Uint8Array, at: number): number {
     const high = bytes[at]! << 16 | bytes[at + 1]! << 8 | bytes[at + 2]!;
     const low = bytes[at + 3]! << 16 | bytes[at + 4]! << 8 | bytes[at + 5]!;
-    let place = hash(high, low) & (INITIATOR_PLACES - 1);
-    for (;; place = (place + 1) & (INITIATOR_PLACES - 1)) {
-      const known = this.#initiators[place]!;
+    let entry = hash(high, low) & (INITIATOR_ENTRIES - 1);
+    for (;; entry = (entry + 1) & (INITIATOR_ENTRIES - 1)) {
+      const known = this.#initiators[entry]!;
       if (known === 0 || this.#macHigh[known] === high && this.#macLow[known] === low) return known;
     }
   }
@@ -429,19 +421,19 @@ export class TargetMeter {
     }
     const metrics = this.#metrics;
     const mask = this.#loads.length - 1;
-    let place = hash(initiator, exportIndex) & mask;
-    let load = this.#loads[place]!;
+    let entry = hash(initiator, exportIndex) & mask;
+    let load = this.#loads[entry]!;
     while (
       load >= 0 &&
       (metrics.loadInitiator(load) !== initiator || metrics.loadExport(load) !== exportIndex)
     ) {
-      place = (place + 1) & mask;
-      load = this.#loads[place]!;
+      entry = (entry + 1) & mask;
+      load = this.#loads[entry]!;
     }
     if (load < 0) {
       load = metrics.loadsUsed;
       if (load === metrics.loads) return exportIndex;
-      this.#loads[place] = load;
+      this.#loads[entry] = load;
       metrics.setLoad(load, initiator, exportIndex);
       metrics.loadsUsed = load + 1;
     }
@@ -452,8 +444,12 @@ export class TargetMeter {
   }
 }
 
-/** Which kind a command is that asks nothing of the disk, by the frame that it came in. */
-export function kindOfQuestion(bytes: Uint8Array, at: number): number {
+/**
+ * Which kind a command is that asks nothing of the disk.
+ *
+ * @param ataCommand What stood in its frame before the answer's status.
+ */
+export function kindOfQuestion(bytes: Uint8Array, at: number, ataCommand: number): number {
   switch (bytes[at + AOE_COMMAND]) {
     case COMMAND_CONFIG:
       return KIND_CONFIG;
@@ -461,7 +457,7 @@ export function kindOfQuestion(bytes: Uint8Array, at: number): number {
     case COMMAND_RESERVE:
       return KIND_ACCESS;
     case COMMAND_ATA:
-      return bytes[at + ATA_COMMAND_STATUS] === ATA_IDENTIFY_DEVICE ? KIND_IDENTIFY : KIND_OTHER;
+      return ataCommand === ATA_IDENTIFY_DEVICE ? KIND_IDENTIFY : KIND_OTHER;
     default:
       return KIND_OTHER;
   }

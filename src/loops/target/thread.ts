@@ -49,6 +49,7 @@ export class TargetWorker {
   readonly #control: Int32Array;
   readonly #counters: TargetCounters;
   readonly #metrics: TargetMetrics;
+  readonly #meter: TargetMeter;
   readonly #clock: Clock;
   readonly #poll: PollSet;
   readonly #queue: WorkerQueue;
@@ -87,13 +88,14 @@ export class TargetWorker {
     this.#queue = sources.length === 0 ? files : new DiskQueues(files, sources);
     this.#controlEntry = this.#poll.add(config.controlEvent, POLLIN);
     this.#queueEntry = this.#poll.add(this.#queue.event, POLLIN);
+    this.#meter = new TargetMeter(this.#metrics, pool.count, this.#clock);
     this.#loop = new TargetLoop({
       ...{ pool, commands, vectors, inPlace },
       queue: this.#queue,
       links: this.#links.aided.links,
       exports: this.#exports.table,
       counters: this.#counters,
-      meter: new TargetMeter(this.#metrics, pool.count, this.#clock),
+      meter: this.#meter,
       control: this.#control,
       onProposal: ({ target: { shelf, slot, proposal } }, word) => {
         post({ kind: "keep", shelf, slot, settings: proposal!, word });
@@ -121,7 +123,8 @@ export class TargetWorker {
     while (Atomics.load(this.#control, CONTROL_STOP) === 0) {
       const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#watch() &&
         !this.#awaitFrame();
-      nowMs = this.#clock.nowMs();
+      // What is late by a turn is not late.
+      nowMs = idle ? this.#clock.nowMs() : this.#meter.nowMs;
       if (idle || nowMs >= lookMs) {
         if (idle) this.#counters.add(TARGET_COUNT_WAITS, 1);
         this.look(idle ? Math.max(0, housekeepingMs - nowMs) : 0);

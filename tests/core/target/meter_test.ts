@@ -22,7 +22,12 @@ import {
   ROW_WRITTEN_BYTES,
   TargetMetrics,
 } from "../../../src/core/target/metrics.ts";
-import { TIME_BUCKETS, timeBucket, timeBucketEndMs } from "../../../src/core/time_buckets.ts";
+import {
+  TIME_BUCKETS,
+  timeBucket,
+  timeBucketEndMs,
+  timePercentileMs,
+} from "../../../src/core/time_buckets.ts";
 
 const TARGET = Uint8Array.of(2, 0, 0, 0, 0, 1);
 
@@ -60,7 +65,7 @@ Deno.test("meter: a read is counted for its export, its interface and its initia
   for (const frame of [0, 1]) meter.diskEnds(frame);
   clock.ms += 1;
   meter.look();
-  for (const frame of [0, 1]) meter.sent(frame, 1024);
+  for (const frame of [0, 1]) meter.sent(frame, 1024, false);
   meter.settle();
   for (const row of rows) {
     assertEquals(word(row, ROW_COMMANDS + KIND_READ), 2);
@@ -102,12 +107,12 @@ Deno.test("meter: an answer that is an error has no bytes, and a drop its reason
   meter.takeBatch(0, 1);
   meter.takeWork(0, 0, { operation: DRIVE_WRITE, sector: 0 }, from(7), 0);
   meter.failed(0);
-  meter.sent(0, 1024);
+  meter.sent(0, 1024, false);
   const frame = from(7);
   frame.copyWithin(0, 6, 12);
   frame[AOE_VERSION_FLAGS] = 0x1c;
   meter.takeAnswered(1, 0, KIND_CONFIG, frame, 0);
-  meter.sent(1, 1024);
+  meter.sent(1, 1024, false);
   meter.drop(0, -4, from(7), 0);
   meter.drop(0, -4, from(9), 0);
   meter.settle();
@@ -127,7 +132,7 @@ Deno.test("meter: 500 initiators have rows of their own, and those beyond the ta
   const many = INITIATORS_MAX + 100;
   for (let initiator = 0; initiator < many; initiator++) {
     meter.takeWork(0, 0, { operation: DRIVE_READ, sector: 0 }, from(initiator), 0);
-    meter.sent(0, 512);
+    meter.sent(0, 512, false);
   }
   meter.settle();
   assert(INITIATORS_MAX > 500);
@@ -145,7 +150,7 @@ Deno.test("meter: another export in the same place begins with nothing", () => {
   meter.look();
   meter.takeBatch(0, 1);
   meter.takeWork(0, 1, { operation: DRIVE_READ, sector: 0 }, from(7), 0);
-  meter.sent(0, 512);
+  meter.sent(0, 512, false);
   meter.settle();
   metrics.nameExport(1, 4, 2);
   assertEquals(metrics.exportAt(1), { shelf: 4, slot: 2 });
@@ -165,4 +170,14 @@ Deno.test("time buckets: a time lies in its bucket, and none is wider than an ei
   }
   assertEquals(timeBucket(1e12), TIME_BUCKETS - 1);
   assertEquals(timeBucket(-1), 0);
+});
+
+Deno.test("time buckets: percentiles are right to within the width of a bucket", () => {
+  const counts = new Float64Array(TIME_BUCKETS);
+  for (let us = 1; us <= 1000; us++) counts[timeBucket(us / 1000)]!++;
+  for (const percent of [1, 50, 90, 99, 100]) {
+    const ms = timePercentileMs(counts, percent);
+    assert(Math.abs(ms - percent / 100) <= percent / 100 / 8, `${percent} %: ${ms} ms`);
+  }
+  assertEquals(timePercentileMs(new Float64Array(TIME_BUCKETS), 50), 0);
 });

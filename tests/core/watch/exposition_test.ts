@@ -37,7 +37,7 @@ function snapshotOf(exports: number, initiators: number, path: (address: string)
           clock.ms += (one % 97 + 1) / 10;
           meter.look();
           meter.diskEnds(0);
-          meter.sent(0, 1024);
+          meter.sent(0, 1024, false);
         }
       }
     }
