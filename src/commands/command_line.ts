@@ -15,6 +15,7 @@ import { runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
 import { ctlParser, runCtl } from "./ctl.ts";
+import { importVbladeParser, runImportVblade } from "./import_vblade.ts";
 import { detachParser, runDetach } from "./detach.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
 import { DiskRefusal } from "../control/admission.ts";
@@ -58,6 +59,7 @@ type Command = Parser<"sync", () => Promise<number>, unknown>;
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: bind(serveParser, runServe),
   ctl: bind(ctlParser, runCtl),
+  "import-vblade": bind(importVbladeParser, runImportVblade),
   discover: bind(discoverParser, runDiscover),
   stat: bind(statParser, runStat),
   identify: bind(identifyParser, runIdentify),
