@@ -21,7 +21,7 @@ import { discoverParser, runDiscover } from "./discover.ts";
 import { DiskRefusal } from "../control/admission.ts";
 import { EXIT_FAILED, EXIT_INTERNAL, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
 import { identifyParser, runIdentify } from "./identify.ts";
-import { manParser, runMan } from "./man.ts";
+import { manParser, manualPage, runMan } from "./man.ts";
 import { maskParser, runMask } from "./mask.ts";
 import { nbdParser, runNbd } from "./nbd.ts";
 import {
@@ -48,6 +48,7 @@ import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
 import { runUnit, unitParser } from "./unit.ts";
+import type { Pages } from "./unit_install.ts";
 import { benchParser } from "./bench_arguments.ts";
 
 /** Help is hard to read in wider lines. */
@@ -72,13 +73,35 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   attach: bind(attachParser, runAttach),
   detach: bind(detachParser, runDetach),
   nbd: bind(nbdParser, runNbd),
-  unit: bind(unitParser, runUnit),
+  unit: bind(unitParser, (options) => runUnit(options, pages())),
   bench: bind(benchParser, runBench),
   man: bind(
     manParser,
-    (options) => runMan({ ...COMMANDS, completions: completionsParser }, options),
+    (options) => runMan(documented(), options),
   ),
 };
+
+/** All that the manual tells of. */
+function documented(): Readonly<Record<string, Parser<"sync", unknown, unknown>>> {
+  return { ...COMMANDS, completions: completionsParser };
+}
+
+/** What an installation has of the manual and the completions. */
+function pages(): Pages {
+  const commands = documented();
+  return {
+    commands: Object.keys(commands),
+    manual: (name) => manualPage(commands, name).join("\n"),
+    completions: (shell) => {
+      let script = "";
+      runParserSync(or(...Object.values(COMMANDS)), "aoe", ["completions", shell], {
+        completion: { command: { names: ["completions"] }, onShow: () => () => Promise.resolve(0) },
+        stdout: (text) => script = text,
+      });
+      return asksItsCaller(script);
+    },
+  };
+}
 
 /** Reads the arguments, runs the command they name, and returns what the process exits with. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {

@@ -15,6 +15,7 @@ import { CONFIGURATION_MANUAL } from "./man_configuration.ts";
 import { ATTACH_MANUAL, NBD_MANUAL } from "./man_disks.ts";
 import { OVERVIEW } from "./man_overview.ts";
 import { SERVE_MANUAL } from "./man_serve.ts";
+import { UNIT_MANUAL } from "./man_unit.ts";
 import { type ManualSection, roff, roffLines } from "./man_text.ts";
 import {
   BENCH_MANUAL,
@@ -41,6 +42,7 @@ const SECTIONS: Readonly<Record<string, readonly ManualSection[]>> = {
   reserve: RESERVE_MANUAL,
   serve: [...CONFIGURATION_MANUAL, ...SERVE_MANUAL],
   stat: STAT_MANUAL,
+  unit: UNIT_MANUAL,
 };
 
 type Commands = Readonly<Record<string, Parser<"sync", unknown, unknown>>>;
@@ -78,8 +80,8 @@ export function runMan(
   return Promise.resolve(0);
 }
 
-/** One page, in man(7)'s macros. */
-function manualPage(commands: Commands, name: string | undefined): string[] {
+/** One page, in man(7)'s macros; of the program when no command is named. */
+export function manualPage(commands: Commands, name: string | undefined): string[] {
   const page = pageOf(commands, name);
   const title = name === undefined ? "aoe" : `aoe-${name}`;
   const brief = name === undefined ? message`ATA over Ethernet` : page?.brief;

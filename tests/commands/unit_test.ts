@@ -106,3 +106,78 @@ Deno.test("unit: the runtime is kept where nobody sweeps, and nothing is killed 
   assertEquals(valueOf(stdout, "Environment"), "XDG_CACHE_HOME=%C");
   assertEquals(valueOf(stdout, "SendSIGKILL"), "no");
 });
+
+async function serveUnit(...args: string[]) {
+  const words = ["run", "-A", "main.ts", "unit", "serve", ...args];
+  return await run([Deno.execPath(), ...words], { env: { NO_COLOR: "1" } });
+}
+
+Deno.test("unit serve: one capability, nothing but images to write to, and what it watches", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = `${folder}/my aoe.toml`;
+    await Deno.writeTextFile(
+      config,
+      `[defaults]\ninterfaces = ["eth0"]\n[[export]]\naddress = "e1.1"\npath = "/home/of us/a.img"\n` +
+        `[[export]]\naddress = "e1.2"\npath = "/dev/sdx"\n`,
+    );
+    const { code, stdout, stderr } = await serveUnit("--config", config, "--name", "lab");
+    assertEquals([code, stderr], [0, ""]);
+    assertEquals(commandLine(valueOf(stdout, "ExecStart")), [
+      ...["/usr/local/bin/aoe", "serve", "--config", config, "--name", "lab"],
+    ]);
+    const rows: readonly (readonly [directive: string, value: string])[] = [
+      ["Type", "notify"],
+      ["AmbientCapabilities", "CAP_NET_RAW"],
+      ["CapabilityBoundingSet", "CAP_NET_RAW"],
+      ["NoNewPrivileges", "yes"],
+      ["DynamicUser", "yes"],
+      ["ProtectSystem", "strict"],
+      ["ReadWritePaths", '-/srv -/mnt -/media "-/home/of us"'],
+      ["ProtectHome", "no"],
+      ["RuntimeDirectory", "aoe/lab"],
+    ];
+    for (const [directive, value] of rows) assertEquals(valueOf(stdout, directive), value);
+    assertEquals(/^MemoryDenyWriteExecute/m.test(stdout), false);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("unit serve: what has no meaning for it is refused", async () => {
+  for (const args of [["e1.1"], ["-i", "eth0"], ["--prefix", "/usr"], ["--config", "aoe.toml"]]) {
+    const { code, stdout, stderr } = await serveUnit(...args);
+    assertEquals([code, stdout], [2, ""]);
+    assertMatch(stderr, /^aoe: /);
+  }
+  const { code, stderr } = await unit("e1.1", "--user", "aoe");
+  assertEquals(code, 2);
+  assertMatch(stderr, /--user has no meaning for aoe unit attach/);
+});
+
+const analyze = await run(["systemd-analyze", "--version"]).then(
+  ({ code }) => code === 0,
+  () => false,
+);
+
+Deno.test(
+  "unit serve: systemd takes it, and finds little to object to",
+  { ignore: !analyze },
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      // A program that is there: its own would be missed.
+      const { stdout } = await serveUnit("--before-remote-fs", "--program", "/bin/true");
+      const path = `${folder}/aoe.service`;
+      await Deno.writeTextFile(path, stdout);
+      const verified = await run(["systemd-analyze", "verify", "--man=no", path]);
+      assertEquals([verified.code, verified.stderr], [0, ""]);
+      // In tenths; the manual names it.
+      const security = ["systemd-analyze", "security", "--offline=true"];
+      const secure = await run([...security, "--threshold=22", "--no-pager", path]);
+      assertEquals(secure.code, 0, secure.stdout + secure.stderr);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);

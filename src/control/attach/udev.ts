@@ -12,8 +12,8 @@ const RULES_FOLDER = "/run/udev/rules.d";
 const RULES_FILE = `${RULES_FOLDER}/60-aoe.rules`;
 const MARKS = "/run/aoe/devices";
 
-const RULES = `# Written by aoe attach, and gone at the next boot.
-# The disk e1.1 may be loop0 for the kernel, and is /dev/etherd/e1.1 for everybody else: its device
+const RULES =
+  `# The disk e1.1 may be loop0 for the kernel, and is /dev/etherd/e1.1 for everybody else: its device
 # unit is dev-etherd-e1.1.device too, which is what a line in /etc/fstab waits for.
 SUBSYSTEM!="block", GOTO="aoe_end"
 ACTION=="remove", GOTO="aoe_end"
@@ -26,6 +26,11 @@ ENV{DEVTYPE}=="partition", ENV{SYSTEMD_ALIAS}="/dev/etherd/$env{AOE_NAME}p%n"
 TAG+="systemd"
 LABEL="aoe_end"
 `;
+
+/** The rule that knows attached disks, also for who installs it. */
+export function udevRules(): string {
+  return RULES;
+}
 
 /** Whether udev runs here. */
 function hasUdev(): boolean {
