@@ -12,7 +12,6 @@
 
 import { claimDevice, releaseDevice } from "../../../ffi/device_node.ts";
 import { SystemError } from "../../../ffi/errno.ts";
-import { openEvent, signalEvent } from "../../../ffi/poll.ts";
 import { type Address, parseAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import {
@@ -45,20 +44,12 @@ import { loadModule } from "./kernel_module.ts";
 import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
 import { sleep, UblkControl } from "./ublk_control.ts";
 import {
-  UBLK_DELETED,
   UBLK_DEPTH,
-  UBLK_HANDED_OVER,
-  UBLK_HELD,
-  UBLK_HELD_BY_NOBODY,
-  UBLK_LET_GO,
   UBLK_REQUEST_BYTES_MAX,
-  UBLK_SHARED_BYTES,
-  UBLK_SHARED_DEVICE,
-  UBLK_SHARED_ERRNO,
-  UBLK_SHARED_STATE,
   type UblkConfig,
 } from "../../loops/attach/ublk_driver.ts";
-import { EBUSY, EINVAL, EIO, ENOENT, EOPNOTSUPP, EPERM } from "../../../ffi/errno_numbers.ts";
+import { openUblkShared, UblkHandOver } from "../../loops/attach/ublk_hand_over.ts";
+import { EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM } from "../../../ffi/errno_numbers.ts";
 
 /** One request; core/initiator/initiator.ts makes commands of it. */
 const DISCARD_SECTORS_MAX = 2 ** 21;
@@ -78,7 +69,7 @@ export class UblkBackEnd implements BackEnd {
   // Its number is taken until it is deleted.
   readonly deviceFd = undefined;
   readonly use: UblkConfig;
-  readonly #shared: Int32Array;
+  readonly #handOver: UblkHandOver;
   readonly #control = new UblkControl();
   /** A device that an earlier process has left. */
   readonly #left: number | undefined;
@@ -86,10 +77,10 @@ export class UblkBackEnd implements BackEnd {
   #number = UBLK_NO_DEVICE;
 
   private constructor(config: BlockConfig, left?: number) {
-    const shared = new SharedArrayBuffer(UBLK_SHARED_BYTES);
-    this.#shared = new Int32Array(shared);
+    const shared = openUblkShared();
+    this.#handOver = new UblkHandOver(shared);
     this.#left = left;
-    this.use = { ...config, kind: "ublk", shared, event: openEvent() };
+    this.use = { ...config, kind: "ublk", shared };
   }
 
   /** Why it cannot be used here; undefined when it can. */
@@ -161,11 +152,10 @@ export class UblkBackEnd implements BackEnd {
     this.#number = UBLK_NO_DEVICE;
     try {
       await stopAndDelete(this.#control, number, async () => {
-        const state = Atomics.load(this.#shared, UBLK_SHARED_STATE);
-        if (state !== UBLK_HELD_BY_NOBODY) await this.#untilState(UBLK_LET_GO);
+        if (!this.#handOver.isHeldByNobody) await this.#until(() => this.#handOver.isLetGo);
       });
     } finally {
-      this.#tell(UBLK_DELETED);
+      this.#handOver.delete();
     }
   }
 
@@ -184,7 +174,7 @@ export class UblkBackEnd implements BackEnd {
       writeUblkParameters(control.structure, 0, parametersOf(disk));
       const described = { bytes: UBLK_PARAMETERS_BYTES };
       await control.run(UBLK_SET_PARAMETERS, "Describe", this.#number, described);
-      await this.#handOver(this.#number);
+      await this.#letServe(this.#number);
       await control.run(UBLK_START, "Start", this.#number, { argument: Deno.pid });
     } catch (error) {
       await this.stop().catch(() => {});
@@ -201,31 +191,23 @@ export class UblkBackEnd implements BackEnd {
     // The kernel may not have noticed yet that the other process is dead.
     const busy = { busyMs: DEATH_NOTICED_MS };
     await control.run(UBLK_START_RECOVERY, "Go on with", number, busy);
-    await this.#handOver(number);
+    await this.#letServe(number);
     await control.run(UBLK_END_RECOVERY, "Go on with", number, { argument: Deno.pid });
     this.#number = number;
   }
 
   /** Has the serving thread fetch, and waits until it does. */
-  async #handOver(number: number): Promise<void> {
-    this.#shared[UBLK_SHARED_DEVICE] = number;
-    this.#tell(UBLK_HANDED_OVER);
-    await this.#untilState(UBLK_HELD);
+  async #letServe(number: number): Promise<void> {
+    this.#handOver.handOver(number);
+    await this.#until(() => this.#handOver.isHeld);
   }
 
-  #tell(state: number): void {
-    Atomics.store(this.#shared, UBLK_SHARED_STATE, state);
-    signalEvent(this.use.event);
-  }
-
-  async #untilState(wanted: number): Promise<void> {
+  async #until(reached: () => boolean): Promise<void> {
     const untilMs = performance.now() + HAND_OVER_MS;
-    for (;;) {
-      const state = Atomics.load(this.#shared, UBLK_SHARED_STATE);
-      if (state === wanted) return;
-      if (state === UBLK_LET_GO || performance.now() > untilMs) {
-        const code = this.#shared[UBLK_SHARED_ERRNO]! || EIO;
-        throw new SystemError(`Serve /dev/ublkb${this.#shared[UBLK_SHARED_DEVICE]!}`, code);
+    while (!reached()) {
+      const { isLetGo, device, errno } = this.#handOver;
+      if (isLetGo || performance.now() > untilMs) {
+        throw new SystemError(`Serve /dev/ublkb${device}`, errno);
       }
       await sleep(LOOK_EVERY_MS);
     }

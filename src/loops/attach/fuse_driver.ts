@@ -8,10 +8,10 @@
 //
 // Nothing is allocated for a request. An entry's memory is read by nobody else until it is answered.
 
+import { BlockDriver } from "../block/driver.ts";
 import type { Arena } from "../../../ffi/arena.ts";
 import { FuseEntries, type FuseQueue, openFuseQueue } from "../../../ffi/fuse_channel.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
-import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import {
   FALLOC_KEEP_SIZE,
@@ -60,7 +60,7 @@ import {
   BlockMemory,
   BlockRequests,
 } from "../block/requests.ts";
-import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
+import type { InitiatorLoop } from "../initiator/loop.ts";
 import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 import { FreeStack } from "../../core/tables.ts";
 
@@ -116,11 +116,11 @@ export function fuseMemory(arena: Arena) {
 }
 
 /** The driver. */
-export class FuseDriver implements InitiatorDriver, BlockAnswers {
+export class FuseDriver extends BlockDriver implements BlockAnswers {
   readonly #loop: InitiatorLoop;
   readonly #config: FuseConfig;
   readonly #post: (message: FuseMessage) => void;
-  readonly #requests: BlockRequests;
+  protected readonly blocks: BlockRequests;
   readonly #entries: FuseEntries;
   readonly #queue: FuseQueue;
   readonly #words: Uint32Array;
@@ -139,44 +139,33 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     config: FuseConfig,
     post: (message: FuseMessage) => void,
   ) {
+    super();
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.#requests = new BlockRequests(loop, loop.memory.blocks, ENTRIES, config, this, post);
+    this.blocks = new BlockRequests(loop, loop.memory.blocks, ENTRIES, config, this, post);
     this.#entries = loop.memory.entries;
     this.#queue = openFuseQueue(config.fd, this.#entries);
     this.#words = loop.arena.u32;
     this.#pollEntry = loop.watch(config.fd, 0);
-    this.#requests.guard();
+    this.blocks.guard();
   }
 
   turn(nowMs: number): boolean {
     if (!this.#serving && !this.#begin(nowMs)) {
-      const { failure } = this.#requests;
+      const { failure } = this.blocks;
       return (failure !== undefined || this.#stopped) && this.#end(failure);
     }
     const found = this.#loop.found(this.#pollEntry) !== 0;
     if (!this.#disconnected) this.#serve(nowMs, found);
-    if (this.#requests.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
+    if (this.blocks.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
     return this.#end(undefined);
   }
 
   wakeAtMs(): number {
-    if (!this.#serving) return this.#requests.wakeAtMs;
+    if (!this.#serving) return this.blocks.wakeAtMs;
     const refused = !this.#disconnected && this.#queue.queued > 0;
     return refused ? this.#loop.clock.nowMs() + REFUSED_RETRY_MS : Infinity;
-  }
-
-  complete(nowMs: number, _disk: number, userTag: number, result: number): void {
-    this.#requests.complete(nowMs, userTag, result);
-  }
-
-  linkChanged(text: string | undefined): void {
-    this.#requests.linkChanged(text);
-  }
-
-  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
-    this.#requests.event(nowMs, event);
   }
 
   stop(): void {
@@ -197,7 +186,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
 
   /** Whether requests may be read; an earlier process has read some and answered not all. */
   #begin(nowMs: number): boolean {
-    if (!this.#requests.connect(nowMs)) return false;
+    if (!this.blocks.connect(nowMs)) return false;
     if (this.#config.before !== undefined) {
       const entry = this.#free.take();
       this.#queue.answer(entry, writeFuseResend(this.#words, this.#entries.answerAt(entry)));
@@ -227,7 +216,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       received += count;
       const allThere = this.#asked === 0;
       // A kernel that waits for each answer before its next request costs no look in vain.
-      const several = this.#requests.inFlight > 1;
+      const several = this.blocks.inFlight > 1;
       this.#worthAsking = allThere && several
         ? Math.min(2 * this.#worthAsking, RECEIVES_MAX)
         : Math.max(1, count);
@@ -293,7 +282,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     const at = this.#entries.requestAt(entry);
     const outAt = this.#entries.answerAt(entry);
     const words = this.#words;
-    const disk = this.#requests.disk!;
+    const disk = this.blocks.disk!;
     switch (fuseOpcode(words, at)) {
       case FUSE_READ:
         return this.#move(nowMs, entry, BLOCK_READ);
@@ -303,7 +292,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
         }
         return this.#move(nowMs, entry, BLOCK_WRITE);
       case FUSE_FSYNC:
-        return this.#requests.submit(nowMs, entry, BLOCK_FLUSH, 0, 0, 0, false);
+        return this.blocks.submit(nowMs, entry, BLOCK_FLUSH, 0, 0, 0, false);
       case FUSE_FALLOCATE:
         return this.#zero(nowMs, entry);
       case FUSE_FORGET:
@@ -347,7 +336,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
     const payloadAt = this.#entries.payloadAt(entry);
     const sectors = size / SECTOR_BYTES;
     const lba = offset / SECTOR_BYTES;
-    this.#requests.submit(nowMs, entry, operation, lba, sectors, payloadAt, false);
+    this.blocks.submit(nowMs, entry, operation, lba, sectors, payloadAt, false);
   }
 
   #zero(nowMs: number, entry: number): void {
@@ -365,7 +354,7 @@ export class FuseDriver implements InitiatorDriver, BlockAnswers {
       return this.#answer(entry, 0, EINVAL);
     }
     const lba = offset / SECTOR_BYTES;
-    this.#requests.submit(nowMs, entry, operation, lba, length / SECTOR_BYTES, 0, false);
+    this.blocks.submit(nowMs, entry, operation, lba, length / SECTOR_BYTES, 0, false);
   }
 
   /**

@@ -11,11 +11,13 @@
 //
 // Nothing is allocated for a request. A tag's memory is read by nobody else until it is answered.
 
+import type { UblkShared } from "./ublk_hand_over.ts";
+import { UblkHandOver } from "./ublk_hand_over.ts";
+import { BlockDriver } from "../block/driver.ts";
 import type { Arena } from "../../../ffi/arena.ts";
 import { SystemError } from "../../../ffi/errno.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import { UblkQueue } from "../../../ffi/ublk.ts";
-import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import {
   UBLK_COMMIT_AND_FETCH,
@@ -45,8 +47,8 @@ import {
   BlockMemory,
   BlockRequests,
 } from "../block/requests.ts";
-import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
-import { EINVAL, EIO, ENODEV, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
+import type { InitiatorLoop } from "../initiator/loop.ts";
+import { EINVAL, ENODEV, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
 /** Requests at once. */
 export const UBLK_DEPTH = 128;
@@ -58,32 +60,11 @@ export const UBLK_REQUEST_BYTES_MAX = 128 * 1024;
 /** The kernel is asked again after this when it would not take all commands. */
 const FULL_RETRY_MS = 1;
 
-// Words of UblkConfig.shared.
-/** One of the states below; each thread writes its own. */
-export const UBLK_SHARED_STATE = 0;
-export const UBLK_SHARED_DEVICE = 1;
-/** Why this thread gave up. */
-export const UBLK_SHARED_ERRNO = 2;
-export const UBLK_SHARED_BYTES = 12;
-
-/** There is no device yet. */
-export const UBLK_HELD_BY_NOBODY = 0;
-/** There is a new one, or one whose server has gone: this thread shall serve it. */
-export const UBLK_HANDED_OVER = 1;
-/** Every tag waits for requests, and the device can start. */
-export const UBLK_HELD = 2;
-/** This thread has let go of it, and it can be deleted. */
-export const UBLK_LET_GO = 3;
-/** It is deleted, and this thread has nothing more to do. */
-export const UBLK_DELETED = 4;
-
 /** What to serve. */
 export interface UblkConfig extends BlockConfig {
   readonly kind: "ublk";
-  /** What both threads know of the device, as Int32; see the UBLK_SHARED constants. */
-  readonly shared: SharedArrayBuffer;
-  /** An eventfd that tells of news in it. */
-  readonly event: number;
+  /** How the main thread hands the device over. */
+  readonly shared: UblkShared;
 }
 
 /** What the driver needs in the loop's arena. */
@@ -95,12 +76,11 @@ export function ublkMemory(arena: Arena) {
 }
 
 /** The driver. */
-export class UblkDriver implements InitiatorDriver, BlockAnswers {
+export class UblkDriver extends BlockDriver implements BlockAnswers {
   readonly #loop: InitiatorLoop;
-  readonly #config: UblkConfig;
   readonly #post: (message: BlockMessage) => void;
-  readonly #requests: BlockRequests;
-  readonly #shared: Int32Array;
+  protected readonly blocks: BlockRequests;
+  readonly #handOver: UblkHandOver;
   readonly #sharedEntry: number;
   readonly #memoryAt: number;
   /** Of each tag: what its answer is when it succeeds. */
@@ -117,46 +97,33 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     config: UblkConfig,
     post: (message: BlockMessage) => void,
   ) {
+    super();
     this.#loop = loop;
-    this.#config = config;
     this.#post = post;
-    this.#requests = new BlockRequests(loop, loop.memory.blocks, UBLK_DEPTH, config, this, post);
-    this.#requests.guard();
-    this.#shared = new Int32Array(config.shared);
-    this.#sharedEntry = loop.watch(config.event, POLLIN);
+    this.blocks = new BlockRequests(loop, loop.memory.blocks, UBLK_DEPTH, config, this, post);
+    this.blocks.guard();
+    this.#handOver = new UblkHandOver(config.shared);
+    this.#sharedEntry = loop.watch(config.shared.event, POLLIN);
     this.#memoryAt = loop.memory.dataAt;
   }
 
   turn(nowMs: number): boolean {
-    if (this.#loop.found(this.#sharedEntry) !== 0) clearEvent(this.#config.event);
-    if (this.#requests.connect(nowMs)) {
+    if (this.#loop.found(this.#sharedEntry) !== 0) this.#handOver.clear();
+    if (this.blocks.connect(nowMs)) {
       if (this.#queue !== undefined) this.#serve(nowMs, this.#queue);
-      else if (this.#handedOver) this.#open(nowMs);
+      else if (this.#handOver.isHandedOver) this.#open(nowMs);
     }
-    this.#failure ??= this.#requests.failure;
+    this.#failure ??= this.blocks.failure;
     const failed = this.#failure !== undefined;
     if (failed || this.#stopped || this.#gone === UBLK_DEPTH) this.#letGo();
-    const deleted = Atomics.load(this.#shared, UBLK_SHARED_STATE) === UBLK_DELETED;
-    if (!failed && !this.#stopped && !deleted) return false;
+    if (!failed && !this.#stopped && !this.#handOver.isDeleted) return false;
     this.#post({ kind: "ended", failure: this.#failure });
     return true;
   }
 
   wakeAtMs(): number {
     if (this.#queue?.full) return this.#loop.clock.nowMs() + FULL_RETRY_MS;
-    return this.#requests.wakeAtMs;
-  }
-
-  complete(nowMs: number, _disk: number, userTag: number, result: number): void {
-    this.#requests.complete(nowMs, userTag, result);
-  }
-
-  linkChanged(text: string | undefined): void {
-    this.#requests.linkChanged(text);
-  }
-
-  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
-    this.#requests.event(nowMs, event);
+    return this.blocks.wakeAtMs;
   }
 
   /**
@@ -171,13 +138,8 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     this.#command(UBLK_COMMIT_AND_FETCH, tag, errno === 0 ? this.#bytes[tag]! : -errno);
   }
 
-  /** There is a device to open. */
-  get #handedOver(): boolean {
-    return Atomics.load(this.#shared, UBLK_SHARED_STATE) === UBLK_HANDED_OVER;
-  }
-
   #open(nowMs: number): void {
-    const path = `/dev/ublkc${this.#shared[UBLK_SHARED_DEVICE]!}`;
+    const path = `/dev/ublkc${this.#handOver.device}`;
     try {
       this.#queue = new UblkQueue(path, UBLK_DEPTH, UBLK_DESCRIPTOR_BYTES);
     } catch (error) {
@@ -188,7 +150,7 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     this.#queueEntry = this.#loop.watch(this.#queue.event, POLLIN);
     for (let tag = 0; tag < UBLK_DEPTH; tag++) this.#command(UBLK_FETCH, tag, 0);
     this.#serve(nowMs, this.#queue);
-    if (this.#failure === undefined) this.#tell(UBLK_HELD);
+    if (this.#failure === undefined) this.#handOver.hold();
   }
 
   #serve(nowMs: number, queue: UblkQueue): void {
@@ -213,7 +175,7 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
     const lba = ublkFirstSector(descriptors, at);
     const memoryAt = this.#memoryAt + tag * UBLK_REQUEST_BYTES_MAX;
     const stable = (flags & UBLK_OP_FUA) !== 0;
-    const requests = this.#requests;
+    const requests = this.blocks;
     this.#bytes[tag] = 0;
     switch (flags & 0xff) {
       case UBLK_OP_READ:
@@ -248,7 +210,7 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
 
   #fail(text: string, code: number): void {
     this.#failure ??= text;
-    this.#shared[UBLK_SHARED_ERRNO] = code || EIO;
+    this.#handOver.fail(code);
   }
 
   #letGo(): void {
@@ -258,10 +220,6 @@ export class UblkDriver implements InitiatorDriver, BlockAnswers {
       this.#queue = undefined;
     }
     this.#gone = 0;
-    this.#tell(UBLK_LET_GO);
-  }
-
-  #tell(state: number): void {
-    Atomics.store(this.#shared, UBLK_SHARED_STATE, state);
+    this.#handOver.letGo();
   }
 }

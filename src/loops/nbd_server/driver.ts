@@ -5,6 +5,7 @@
 // send again what could be answered at once. All connections share the tables of requests.ts;
 // a flush on one of them covers the writes of all, for they reach the disk by one initiator.
 
+import { BlockDriver } from "../block/driver.ts";
 import type { Arena } from "../../../ffi/arena.ts";
 import { POLLIN, POLLOUT, PollSet } from "../../../ffi/poll.ts";
 import {
@@ -13,12 +14,11 @@ import {
   setTcpOptions,
   StreamPieces,
 } from "../../../ffi/stream_socket.ts";
-import type { InitiatorEvent } from "../../core/initiator/session.ts";
 import { nbdExport } from "../../core/nbd_server/export.ts";
 import { NbdServerHandshake } from "../../core/nbd_server/handshake.ts";
 import type { BlockConfig, BlockDisk, BlockMessage } from "../block/disk.ts";
 import { BlockMemory, BlockRequests } from "../block/requests.ts";
-import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
+import type { InitiatorLoop } from "../initiator/loop.ts";
 import { NbdConnectionMemory, NbdServerConnection, type NbdSharing } from "./connection.ts";
 import { type NbdReplies, NbdRequestMemory, NbdServerRequests } from "./requests.ts";
 
@@ -56,11 +56,11 @@ export function nbdMemory(arena: Arena, { socket }: NbdConfig) {
 }
 
 /** The driver. */
-export class NbdDriver implements InitiatorDriver, NbdReplies {
+export class NbdDriver extends BlockDriver implements NbdReplies {
   readonly #loop: InitiatorLoop;
   readonly #config: NbdConfig;
   readonly #post: (message: BlockMessage) => void;
-  readonly #blocks: BlockRequests;
+  protected readonly blocks: BlockRequests;
   readonly #requests: NbdServerRequests;
   readonly #shared: NbdSharing;
   readonly #connections: readonly NbdServerConnection[];
@@ -82,6 +82,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     config: NbdConfig,
     post: (message: BlockMessage) => void,
   ) {
+    super();
     const { memory } = loop;
     this.#loop = loop;
     this.#config = config;
@@ -90,10 +91,10 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     const clients = memory.connections.length;
     this.#name = new TextEncoder().encode("name" in socket ? socket.name : "");
     this.#requests = new NbdServerRequests(memory.requests, clients, this);
-    this.#blocks = new BlockRequests(
+    this.blocks = new BlockRequests(
       ...[loop, memory.blocks, NbdServerRequests.numbers, config, this.#requests, post] as const,
     );
-    this.#requests.blocks = this.#blocks;
+    this.#requests.blocks = this.blocks;
     const traits = { bytes: 0, physicalBlockBytes: 512, readOnly: true, rotational: false };
     this.#shared = {
       arena: loop.arena,
@@ -114,14 +115,14 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
       this.#poll.add(-1, 0);
       this.#loopEntries[entry] = loop.watch(-1, 0);
     }
-    if ("stream" in socket) this.#blocks.guard();
+    if ("stream" in socket) this.blocks.guard();
   }
 
   turn(nowMs: number): boolean {
     this.#requests.nowMs = nowMs;
     if (this.#disk === undefined && !this.#connect(nowMs)) {
-      return this.#blocks.failure !== undefined || this.#shared.stopping
-        ? this.#end(this.#blocks.failure)
+      return this.blocks.failure !== undefined || this.#shared.stopping
+        ? this.#end(this.blocks.failure)
         : false;
     }
     this.#followDisk();
@@ -153,17 +154,9 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
     return this.#isOver(nowMs);
   }
 
-  complete(nowMs: number, _disk: number, userTag: number, result: number): void {
+  override complete(nowMs: number, disk: number, userTag: number, result: number): void {
     this.#requests.nowMs = nowMs;
-    this.#blocks.complete(nowMs, userTag, result);
-  }
-
-  linkChanged(text: string | undefined): void {
-    this.#blocks.linkChanged(text);
-  }
-
-  event(nowMs: number, _disk: number, event: InitiatorEvent): void {
-    this.#blocks.event(nowMs, event);
+    super.complete(nowMs, disk, userTag, result);
   }
 
   stop(nowMs: number): void {
@@ -173,7 +166,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
 
   wakeAtMs(): number {
     if (this.#again) return 0;
-    let atMs = Math.min(this.#blocks.wakeAtMs, this.#drainUntilMs);
+    let atMs = Math.min(this.blocks.wakeAtMs, this.#drainUntilMs);
     for (let i = 0; i < this.#connections.length; i++) {
       const connection = this.#connections[i]!;
       if (connection.isShaking) atMs = Math.min(atMs, this.#openedMs[i]! + HANDSHAKE_MS);
@@ -190,7 +183,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
   }
 
   #connect(nowMs: number): boolean {
-    if (!this.#blocks.connect(nowMs)) return false;
+    if (!this.blocks.connect(nowMs)) return false;
     this.#followDisk();
     const { socket } = this.#config;
     if ("stream" in socket) this.#connections[0]!.open(socket.stream, undefined);
@@ -199,7 +192,7 @@ export class NbdDriver implements InitiatorDriver, NbdReplies {
 
   /** Takes over what is known of the disk; sizes change. */
   #followDisk(): void {
-    const { disk } = this.#blocks;
+    const { disk } = this.blocks;
     if (disk === this.#disk || disk === undefined) return;
     this.#disk = disk;
     this.#shared.disk = nbdExport(disk);
