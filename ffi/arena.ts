@@ -54,16 +54,20 @@ export class Arena {
   }
 
   /**
-   * Builds tables on an arena of exactly the size that they allocate.
+   * Builds tables on an arena of exactly the size that they allocate, and of so much more for what
+   * is to be built later: address space, until it is used.
    *
    * @param build Called twice. On the first arena everything can be allocated, but there is no
    * memory: what is written goes nowhere, and what was built is thrown away. So it must do nothing
    * but build.
    */
-  static fit<T>(build: (arena: Arena) => T): { readonly arena: Arena; readonly built: T } {
+  static fit<T>(
+    build: (arena: Arena) => T,
+    spareBytes = 0,
+  ): { readonly arena: Arena; readonly built: T } {
     const counting = new Arena(COUNTING);
     build(counting);
-    const arena = new Arena(counting.#used);
+    const arena = new Arena(counting.#used + spareBytes);
     return { arena, built: build(arena) };
   }
 

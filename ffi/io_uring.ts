@@ -27,6 +27,7 @@ const ENTER_GETEVENTS = 1;
 const REGISTER_BUFFERS = 0;
 const REGISTER_FILES = 2;
 const REGISTER_EVENTFD = 4;
+const REGISTER_FILES_UPDATE = 6;
 const OFFSET_SQES = 0x10000000n;
 const PARAMS_BYTES = 120;
 const SQE_BYTES = 64;
@@ -48,6 +49,8 @@ const RWF_DSYNC = 2;
 const IOSQE_FIXED_FILE = 1 << 0;
 const IOSQE_ASYNC = 1 << 4;
 const REGISTER_IOWQ_MAX_WORKERS = 19;
+/** An entry of the table of files that has none. */
+const NO_FILE = -1;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_POPULATE = 0x8001;
 
@@ -111,7 +114,9 @@ export class IoUring {
   readonly #cqTail: number;
   readonly #cqMask: number;
   readonly #cqes: number;
-  /** Place in the ring's table of files, by descriptor; −1 for none. */
+  /** The ring's table of files: descriptors, `NO_FILE` where an entry is free. */
+  #fileTable = new Int32Array(0);
+  /** Entry in that table, by descriptor; −1 for none. */
   #fixedFiles = new Int32Array(0);
   #fixedFrom = 0;
   #fixedTo = 0;
@@ -199,15 +204,54 @@ export class IoUring {
     this.#fixedTo = this.#fixedFrom + bytes;
   }
 
-  /** Lets the kernel keep files open by itself, which spares it the look-up for each operation. */
-  registerFiles(fds: readonly number[]): void {
-    const table = new Int32Array(fds);
+  /**
+   * Makes a table of files for `addFile`, as large as it will ever be. Where it cannot be had
+   * (Linux before 5.5, or a limit on open files below it), everything works without.
+   */
+  reserveFiles(files: number): void {
+    const table = new Int32Array(files).fill(NO_FILE);
     const bytes = new Uint8Array(table.buffer);
-    if (libc.register(SYS_IO_URING_REGISTER, this.#fd, REGISTER_FILES, bytes, fds.length) < 0) {
-      return;
+    if (libc.register(SYS_IO_URING_REGISTER, this.#fd, REGISTER_FILES, bytes, files) < 0) return;
+    this.#fileTable = table;
+  }
+
+  /** Lets the kernel keep a file open by itself, which spares it the look-up for each operation. */
+  addFile(fd: number): void {
+    const entry = this.#fileTable.indexOf(NO_FILE);
+    if (entry < 0 || !this.#updateFile(entry, fd)) return;
+    if (fd >= this.#fixedFiles.length) {
+      const grown = new Int32Array(2 * (fd + 1)).fill(NO_FILE);
+      grown.set(this.#fixedFiles);
+      this.#fixedFiles = grown;
     }
-    this.#fixedFiles = new Int32Array(Math.max(...fds) + 1).fill(-1);
-    fds.forEach((fd, place) => this.#fixedFiles[fd] = place);
+    this.#fixedFiles[fd] = entry;
+  }
+
+  /** Lets go of it, so that it is closed when its descriptor is; nothing may be under way. */
+  removeFile(fd: number): void {
+    const entry = this.#fixedFiles[fd] ?? NO_FILE;
+    if (entry < 0) return;
+    this.#fixedFiles[fd] = NO_FILE;
+    this.#updateFile(entry, NO_FILE);
+  }
+
+  #updateFile(entry: number, fd: number): boolean {
+    const fds = new Int32Array([fd]);
+    // struct io_uring_files_update: u32 offset, u32 reserved, u64 address of the descriptors.
+    const update = new BigUint64Array([
+      BigInt(entry),
+      BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(fds))),
+    ]);
+    const bytes = new Uint8Array(update.buffer);
+    const result = libc.register(
+      SYS_IO_URING_REGISTER,
+      this.#fd,
+      REGISTER_FILES_UPDATE,
+      bytes,
+      fds.length,
+    );
+    if (result >= 0) this.#fileTable[entry] = fd;
+    return result >= 0;
   }
 
   /**

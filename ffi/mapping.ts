@@ -91,6 +91,16 @@ export class MappedSegments {
     this.#replaced = null;
   }
 
+  /** Unmaps everything; nothing may wait to be sent from it. */
+  close(): void {
+    this.unmapReplaced();
+    for (const [place, pointer] of this.#pointers.entries()) {
+      if (pointer !== null) libc.munmap(pointer, BigInt(this.#segmentBytes));
+      this.#pointers[place] = null;
+      this.#addresses[place] = 0;
+    }
+  }
+
   /**
    * Whether pages of a mapped segment are all in memory: mincore(2).
    *

@@ -22,19 +22,24 @@ const libc = openLibc(
 );
 
 /**
- * Takes a name until the process ends.
+ * Takes a name until `giveName`, or until the process ends.
  *
  * @param name At most 107 bytes.
- * @returns False when another socket of this network namespace has it.
+ * @returns What it is held by; undefined when another socket of this network namespace has it.
  */
-export function takeName(name: string): boolean {
+export function takeName(name: string): number | undefined {
   // A leading zero byte makes the name abstract: no file, and no length but the address's own.
   const bytes = new TextEncoder().encode(`\0${name}`).subarray(0, SUN_PATH_BYTES_MAX);
   const address = new Uint8Array(SUN_PATH + bytes.length);
   new DataView(address.buffer).setUint16(0, AF_UNIX, true);
   address.set(bytes, SUN_PATH);
   const fd = check(libc.socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0), "Open a Unix socket");
-  if (libc.bind(fd, address, address.length) === 0) return true;
+  if (libc.bind(fd, address, address.length) === 0) return fd;
   libc.close(fd);
-  return false;
+  return undefined;
+}
+
+/** Gives a name back. */
+export function giveName(fd: number): void {
+  libc.close(fd);
 }

@@ -70,7 +70,7 @@ export class PacketSocket {
     if (this.fd < 0) throw new SystemError("Open a packet socket", errno() || EPERM);
     try {
       options.prepare?.(this.fd);
-      this.#attach(options.filter);
+      this.setFilter(options.filter);
       this.#setBuffer(SO_RCVBUFFORCE, SO_RCVBUF, options.bufferBytes);
       this.#setBuffer(SO_SNDBUFFORCE, SO_SNDBUF, options.bufferBytes);
       const timeval = new BigInt64Array([0n, BigInt((options.waitMs ?? 0) * 1000)]);
@@ -134,7 +134,8 @@ export class PacketSocket {
     libc.close(this.fd);
   }
 
-  #attach(filter: Uint8Array): void {
+  /** Puts another filter in place of the one there is: each frame is judged by one of them. */
+  setFilter(filter: Uint8Array): void {
     // struct sock_fprog: unsigned short len, struct sock_filter *filter. The kernel copies the
     // program during the call; both arrays are used after it, hence alive in it.
     const program = new Uint8Array(16);

@@ -25,6 +25,8 @@ const libc = openLibc(
     eventfd_write: { parameters: ["i32", "u64"], result: "i32" },
     // int fd, uint64_t *value
     eventfd_read: { parameters: ["i32", "buffer"], result: "i32" },
+    // int fd
+    close: { parameters: ["i32"], result: "i32" },
     // clockid_t id, struct timespec *tp
     clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
   } as const,
@@ -159,6 +161,11 @@ export class WallClock {
 /** Makes an eventfd, 0 at first. */
 export function openEvent(): number {
   return check(libc.eventfd(0, EFD_CLOEXEC_NONBLOCK), "eventfd");
+}
+
+/** Closes an eventfd that nobody waits for. */
+export function closeEvent(fd: number): void {
+  libc.close(fd);
 }
 
 /** Wakes whoever waits for an eventfd; any thread may. */

@@ -49,8 +49,10 @@ export class SyncQueue {
   /** See `IoUring.registerBuffer`: there is nothing to register. */
   registerBuffer(_arena: Arena, _at: number, _bytes: number): void {}
 
-  /** See `IoUring.registerFiles`: there is nothing to register. */
-  registerFiles(_fds: readonly number[]): void {}
+  /** See `IoUring.addFile`: there is nothing to register. */
+  reserveFiles(_files: number): void {}
+  addFile(_fd: number): void {}
+  removeFile(_fd: number): void {}
 
   /** See `IoUring.read`. */
   read(

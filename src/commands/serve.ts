@@ -16,7 +16,8 @@ import { openFilesObstacle } from "../control/open_files.ts";
 import { findHolders } from "../control/ask/scan.ts";
 import { watchNames } from "../control/target/lost_names.ts";
 import { findRivalTargets } from "../control/target/rival_targets.ts";
-import { filesOfGroup, takeAddress, TargetGroup, threadCount } from "../control/target/threads.ts";
+import { takeAddress } from "../control/target/addresses.ts";
+import { filesOfGroup, TargetGroup, threadCount } from "../control/target/threads.ts";
 import type { TargetMessage } from "../loops/target/messages.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import {

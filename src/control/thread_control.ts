@@ -27,6 +27,11 @@ export class ThreadControl {
   /** Sets a word, and wakes the thread. */
   tell(word: number, value: number): void {
     Atomics.store(this.words, word, value);
+    this.wake();
+  }
+
+  /** Wakes the thread, which looks what there is. */
+  wake(): void {
     signalEvent(this.controlEvent);
   }
 }

@@ -145,6 +145,7 @@ const REQUEST_TO_ALL = [
  * @throws {RangeError} With more exports than one program can hold (about 2,000).
  */
 export function targetFilter(addresses: readonly Address[]): Uint8Array {
+  if (addresses.length === 0) return assemble([instruction(RETURN, 0)]);
   const slotsOfShelf = new Map<number, Set<number>>();
   for (const { shelf, slot } of addresses) {
     const slots = slotsOfShelf.get(shelf) ?? new Set<number>();

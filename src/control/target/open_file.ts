@@ -134,6 +134,11 @@ export function openExport(
   }
 }
 
+/** Closes what an export was opened for, which is served no more, or has not been. */
+export function closeExport({ fd, directFd }: ExportConfig): void {
+  for (const file of [fd, directFd]) if (file >= 0) closeFile(file);
+}
+
 const NO_DIRECT = { fd: -1, alignment: SECTOR_BYTES };
 
 interface Backing {

@@ -13,6 +13,8 @@ import { listInterfaces } from "../../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { sectorsPerFrame } from "../../wire/ata.ts";
 import { targetFilter } from "../../wire/filter.ts";
+import { formatAddress } from "../../wire/aoe.ts";
+import type { Address } from "../../wire/aoe.ts";
 import type { Link, Target, TargetState } from "../../core/target/target.ts";
 import { DiskSilence } from "../../core/target/silence.ts";
 import type { TargetMessage } from "../../loops/target/messages.ts";
@@ -35,8 +37,8 @@ const QUESTION_BYTES_MAX = 2_048;
 export interface StandInOptions {
   /** See `CONTROL_WORDS` of the loop. */
   readonly control: Int32Array;
-  readonly exports: readonly ExportConfig[];
-  /** Names, as at the start. */
+  readonly exports: () => readonly ExportConfig[];
+  /** Names, as at the start; see `serveOn`. */
   readonly interfaces: readonly string[];
   readonly buffers: number;
   readonly tell: (message: TargetMessage) => void;
@@ -46,8 +48,10 @@ export interface StandInOptions {
 export class StandIn {
   readonly #options: StandInOptions;
   /** The served interfaces by number: names may change. */
-  readonly #indexes: ReadonlySet<number>;
-  readonly #states = new Map<ExportConfig, TargetState>();
+  #indexes: ReadonlySet<number>;
+  #interfaces: readonly string[];
+  /** By their addresses. */
+  readonly #states = new Map<string, TargetState>();
   #pulse = 0;
   #stillLooks = 0;
   readonly #silence = new DiskSilence();
@@ -62,16 +66,26 @@ export class StandIn {
 
   constructor(options: StandInOptions) {
     this.#options = options;
-    this.#indexes = new Set(
-      listInterfaces().filter(({ name }) => options.interfaces.includes(name))
-        .map(({ index }) => index),
-    );
+    this.#interfaces = options.interfaces;
+    this.#indexes = indexesOf(options.interfaces);
+  }
+
+  /** The thread serves on other interfaces. */
+  serveOn(interfaces: readonly string[]): void {
+    this.#interfaces = [...interfaces];
+    this.#indexes = indexesOf(interfaces);
   }
 
   /** Takes what the thread has told of an export. */
   learn(shelf: number, slot: number, state: TargetState): void {
-    const ex = this.#options.exports.find((ex) => ex.shelf === shelf && ex.slot === slot);
-    if (ex !== undefined) this.#states.set(ex, state);
+    this.#states.set(formatAddress(shelf, slot), state);
+  }
+
+  /** An export is served no more. */
+  forget({ shelf, slot }: Address): void {
+    this.#states.delete(formatAddress(shelf, slot));
+    // It opens again, if it has to, without that one.
+    this.close();
   }
 
   /** Looks how the thread fares. */
@@ -103,13 +117,14 @@ export class StandIn {
   }
 
   #begin(): void {
-    const { control, exports, buffers } = this.#options;
+    const { control, buffers } = this.#options;
+    const exports = this.#options.exports();
     Atomics.store(control, CONTROL_WARY, 1);
     const served = (link: NetworkInterface) =>
-      this.#indexes.has(link.index) || this.#options.interfaces.includes(link.name);
+      this.#indexes.has(link.index) || this.#interfaces.includes(link.name);
     const interfaces = listInterfaces().filter((link) => link.up && served(link));
     const targets = exports.flatMap((ex) => {
-      const state = this.#states.get(ex);
+      const state = this.#states.get(formatAddress(ex.shelf, ex.slot));
       if (state === undefined) return [];
       const target = makeTarget(ex, state.sectors, { buffers });
       target.restore(state);
@@ -128,7 +143,7 @@ export class StandIn {
   #listen(nowMs: number, silent: boolean): void {
     const news = this.#silence.look(nowMs, silent);
     if (news === undefined) return;
-    for (const { shelf, slot, path } of this.#options.exports) {
+    for (const { shelf, slot, path } of this.#options.exports()) {
       this.#options.tell({ kind: "silence", shelf, slot, path, ...news });
     }
   }
@@ -150,4 +165,10 @@ export class StandIn {
       }
     });
   }
+}
+
+function indexesOf(names: readonly string[]): ReadonlySet<number> {
+  return new Set(
+    listInterfaces().filter(({ name }) => names.includes(name)).map(({ index }) => index),
+  );
 }

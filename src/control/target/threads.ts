@@ -1,29 +1,25 @@
-// The threads of one `aoe serve`: started together, stopped together, their counters added up.
+// The threads of one `aoe serve`: started together, stopped together, their counters added up. While
+// they run, exports and interfaces come, go and change, and the others are served on
+// (loops/target/live_changes.ts).
 
 import { measureCrossingNs } from "../../../ffi/syscall_cost.ts";
-import { takeName } from "../../../ffi/name_lock.ts";
+import { listInterfaces, masterName } from "../../../ffi/netlink.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
-import { ThreadControl } from "../thread_control.ts";
-import { startWorker } from "../threads.ts";
-import type { RunningWorker } from "../threads.ts";
-import { OUTCOME_KEPT, OUTCOME_NOT_KEPT } from "../../core/target/held_answers.ts";
 import type { KeptSettings } from "../../core/target/kept_settings.ts";
-import { CONTROL_PULSE, CONTROL_THREAD, CONTROL_WORDS } from "../../core/target/loop.ts";
+import type { TargetMetrics } from "../../core/target/metrics.ts";
 import type { WireAids } from "../../loops/capture.ts";
-import { LOOK_EVERY_MS, StandIn } from "./stand_in.ts";
-import { threadActivity, ThreadHealth } from "./thread_health.ts";
-import { TargetCounters } from "../../core/target/counters.ts";
-import { TargetMetrics } from "../../core/target/metrics.ts";
-import type { RiskyExport, TargetJobConfig, TargetMessage } from "../../loops/target/messages.ts";
+import type { RiskyExport, TargetMessage } from "../../loops/target/messages.ts";
 import type { ExportConfig } from "../../loops/target/export_config.ts";
+import { giveAddress, takeAddress } from "./addresses.ts";
+import { closeExport } from "./open_file.ts";
+import { LOOK_EVERY_MS } from "./stand_in.ts";
+import { TargetThread } from "./thread.ts";
+import type { TargetThreadConfig } from "./thread.ts";
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
-  & Omit<
-    TargetJobConfig,
-    "aids" | "crossingNs" | "controlEvent" | "control" | "counters" | "metrics"
-  >
+  & Omit<TargetThreadConfig, "aids" | "crossingNs">
   & {
     /** Of each thread. */
     readonly aids: readonly WireAids[] | undefined;
@@ -35,24 +31,18 @@ export type TargetGroupOptions =
     readonly keep?: ((address: Address, settings: KeptSettings) => Promise<boolean>) | undefined;
   };
 
-interface Member {
-  readonly control: ThreadControl;
-  readonly counters: TargetCounters;
-  readonly metrics: TargetMetrics;
-  readonly exports: readonly ExportConfig[];
-  readonly standIn: StandIn;
-  readonly health: ThreadHealth;
-  readonly worker: RunningWorker;
-}
+/** What can be changed of an export that is served. */
+export type ExportChanges = Partial<
+  Pick<ExportConfig, "acl" | "interfaces" | "lengthBytes" | "readOnly">
+>;
 
-/**
- * Takes an address on an interface for this process. Two processes of one host do not hear each
- * other on a wire, so that asking the network would not tell.
- *
- * @returns False when another process of this network namespace serves it there.
- */
-export function takeAddress(interfaceName: string, { shelf, slot }: Address): boolean {
-  return takeName(`aoe-serve/${interfaceName}/${formatAddress(shelf, slot)}`);
+/** How an export went. */
+export interface Removal {
+  /**
+   * Whether everything that was written is on stable storage: asked for by `drain`, and otherwise as
+   * far as it is known. False: the disk has lost something.
+   */
+  readonly flushed: boolean;
 }
 
 /** Descriptors that a thread opens for itself: its loop's, Deno's, and some for as long as it starts. */
@@ -71,40 +61,63 @@ export function filesOfGroup(workers: number, exports: number, interfaces: numbe
   return threads * (FILES_OF_THREAD + 2 * interfaces) + exports * FILES_OF_EXPORT;
 }
 
+/** An export, and where it is. */
+interface Placed {
+  readonly thread: TargetThread;
+  readonly index: number;
+  readonly config: ExportConfig;
+}
+
 /** Running target threads. */
 export class TargetGroup {
-  readonly #members: Member[] = [];
+  readonly #options: TargetGroupOptions;
+  readonly #crossingNs = measureCrossingNs();
+  readonly #threads: TargetThread[] = [];
+  /** Names of the interfaces, as they were asked for. */
+  readonly #interfaces: string[];
+  /** Those on their way out. */
+  readonly #leaving = new Set<ExportConfig>();
+  /** Files of these were opened to be read only. */
+  readonly #openedReadOnly = new WeakSet<ExportConfig>();
   #abandoned = 0;
-  #keep: TargetGroupOptions["keep"];
+  readonly #ended = Promise.withResolvers<void>();
+  /** The last of the changes that are made one after the other. */
+  #change: Promise<unknown> = Promise.resolve();
   readonly #watch = setInterval(() => {
-    for (const { standIn } of this.#members) standIn.look();
+    for (const { standIn } of this.#threads) standIn.look();
   }, LOOK_EVERY_MS);
   readonly #atRisk: RiskyExport[] = [];
 
-  /** Starts the threads, exports dealt out in turn; resolves when all of them serve. */
+  /**
+   * Starts the threads, exports dealt out in turn; resolves when all of them serve. Without exports
+   * there is no thread before the first is added.
+   */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
-    const group = new TargetGroup();
-    const { workers, onMessage, aids, keep, ...given } = options;
-    group.#keep = keep;
-    const shared = { ...given, crossingNs: measureCrossingNs() };
-    const count = threadCount(workers, options.exports.length);
+    const group = new TargetGroup(options);
+    const count = threadCount(options.workers, options.exports.length);
     const shares: ExportConfig[][] = Array.from({ length: count }, () => []);
-    const mapBytes = Math.floor(options.mapBytes / shares.length);
     options.exports.forEach((ex, i) => shares[i % shares.length]!.push(ex));
     try {
-      for (const [i, exports] of shares.entries()) {
-        await group.#startMember({ ...shared, mapBytes, exports, aids: aids?.[i] }, onMessage);
-      }
+      for (const exports of shares) await group.#startThread(exports, count);
     } catch (error) {
       await group.stop();
       throw error;
     }
+    // Who serves all the same, though others have the address, takes what it can.
+    for (const ex of options.exports) group.#takeAddresses(ex, true);
     return group;
   }
 
-  /** Resolves when every thread has ended; rejects with the error of the first that failed. */
-  async ended(): Promise<void> {
-    await Promise.all(this.#members.map((member) => member.worker.done));
+  private constructor(options: TargetGroupOptions) {
+    this.#options = options;
+    this.#interfaces = [...options.interfaces];
+    // Nobody has to ask.
+    this.#ended.promise.catch(() => {});
+  }
+
+  /** Resolves once it has been stopped; rejects with the error of the first thread that failed. */
+  ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /**
@@ -113,10 +126,11 @@ export class TargetGroup {
    * @returns Number of commands that a disk never finished.
    */
   async stop(): Promise<number> {
-    for (const member of this.#members) member.control.stop();
-    await Promise.allSettled(this.#members.map((member) => member.worker.done));
+    for (const thread of this.#threads) thread.stop();
+    await Promise.allSettled(this.#threads.map((thread) => thread.done));
     clearInterval(this.#watch);
-    for (const { standIn } of this.#members) standIn.close();
+    for (const thread of this.#threads) thread.close();
+    this.#ended.resolve();
     return this.#abandoned;
   }
 
@@ -125,95 +139,278 @@ export class TargetGroup {
     return this.#atRisk;
   }
 
-  /** The tables of its threads, which threads write while others read. */
-  get metrics(): readonly TargetMetrics[] {
-    return this.#members.map((member) => member.metrics);
+  /** Everything that is served, or on its way out. */
+  get exports(): ExportConfig[] {
+    return this.#threads.flatMap((thread) => thread.served);
   }
 
-  /** Sum of a worker counter over all threads. */
-  count(counter: number): number {
-    return this.#members.reduce((sum, member) => sum + member.counters.value(counter), 0);
+  /** Names of the interfaces that are served, as they were asked for. */
+  get interfaces(): readonly string[] {
+    return this.#interfaces;
+  }
+
+  /** The number of the thread that has an export, which is never another's. */
+  threadOf(address: Address): number | undefined {
+    return this.#find(address)?.thread.number;
+  }
+
+  /** The tables of its threads, which threads write while others read. */
+  get metrics(): readonly TargetMetrics[] {
+    return this.#threads.map((thread) => thread.metrics);
   }
 
   /** Whether every thread works, sleeps or waits for a disk; to be asked every few seconds. */
   isWell(): boolean {
     const nowMs = performance.now();
     // Each is looked at, each time.
-    const stopped = this.#members.filter(({ control: { words }, health }) =>
-      health.look(nowMs, words[CONTROL_PULSE]!, threadActivity(words[CONTROL_THREAD]!))
-    );
-    return stopped.length === 0;
+    return this.#threads.filter((thread) => !thread.isWell(nowMs)).length === 0;
   }
 
-  /** The number of the thread that serves an export; undefined when none does. */
-  threadOf(config: ExportConfig): number | undefined {
-    const found = this.#members.findIndex(({ exports }) => exports.includes(config));
-    return found < 0 ? undefined : found;
+  /** Sum of a worker counter over all threads. */
+  count(counter: number): number {
+    return this.#threads.reduce((sum, { counters }) => sum + counters.value(counter), 0);
   }
 
   /** A counter of one export. */
-  countOf(config: ExportConfig, counter: number): number {
-    for (const { exports, counters } of this.#members) {
-      const index = exports.indexOf(config);
-      if (index >= 0) return counters.valueOf(index, counter);
+  countOf({ shelf, slot }: Address, counter: number): number {
+    const placed = this.#find({ shelf, slot });
+    return placed === undefined ? 0 : placed.thread.counters.valueOf(placed.index, counter);
+  }
+
+  /**
+   * Serves one more; resolves when it is served. Its descriptors are the group's then, and before
+   * that, if this fails, the caller's to close (`closeExport`).
+   *
+   * @param options `force`: also where another process of this host has the address.
+   * @throws {Deno.errors.AddrInUse} One sentence: the address is served already.
+   */
+  async add(config: ExportConfig, options: { readonly force?: boolean } = {}): Promise<void> {
+    const name = formatAddress(config.shelf, config.slot);
+    if (this.#find(config) !== undefined) {
+      throw new Deno.errors.AddrInUse(`${name} is served already: choose another address`);
     }
-    return 0;
+    this.#takeAddresses(config, options.force === true);
+    try {
+      const thread = this.#threadFor(config);
+      if (thread === undefined) {
+        await this.#inTurn(() => this.#startThread([config], this.#options.workers));
+        return;
+      }
+      const index = thread.freeIndex;
+      this.#note(thread, index, config);
+      try {
+        thread.counters.clear(index);
+        await thread.order({ kind: "add", index, config });
+      } catch (error) {
+        thread.exports[index] = undefined;
+        throw error;
+      }
+    } catch (error) {
+      this.#giveAddresses(config);
+      throw error;
+    }
   }
 
-  async #keepSettings(
-    thread: ThreadControl,
-    { shelf, slot, settings, word }: Extract<TargetMessage, { kind: "keep" }>,
-  ): Promise<void> {
-    const kept = await this.#keep?.({ shelf, slot }, settings) ?? false;
-    thread.tell(word, kept ? OUTCOME_KEPT : OUTCOME_NOT_KEPT);
+  /**
+   * Serves one no more: no new command is taken, those in flight are answered. Resolves when its
+   * descriptors are closed and its address is free.
+   *
+   * @param options `drain`: with everything that was written on stable storage.
+   * @throws {Deno.errors.NotFound} One sentence: it is not served, or on its way out.
+   */
+  async remove(address: Address, { drain }: { readonly drain: boolean }): Promise<Removal> {
+    const { thread, index, config } = this.#get(address);
+    this.#leaving.add(config);
+    try {
+      const flushed = await thread.order({ kind: "remove", index, drain }) ?? true;
+      thread.exports[index] = undefined;
+      thread.standIn.forget(config);
+      closeExport(config);
+      this.#giveAddresses(config);
+      // One that was started for an NBD server serves nothing else.
+      if (thread.hasSources && thread.served.length === 0) await this.#endThread(thread);
+      return { flushed };
+    } finally {
+      this.#leaving.delete(config);
+    }
   }
 
-  async #startMember(
-    config: Omit<TargetJobConfig, "controlEvent" | "control" | "counters" | "metrics">,
-    onMessage: TargetGroupOptions["onMessage"],
-  ): Promise<void> {
-    const thread = new ThreadControl(CONTROL_WORDS);
-    const { control, controlEvent } = thread;
-    const counters = TargetCounters.allocate(config.exports.length);
-    const metrics = TargetMetrics.allocate(config.exports.length, config.interfaces.length);
-    const standIn = new StandIn({
-      ...config,
-      control: thread.words,
-      tell: onMessage,
+  /**
+   * Serves an export in another way; what is not named stays, what is undefined is as by default.
+   *
+   * @throws {Deno.errors.NotFound} One sentence: it is not served.
+   * @throws {Deno.errors.NotSupported} One sentence: its file was opened to be read only.
+   * @throws {Deno.errors.AddrInUse} One sentence: another process has it on a new interface.
+   */
+  async change(address: Address, changes: ExportChanges): Promise<void> {
+    const { thread, index, config } = this.#get(address);
+    const changed = { ...config, ...changes };
+    if (!changed.readOnly && this.#openedReadOnly.has(config)) {
+      const name = formatAddress(config.shelf, config.slot);
+      throw new Deno.errors.NotSupported(
+        `"${config.path}" was opened to be read only: remove ${name} and add it again`,
+      );
+    }
+    this.#takeAddresses(changed, false);
+    await thread.order({ kind: "change", index, config: changed });
+    thread.exports[index] = changed;
+    if (this.#openedReadOnly.has(config)) this.#openedReadOnly.add(changed);
+    const kept = this.#namesFor(changed);
+    for (const name of this.#namesFor(config)) if (!kept.includes(name)) giveAddress(name, config);
+  }
+
+  /**
+   * Serves on one more interface, as soon as there is one of that name.
+   *
+   * @throws {Deno.errors.NotSupported} One sentence: it is a port, or not Ethernet.
+   * @throws {Error} One sentence: a socket on it cannot be had, or another process has an address.
+   */
+  addInterface(name: string): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#interfaces.includes(name)) return;
+      refuseInterface(name);
+      this.#interfaces.push(name);
+      try {
+        for (const ex of this.exports) this.#takeAddresses(ex, false);
+        await this.#orderAll({ kind: "add-interface", name });
+      } catch (error) {
+        await this.#dropInterface(name);
+        throw error;
+      }
     });
-    const serving = Promise.withResolvers<void>();
-    // All threads serve on the same interfaces: the first tells of them.
-    const tellsOfLinks = this.#members.length === 0;
-    const worker = await startWorker(
-      "target",
-      { ...config, control, counters, metrics, controlEvent },
-      (message) => {
-        if (message.kind === "serving") serving.resolve();
-        if (message.kind === "keep") {
-          this.#keepSettings(thread, message);
-          return;
-        }
-        if (message.kind === "state") {
-          standIn.learn(message.shelf, message.slot, message.state);
-          return;
-        }
-        if (message.kind === "stopped") {
-          this.#abandoned += message.abandoned;
-          this.#atRisk.push(...message.atRisk);
-        } else if (tellsOfLinks || message.kind !== "link" && message.kind !== "renamed") {
-          onMessage(message);
-        }
-      },
+  }
+
+  /** Serves on an interface no more; exports that have no other wait for one. */
+  removeInterface(name: string): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#interfaces.includes(name)) await this.#dropInterface(name);
+    });
+  }
+
+  async #dropInterface(name: string): Promise<void> {
+    this.#interfaces.splice(this.#interfaces.indexOf(name), 1);
+    await this.#orderAll({ kind: "remove-interface", name });
+    for (const ex of this.exports) giveAddress(name, ex);
+  }
+
+  async #orderAll(
+    order: { readonly kind: "add-interface" | "remove-interface"; readonly name: string },
+  ): Promise<void> {
+    for (const thread of this.#threads) {
+      await thread.order(order);
+      thread.standIn.serveOn(this.#interfaces);
+    }
+  }
+
+  /** Makes changes that concern all threads one after the other. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#change.then(change);
+    this.#change = result.catch(() => {});
+    return result;
+  }
+
+  #find({ shelf, slot }: Address): Placed | undefined {
+    for (const thread of this.#threads) {
+      const index = thread.exports.findIndex((ex) => ex?.shelf === shelf && ex.slot === slot);
+      if (index >= 0) return { thread, index, config: thread.exports[index]! };
+    }
+    return undefined;
+  }
+
+  #get(address: Address): Placed {
+    const placed = this.#find(address);
+    const name = formatAddress(address.shelf, address.slot);
+    if (placed === undefined) throw new Deno.errors.NotFound(`${name} is not served`);
+    if (this.#leaving.has(placed.config)) {
+      throw new Deno.errors.NotFound(`${name} is on its way out already`);
+    }
+    return placed;
+  }
+
+  /** The least loaded thread that can take one more; undefined: a new one is to be started. */
+  #threadFor({ source, directFd }: ExportConfig): TargetThread | undefined {
+    const shared = this.#threads.filter(({ hasSources }) => !hasSources);
+    if (source !== undefined || shared.length < this.#options.workers) return undefined;
+    const able = shared.filter((thread) =>
+      thread.freeIndex >= 0 && (directFd < 0 || thread.direct)
     );
-    this.#members.push({
-      control: thread,
-      counters: new TargetCounters(counters),
-      metrics: new TargetMetrics(metrics),
-      exports: config.exports,
-      standIn,
-      health: new ThreadHealth(),
-      worker,
+    return able.reduce<TargetThread | undefined>(
+      (least, thread) =>
+        least === undefined || thread.served.length < least.served.length ? thread : least,
+      undefined,
+    );
+  }
+
+  #note(thread: TargetThread, index: number, config: ExportConfig): void {
+    thread.exports[index] = config;
+    if (config.readOnly) this.#openedReadOnly.add(config);
+  }
+
+  /** Names of the interfaces that an export is served on. */
+  #namesFor({ interfaces }: ExportConfig): string[] {
+    return this.#interfaces.filter((name) => interfaces?.includes(name) ?? true);
+  }
+
+  #takeAddresses(config: ExportConfig, force: boolean): void {
+    for (const name of this.#namesFor(config)) {
+      if (takeAddress(name, config) || force) continue;
+      throw new Deno.errors.AddrInUse(
+        `${formatAddress(config.shelf, config.slot)} is already served by another aoe serve on ` +
+          `${name} of this host: choose another address, or serve it all the same with --force`,
+      );
+    }
+  }
+
+  #giveAddresses(config: ExportConfig): void {
+    for (const name of this.#namesFor(config)) giveAddress(name, config);
+  }
+
+  /** @param among Threads that share what may be mapped. */
+  async #startThread(exports: readonly ExportConfig[], among: number): Promise<void> {
+    const { workers: _, onMessage: __, aids, keep, ...given } = this.#options;
+    const config = {
+      ...{ ...given, exports, interfaces: [...this.#interfaces], crossingNs: this.#crossingNs },
+      mapBytes: Math.floor(given.mapBytes / among),
+      aids: aids?.[this.#threads.length],
+    };
+    const thread = await TargetThread.start(config, {
+      message: (message, thread) => this.#hear(message, thread),
+      keep: (address, settings) => keep?.(address, settings) ?? Promise.resolve(false),
     });
-    await Promise.race([serving.promise, worker.done]);
+    for (const ex of exports) if (ex.readOnly) this.#openedReadOnly.add(ex);
+    this.#threads.push(thread);
+    thread.done.catch((error) => this.#ended.reject(error));
+  }
+
+  async #endThread(thread: TargetThread): Promise<void> {
+    this.#threads.splice(this.#threads.indexOf(thread), 1);
+    thread.stop();
+    await thread.done;
+    thread.close();
+  }
+
+  #hear(message: TargetMessage, thread: TargetThread): void {
+    if (message.kind === "stopped") {
+      this.#abandoned += message.abandoned;
+      this.#atRisk.push(...message.atRisk);
+      return;
+    }
+    // All threads serve on the same interfaces: the first tells of them.
+    const first = (this.#threads[0] ?? thread) === thread;
+    if (first || message.kind !== "link" && message.kind !== "renamed") {
+      this.#options.onMessage(message);
+    }
+  }
+}
+
+/** Refuses an interface that is there and on which frames of ours never arrive. */
+function refuseInterface(name: string): void {
+  const existing = listInterfaces();
+  const found = existing.find((link) => link.name === name || link.altNames.includes(name));
+  if (found === undefined) return;
+  if (!found.ethernet) throw new Deno.errors.NotSupported(`Interface "${name}" is not Ethernet`);
+  const master = masterName(found, existing);
+  if (master !== undefined) {
+    throw new Deno.errors.NotSupported(`${name} is a port of ${master}: name ${master}`);
   }
 }

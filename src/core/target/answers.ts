@@ -66,6 +66,7 @@ export class TargetAnswers {
     const link = this.#links[commands.linkOf[frame]!];
     if (link === undefined) {
       commands.flags[frame] = 0;
+      this.#meter.unanswered(frame);
       ex.release();
       pool.release(frame);
       return;
@@ -90,6 +91,7 @@ export class TargetAnswers {
     const commands = this.#commands;
     const link = this.#links[commands.linkOf[frame]!];
     if (link === undefined) {
+      this.#meter.unanswered(frame);
       ex.ended(frame);
       ex.release();
       pool.release(frame);

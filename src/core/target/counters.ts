@@ -64,6 +64,12 @@ export class TargetCounters {
     this.#values[at] = this.#values[at]! + amount;
   }
 
+  /** Begins to count for another export with the same index. */
+  clear(exportIndex: number): void {
+    const at = WORKER_COUNTERS + exportIndex * EXPORT_COUNTERS;
+    this.#values.fill(0, at, at + EXPORT_COUNTERS);
+  }
+
   /** A counter of the worker. */
   value(counter: number): number {
     return this.#values[counter]!;

@@ -127,7 +127,7 @@ for (
   for (const command of commands) kindOfCommand[command] = kind;
 }
 
-/** What a drive is made of; fixed while it is exported, but for the number of sectors. */
+/** What a drive is made of; fixed while it is exported, but for its size and whether it is read-only. */
 export interface DriveSettings {
   /** Exported 512-byte sectors. */
   readonly sectors: number;
@@ -318,6 +318,11 @@ export class Drive {
       default:
         return refuse(view, at, ATA_ERROR_ABRT);
     }
+  }
+
+  /** Makes it read-only to everybody, or writable. */
+  set readOnly(readOnly: boolean) {
+    this.#settings = { ...this.#settings, readOnly };
   }
 
   /** Switches the write cache. */

@@ -123,7 +123,7 @@ export type DiskErrorListener = (
 /** One export. */
 export class TargetExport {
   readonly index: number;
-  readonly settings: ExportSettings;
+  settings: ExportSettings;
   readonly backing: Backing;
   readonly target: Target;
   readonly drive: Drive;
@@ -156,6 +156,8 @@ export class TargetExport {
   #waitingForSync: CommandQueue;
   #syncing: CommandQueue;
   #syncUnderWay = false;
+  /** Somebody who sends no frames wants an fdatasync. */
+  #syncAsked = false;
   /** Bytes written, or discarded, since the last fdatasync began. */
   #unsyncedBytes = 0;
   // When the last fdatasync began that went well, and the one under way; monotonic milliseconds.
@@ -170,7 +172,8 @@ export class TargetExport {
   #writesThisTurn = 0;
   /** Time of the turn. */
   #nowMs = 0;
-  readonly #heldMax: number;
+  /** See the constructor. */
+  heldMax: number;
   #pages: PageMap | undefined;
   readonly #choice: SegmentChoice;
   readonly #chunks: ChunkMemory;
@@ -203,7 +206,7 @@ export class TargetExport {
     const sectors = exportedSectors(this.#fileBytes, offsetBytes, lengthBytes);
     this.target = makeTarget(settings, sectors, options);
     this.drive = this.target.drive;
-    this.#heldMax = options.heldMax;
+    this.heldMax = options.heldMax;
     this.order = new OverlapOrder(options.frames);
     this.#waitingForSync = new CommandQueue(options.frames);
     this.#syncing = new CommandQueue(options.frames);
@@ -221,7 +224,7 @@ export class TargetExport {
 
   /** Whether it may hold one more command; its share is what it is bound to where frames are scarce. */
   mayHold(framesScarce: boolean): boolean {
-    return !framesScarce || this.#held < this.#heldMax;
+    return !framesScarce || this.#held < this.heldMax;
   }
 
   /** Whether it has more than one command in its hands. */
@@ -337,6 +340,11 @@ export class TargetExport {
     this.#unsyncedBytes = 0;
   }
 
+  /** Wants everything on stable storage, without an answer that waits for it. */
+  askSync(): void {
+    this.#syncAsked = true;
+  }
+
   /** Its answer waits for the next fdatasync. */
   awaitSync(frame: number): void {
     this.#waitingForSync.push(frame);
@@ -344,7 +352,7 @@ export class TargetExport {
 
   /** Whether answers wait for an fdatasync that has not been started. */
   get syncWanted(): boolean {
-    return !this.#syncUnderWay && this.#waitingForSync.size > 0;
+    return !this.#syncUnderWay && (this.#syncAsked || this.#waitingForSync.size > 0);
   }
 
   /** When the last fdatasync began that went well, in monotonic milliseconds; 0 before any. */
@@ -362,6 +370,7 @@ export class TargetExport {
     this.#waitingForSync = this.#syncing;
     this.#syncing = waiting;
     this.#syncUnderWay = true;
+    this.#syncAsked = false;
     this.#syncBeganMs = this.#nowMs;
     const bytes = this.#unsyncedBytes;
     this.#unsyncedBytes = 0;
@@ -424,7 +433,8 @@ export class TargetExport {
 
   /** Whether no command is in its hands, and nothing waits for stable storage. */
   get idle(): boolean {
-    return this.#held === 0 && this.#gathersUnsent === 0 && !this.#syncUnderWay;
+    return this.#held === 0 && this.#gathersUnsent === 0 && !this.#syncUnderWay &&
+      !this.#syncAsked && this.target.proposal === undefined;
   }
 
   /**
@@ -437,9 +447,25 @@ export class TargetExport {
     const { bytes } = this.backing;
     if (bytes === this.#fileBytes) return false;
     this.#fileBytes = bytes;
+    return this.#resize();
+  }
+
+  /**
+   * Serves it in another way from now on; what stands behind it stays.
+   *
+   * @returns Whether its size changed.
+   */
+  change(settings: ExportSettings): boolean {
+    this.settings = settings;
+    this.target.acl = settings.acl;
+    this.drive.readOnly = settings.readOnly;
+    return this.#resize();
+  }
+
+  #resize(): boolean {
     const { offsetBytes, lengthBytes } = this.settings;
     // A file that grew beyond what can be said shows what can be said.
-    const sectors = Math.min(LBA48_MAX, exportedSectors(bytes, offsetBytes, lengthBytes));
+    const sectors = Math.min(LBA48_MAX, exportedSectors(this.#fileBytes, offsetBytes, lengthBytes));
     if (sectors === this.drive.sectors) return false;
     this.drive.sectors = sectors;
     return true;

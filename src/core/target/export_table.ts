@@ -32,11 +32,6 @@ export class ExportTable {
     for (const ex of exports) this.add(ex);
   }
 
-  /** The lowest index that none has, or `NONE`. */
-  get freeIndex(): number {
-    return this.#byIndex.indexOf(undefined);
-  }
-
   /** One that is served, or whose last commands are not over. */
   at(index: number): TargetExport | undefined {
     return this.#byIndex[index];

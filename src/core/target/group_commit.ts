@@ -124,7 +124,9 @@ export class GroupCommit {
   finishAll(onRisk: (ex: TargetExport) => void): void {
     for (let index = 0; index < EXPORTS_MAX; index++) {
       const ex = this.#exports.at(index);
-      if (ex === undefined || ex.settings.readOnly || ex.backing.remoteServer) continue;
+      if (ex === undefined || ex.backing.remoteServer) continue;
+      // It may have been writable.
+      if (ex.settings.readOnly && !ex.unsynced && !ex.syncFailed) continue;
       if (ex.syncUnderWay || ex.working) {
         if (ex.syncUnderWay || ex.unsynced || ex.syncFailed) onRisk(ex);
         continue;

@@ -80,7 +80,7 @@ export interface TargetLoopParts {
   readonly vectors: IovecLine;
   readonly queue: DiskQueue;
   readonly inPlace: DiskInPlace;
-  /** By their numbers, `LINKS_MAX` at most. */
+  /** By their numbers; more may come. */
   readonly links: readonly FrameLink[];
   readonly exports: ExportTable;
   readonly counters: TargetCounters;
@@ -208,6 +208,11 @@ export class TargetLoop {
   /** Sends the adverts of an interface's exports by it (wire/README.md, decision 14). */
   announce(link: FrameLink): void {
     for (const ex of this.#exports.list) this.announceExport(ex, link);
+  }
+
+  /** An export has something to do that no frame asks for. */
+  activate(ex: TargetExport): void {
+    if (!ex.active) this.#exports.activate(ex, this.#nowMs);
   }
 
   /** Sends the advert of one export by an interface, if it is served there. */

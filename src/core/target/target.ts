@@ -214,6 +214,11 @@ export class Target {
     this.#acl = new Acl(options.acl);
   }
 
+  /** Decides from now on who may use it. */
+  set acl(acl: AclConfig | undefined) {
+    this.#acl = new Acl(acl);
+  }
+
   /** Whether a frame for this shelf and slot is for this target, too. */
   isMeantBy(shelf: number, slot: number): boolean {
     return (shelf === this.shelf || shelf === SHELF_BROADCAST) &&

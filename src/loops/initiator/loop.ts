@@ -429,7 +429,7 @@ function takeSession(): number {
   const first = Math.floor(Math.random() * SESSIONS);
   for (let i = 0; i < SESSIONS; i++) {
     const session = (first + i) % SESSIONS;
-    if (takeName(`aoe-session/${session}`)) return session;
+    if (takeName(`aoe-session/${session}`) !== undefined) return session;
   }
   return first;
 }

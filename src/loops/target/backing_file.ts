@@ -32,6 +32,11 @@ export class BackingFile implements Backing {
     return this.#bytes;
   }
 
+  /** Lets go of its pages. */
+  close(): void {
+    this.pages?.close();
+  }
+
   #currentBytes(): number {
     const { fd, path } = this.#config;
     // What is known will do: asking a network file system that hangs would hang this worker.

@@ -2,7 +2,6 @@
 // the ring (or the system calls) and for each source's connection. A source's number stands where a
 // file has its descriptor.
 
-import type { Arena } from "../../../ffi/arena.ts";
 import type { FileQueue } from "../../../ffi/file_queue.ts";
 import type { NbdSource } from "./nbd_source.ts";
 
@@ -49,18 +48,6 @@ export class DiskQueues {
   /** A source finds the data by the frames, and needs no iovecs. */
   get needsVectors(): boolean {
     return this.#files.needsVectors;
-  }
-
-  registerBuffer(arena: Arena, at: number, bytes: number): void {
-    this.#files.registerBuffer(arena, at, bytes);
-  }
-
-  registerFiles(fds: readonly number[]): void {
-    this.#files.registerFiles(fds);
-  }
-
-  allowBlocked(operations: number): void {
-    this.#files.allowBlocked(operations);
   }
 
   read(

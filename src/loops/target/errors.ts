@@ -10,6 +10,7 @@ import {
   DRIVE_WRITE,
 } from "../../core/target/drive.ts";
 import { formatAddress } from "../../wire/aoe.ts";
+import { EXPORTS_MAX } from "../../core/target/export_table.ts";
 import type { ExportConfig } from "./export_config.ts";
 
 /** After an error of an export, others of it are only counted for so long. */
@@ -17,16 +18,15 @@ const QUIET_MS = 1000;
 
 /** Tells of disk errors in words, of each export once a second at most. */
 export class ErrorReporter {
-  readonly #exports: readonly ExportConfig[];
+  readonly #configOf: (index: number) => ExportConfig;
   readonly #post: (text: string) => void;
-  readonly #quietUntil: Float64Array;
-  readonly #withheld: Int32Array;
+  readonly #quietUntil = new Float64Array(EXPORTS_MAX);
+  readonly #withheld = new Int32Array(EXPORTS_MAX);
 
-  constructor(exports: readonly ExportConfig[], post: (text: string) => void) {
-    this.#exports = exports;
+  /** @param configOf Of an export that has errors. */
+  constructor(configOf: (index: number) => ExportConfig, post: (text: string) => void) {
+    this.#configOf = configOf;
     this.#post = post;
-    this.#quietUntil = new Float64Array(exports.length);
-    this.#withheld = new Int32Array(exports.length);
   }
 
   report(index: number, operation: number, sector: number, code: number, nowMs: number): void {
@@ -35,7 +35,7 @@ export class ErrorReporter {
       return;
     }
     this.#quietUntil[index] = nowMs + QUIET_MS;
-    const { shelf, slot, path } = this.#exports[index]!;
+    const { shelf, slot, path } = this.#configOf(index);
     const place = operation === DRIVE_FLUSH || operation === DRIVE_TRIM
       ? ""
       : ` at sector ${sector}`;
@@ -48,11 +48,17 @@ export class ErrorReporter {
     );
   }
 
+  /** Forgets what was withheld of an export that is no more. */
+  forget(index: number): void {
+    this.#quietUntil[index] = 0;
+    this.#withheld[index] = 0;
+  }
+
   /** Tells how many were withheld, once their time is over. */
   flush(nowMs: number): void {
-    this.#exports.forEach(({ shelf, slot }, index) => {
-      const withheld = this.#withheld[index]!;
+    this.#withheld.forEach((withheld, index) => {
       if (withheld === 0 || nowMs < this.#quietUntil[index]!) return;
+      const { shelf, slot } = this.#configOf(index);
       this.#withheld[index] = 0;
       this.#post(`${formatAddress(shelf, slot)}: ${withheld} more errors within a second`);
     });

@@ -9,6 +9,8 @@ export interface ExportConfig extends ExportSettings {
   readonly path: string;
   /** The NBD export in place of a file; the descriptors are none then. */
   readonly source?: NbdOrigin | undefined;
+  /** Names of the thread's interfaces that it is served on; all of them when undefined. */
+  readonly interfaces?: readonly string[] | undefined;
 }
 
 /** A number that no other start of a program has: whatever was answered before it may be lost. */

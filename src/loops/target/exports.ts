@@ -6,25 +6,33 @@ import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
 import { ExportTable } from "../../core/target/export_table.ts";
 import type { Link } from "../../core/target/target.ts";
 import { formatAddress } from "../../wire/aoe.ts";
+import { targetFilter } from "../../wire/filter.ts";
 import { formatMac } from "../../wire/ethernet.ts";
 import { BackingFile } from "./backing_file.ts";
 import { sourceNumber } from "./disk_queues.ts";
 import { freshIncarnation } from "./export_config.ts";
 import type { ExportConfig } from "./export_config.ts";
 import { RECEIVE_BATCH } from "./link.ts";
+import type { TargetLink } from "./link.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "./messages.ts";
 import { NbdSource } from "./nbd_source.ts";
 import type { NbdSourceMemory } from "./nbd_source.ts";
 import type { TargetParts } from "./parts.ts";
 
+/** Commands that an export may hold at least, however many share the frames. */
+const HELD_MIN = 1;
+
 /** All exports of one thread. */
 export class ServedExports {
-  readonly table: ExportTable;
+  readonly table = new ExportTable();
   /** Those of the exports that have one. */
   readonly sources: NbdSource[] = [];
   readonly #config: TargetJobConfig;
   readonly #parts: TargetParts;
   readonly #post: (message: TargetMessage) => void;
+  readonly #nameOf: (link: Link) => string;
+  /** By their indexes. */
+  readonly #configs: ExportConfig[] = [];
 
   /** @param nameOf Names the interface of a link. */
   constructor(
@@ -36,30 +44,68 @@ export class ServedExports {
     this.#config = config;
     this.#parts = parts;
     this.#post = post;
-    const { pool } = parts;
-    // A disk that hangs leaves frames for questions that need none.
-    const heldMax = Math.floor(
-      (pool.count - RECEIVE_BATCH * config.interfaces.length) / config.exports.length,
-    );
+    this.#nameOf = nameOf;
     const segments = segmentsWithin(config.mapBytes, config.exports.length);
-    this.table = new ExportTable(config.exports.map((ex, index) => {
-      const source = this.#openSource(parts.sources[index], ex, index);
-      return new TargetExport(
-        index,
-        source === undefined ? ex : { ...ex, fd: sourceNumber(this.sources.indexOf(source)) },
-        {
-          backing: source ?? new BackingFile(ex, segments),
-          ...{ frames: pool.count, heldMax, segments },
-          buffers: config.buffers,
-          onChange: () => this.postState(ex.shelf, ex.slot),
-          onCacheSwitch: (mac, link, on) => {
-            const { shelf, slot } = ex;
-            const by = { mac: formatMac(mac), interface: nameOf(link) };
-            this.#post({ kind: "write-cache", shelf, slot, on, ...by });
-          },
-        },
-      );
-    }));
+    for (const [index, ex] of config.exports.entries()) {
+      this.#open(index, ex, segments, parts.sources[index]);
+    }
+  }
+
+  /** What an export was made of. */
+  configOf(index: number): ExportConfig {
+    return this.#configs[index]!;
+  }
+
+  /**
+   * Serves a file or device more; `route` leads frames to it.
+   *
+   * @throws {SystemError} When the descriptor is none of a file.
+   */
+  add(index: number, config: ExportConfig): TargetExport {
+    // All together may map somewhat more than was meant, rather than the last ones nothing.
+    const segments = segmentsWithin(this.#config.mapBytes, this.table.count + 1);
+    return this.#open(index, config, segments, undefined);
+  }
+
+  /**
+   * Serves an export in another way; `route` takes over its interfaces.
+   *
+   * @returns Whether its size changed.
+   */
+  change(ex: TargetExport, config: ExportConfig): boolean {
+    this.#configs[ex.index] = config;
+    const resized = ex.change({ ...config, fd: ex.settings.fd, directFd: ex.settings.directFd });
+    if (resized) this.#tellSize(ex);
+    this.postState(config.shelf, config.slot);
+    return resized;
+  }
+
+  /** Lets go of one that has left and whose commands are over. */
+  close(ex: TargetExport): void {
+    const { fd, directFd } = this.configOf(ex.index);
+    for (const file of [fd, directFd]) if (file >= 0) this.#parts.files.removeFile(file);
+    if (ex.backing instanceof BackingFile || ex.backing instanceof NbdSource) ex.backing.close();
+    this.table.forget(ex);
+  }
+
+  /** Says which exports are served on which links, and shares out what there is among them. */
+  route(links: readonly TargetLink[]): void {
+    const { list } = this.table;
+    for (const ex of list) {
+      const { interfaces } = this.configOf(ex.index);
+      ex.links = links.reduce((bits, link, number) => {
+        const served = link.asked !== "" &&
+          (interfaces === undefined || interfaces.some((name) => link.isCalled(name)));
+        return served ? bits | 1 << number : bits;
+      }, 0);
+      // A disk that hangs leaves frames for questions that need none.
+      const frames = this.#parts.pool.count - RECEIVE_BATCH * links.length;
+      ex.heldMax = Math.max(HELD_MIN, Math.floor(frames / list.length));
+    }
+    for (const [number, link] of links.entries()) {
+      const here = list.filter((ex) => (ex.links >>> number & 1) !== 0);
+      link.filter = targetFilter(here.map((ex) => ex.settings));
+    }
   }
 
   /** Tells what another needs to answer for an export. */
@@ -79,9 +125,8 @@ export class ServedExports {
   look(nowMs: number, resized: (ex: TargetExport) => void): void {
     for (const ex of this.table.list) {
       if (ex.refreshSize()) {
-        const { shelf, slot } = ex.settings;
-        this.#post({ kind: "resized", shelf, slot, sectors: ex.drive.sectors });
-        this.postState(shelf, slot);
+        this.#tellSize(ex);
+        this.postState(ex.settings.shelf, ex.settings.slot);
         resized(ex);
       }
       this.#listen(ex, nowMs);
@@ -112,11 +157,11 @@ export class ServedExports {
     ) {
       wait();
     }
-    this.table.list.forEach(({ backing, settings }, i) => {
+    this.table.list.forEach(({ backing, settings, index }) => {
       if (!backing.atRisk) return;
       atRisk.push({ shelf: settings.shelf, slot: settings.slot, forMs: undefined });
       const name = formatAddress(settings.shelf, settings.slot);
-      const text = `${name}: "${this.#config.exports[i]!.path}" could not be flushed at the end`;
+      const text = `${name}: "${this.configOf(index).path}" could not be flushed at the end`;
       this.#post({ kind: "error", text });
     });
   }
@@ -126,8 +171,41 @@ export class ServedExports {
     const news = ex.listen(nowMs);
     if (news === undefined) return;
     const { shelf, slot } = ex.settings;
-    const { path } = this.#config.exports[ex.index]!;
+    const { path } = this.configOf(ex.index);
     this.#post({ kind: "silence", shelf, slot, path, ...news });
+  }
+
+  #tellSize({ settings: { shelf, slot }, drive: { sectors } }: TargetExport): void {
+    this.#post({ kind: "resized", shelf, slot, sectors });
+  }
+
+  #open(
+    index: number,
+    config: ExportConfig,
+    segments: number,
+    memory: NbdSourceMemory | undefined,
+  ): TargetExport {
+    const { shelf, slot } = config;
+    const { pool, files } = this.#parts;
+    const source = this.#openSource(memory, config, index);
+    const ex = new TargetExport(
+      index,
+      source === undefined ? config : { ...config, fd: sourceNumber(this.sources.indexOf(source)) },
+      {
+        backing: source ?? new BackingFile(config, segments),
+        ...{ frames: pool.count, heldMax: HELD_MIN, segments },
+        buffers: this.#config.buffers,
+        onChange: () => this.postState(shelf, slot),
+        onCacheSwitch: (mac, link, on) => {
+          const by = { mac: formatMac(mac), interface: this.#nameOf(link) };
+          this.#post({ kind: "write-cache", shelf, slot, on, ...by });
+        },
+      },
+    );
+    this.#configs[index] = config;
+    for (const fd of [config.fd, config.directFd]) if (fd >= 0) files.addFile(fd);
+    this.table.add(ex);
+    return ex;
   }
 
   #openSource(

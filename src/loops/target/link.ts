@@ -9,23 +9,30 @@ import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { PacketRing } from "../../../ffi/packet_ring.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
+import { NONE } from "../../core/tables.ts";
 import { ATA_DATA, sectorsPerFrame } from "../../wire/ata.ts";
 import {
   ETHERNET_FRAME_BYTES_MIN,
   ETHERNET_HEADER_BYTES,
   ETHERTYPE_AOE,
 } from "../../wire/ethernet.ts";
+import { targetFilter } from "../../wire/filter.ts";
 import type { TargetCommands } from "../../core/target/commands.ts";
 import type { FrameLink, SendOutcome } from "../../core/target/frame_link.ts";
 import type { FramePool } from "../../core/target/frames.ts";
 import { EAGAIN } from "../../../ffi/errno_numbers.ts";
 
+/** Links of one thread at most: an export's are the bits of one number. */
+export const LINKS_MAX = 16;
 /** Most frames taken in one crossing. */
 export const RECEIVE_BATCH = 64;
 /** Most frames taken from a ring at a time: answers flow while the next frames arrive. */
 const RING_BATCH = 16;
 /** How long a patient link sleeps at most. */
 const RECEIVE_WAIT_MS = 10;
+
+/** Passes nothing, until it is known what is served. */
+const NO_FRAMES = targetFilter([]);
 
 /** Of a ring: bytes at most, and frames. */
 export interface RingSize {
@@ -35,6 +42,8 @@ export interface RingSize {
 
 /** One interface, as a target sees it. */
 export class TargetLink implements FrameLink {
+  /** What it was asked for as; empty: the link is free for another interface. */
+  asked: string;
   /** What it is called now. */
   name: string;
   /** The interface's own MAC; a new array when it changes. */
@@ -63,10 +72,10 @@ export class TargetLink implements FrameLink {
   readonly #pool: FramePool;
   readonly #commands: TargetCommands;
   readonly #batch: number;
-  readonly #filter: Uint8Array;
+  #filter: Uint8Array = NO_FRAMES;
   readonly #bufferBytes: number;
   readonly #received: MessageTable;
-  readonly #receivedFrames = new Int32Array(RECEIVE_BATCH).fill(-1);
+  readonly #receivedFrames = new Int32Array(RECEIVE_BATCH).fill(NONE);
   readonly #sending: MessageTable;
   readonly #sendingFrames: Int32Array;
   readonly #ring: PacketRing | undefined;
@@ -79,7 +88,6 @@ export class TargetLink implements FrameLink {
 
   /**
    * @param batch Most frames taken at a time, up to `RECEIVE_BATCH`.
-   * @param filter BPF program that passes what this worker serves.
    * @param bufferBytes Of the socket, each way.
    * @param ring How large a ring may be and should be; none without.
    */
@@ -90,16 +98,15 @@ export class TargetLink implements FrameLink {
       pool: FramePool;
       commands: TargetCommands;
       batch: number;
-      filter: Uint8Array;
       bufferBytes: number;
       ring: RingSize | undefined;
     },
   ) {
+    this.asked = name;
     this.name = name;
     this.#pool = options.pool;
     this.#commands = options.commands;
     this.#batch = options.batch;
-    this.#filter = options.filter;
     this.#bufferBytes = options.bufferBytes;
     this.#received = new MessageTable(options.arena, RECEIVE_BATCH, 1);
     this.#sending = new MessageTable(options.arena, options.pool.count, 2);
@@ -108,6 +115,35 @@ export class TargetLink implements FrameLink {
     this.#ring = ring === undefined
       ? undefined
       : new PacketRing(arena, ring.bytesMax, ring.slots, ATA_DATA);
+  }
+
+  /** BPF program that passes what is served here. */
+  set filter(filter: Uint8Array) {
+    this.#filter = filter;
+    this.#socket?.setFilter(filter);
+  }
+
+  /** Whether it is for an interface of that name. */
+  isCalled(name: string): boolean {
+    return this.asked === name || this.name === name;
+  }
+
+  /** Serves an interface of that name once `update` tells of it; the link has to be free. */
+  dedicate(name: string): void {
+    this.asked = name;
+    this.name = name;
+  }
+
+  /** Serves no interface from now on. */
+  vacate(): void {
+    this.update(undefined);
+    this.asked = "";
+    this.name = "";
+    this.readable = false;
+    for (const [i, frame] of this.#receivedFrames.entries()) {
+      if (frame >= 0) this.#pool.release(frame);
+      this.#receivedFrames[i] = NONE;
+    }
   }
 
   /** Whether frames come by a ring. */
@@ -176,10 +212,14 @@ export class TargetLink implements FrameLink {
     const wait = this.patient;
     this.patient = false;
     this.slept = wait;
+    if (this.#socket === undefined) {
+      this.readable = false;
+      return 0;
+    }
     if (this.byRing) return this.#receiveByRing();
     const armed = this.#arm();
     this.starved = armed === 0;
-    if (armed === 0 || this.#socket === undefined) return 0;
+    if (armed === 0) return 0;
     const count = this.#socket.receive(this.#received, armed, wait);
     this.readable = count === armed;
     return count;
@@ -188,7 +228,7 @@ export class TargetLink implements FrameLink {
   /** Hands over received frame `i`: it is the caller's until released. */
   takeFrame(i: number): number {
     const frame = this.#receivedFrames[i]!;
-    this.#receivedFrames[i] = -1;
+    this.#receivedFrames[i] = NONE;
     const at = this.#pool.start(frame);
     let dataAt = at + ATA_DATA;
     if (i < this.#found) {

@@ -11,10 +11,12 @@ import { SeededLoss } from "../seeded_loss.ts";
 import { CapturedTargetLink } from "./captured_link.ts";
 import { LossyTargetLink } from "./lossy_link.ts";
 
-/** The links as the loop is to have them, in the same order, and what has to be written and closed. */
+/** The links as the loop is to have them, by their numbers, and what has to be written and closed. */
 export interface AidedTargetLinks {
-  readonly links: readonly FrameLink[];
+  readonly links: FrameLink[];
   readonly capture: FrameCapture | undefined;
+  /** Puts the aids before one more. */
+  readonly aid: (link: FrameLink) => FrameLink;
 }
 
 /**
@@ -33,13 +35,14 @@ export function aidTargetLinks(
   },
 ): AidedTargetLinks {
   const capture = aids?.capture && new FrameCapture(aids.capture, tell);
-  let aided = links;
-  if (capture !== undefined) {
-    aided = aided.map((link) => new CapturedTargetLink(link, { pool, commands }, capture));
-  }
-  if (aids !== undefined && aids.dropPercent > 0) {
-    const loss = new SeededLoss(aids.dropPercent, aids.dropSeed);
-    aided = aided.map((link) => new LossyTargetLink(link, { pool, loss, counters }));
-  }
-  return { links: aided, capture };
+  const loss = aids !== undefined && aids.dropPercent > 0
+    ? new SeededLoss(aids.dropPercent, aids.dropSeed)
+    : undefined;
+  const aid = (link: FrameLink) => {
+    const captured = capture === undefined
+      ? link
+      : new CapturedTargetLink(link, { pool, commands }, capture);
+    return loss === undefined ? captured : new LossyTargetLink(captured, { pool, loss, counters });
+  };
+  return { links: links.map(aid), capture, aid };
 }

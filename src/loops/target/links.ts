@@ -2,7 +2,7 @@
 
 import { SystemError } from "../../../ffi/errno.ts";
 import { ENODEV } from "../../../ffi/errno_numbers.ts";
-import { LinkMonitor, masterName } from "../../../ffi/netlink.ts";
+import { LinkMonitor, listInterfaces, masterName } from "../../../ffi/netlink.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { POLLIN, POLLOUT } from "../../../ffi/poll.ts";
 import type { PollSet } from "../../../ffi/poll.ts";
@@ -10,6 +10,7 @@ import type { FrameLink } from "../../core/target/frame_link.ts";
 import type { TargetCounters } from "../../core/target/counters.ts";
 import type { Link } from "../../core/target/target.ts";
 import { explainSocketError } from "../socket_refusal.ts";
+import { LINKS_MAX } from "./link.ts";
 import type { TargetLink } from "./link.ts";
 import { aidTargetLinks } from "./link_aids.ts";
 import type { AidedTargetLinks } from "./link_aids.ts";
@@ -18,42 +19,84 @@ import type { TargetParts } from "./parts.ts";
 
 /** All links of one thread. */
 export class ServedLinks {
-  readonly list: readonly TargetLink[];
+  /** By their numbers; one that is free has no name. */
+  readonly list: TargetLink[];
   /** The same, as the loop has them. */
   readonly aided: AidedTargetLinks;
+  readonly #parts: TargetParts;
   readonly #poll: PollSet;
   readonly #post: (message: TargetMessage) => void;
   readonly #monitor = new LinkMonitor();
   readonly #monitorEntry: number;
 
-  /**
-   * @param present The interfaces there are.
-   * @throws {Error} One sentence: a socket cannot be had.
-   */
+  /** */
   constructor(
     config: TargetJobConfig,
     parts: TargetParts,
     counters: TargetCounters,
-    present: readonly NetworkInterface[],
     post: (message: TargetMessage) => void,
   ) {
     const { pool, commands, poll } = parts;
+    this.#parts = parts;
     this.#poll = poll;
     this.#post = post;
     this.#monitorEntry = poll.add(this.#monitor.fd, POLLIN);
     this.list = parts.links;
+    for (const link of this.list) link.pollEntry = poll.add(-1, POLLIN);
+    this.aided = aidTargetLinks(this.list, config.aids, {
+      ...{ pool, commands, counters },
+      tell: (text) => post({ kind: "error", text }),
+    });
+  }
+
+  /**
+   * Opens the sockets, once the links know what is to pass.
+   *
+   * @param present The interfaces there are.
+   * @throws {Error} One sentence: a socket cannot be had.
+   */
+  open(present: readonly NetworkInterface[]): void {
     for (const link of this.list) {
       try {
         link.update(present.find(({ name }) => name === link.name));
       } catch (error) {
         throw explainSocketError(error);
       }
-      link.pollEntry = poll.add(link.fd, POLLIN);
     }
-    this.aided = aidTargetLinks(this.list, config.aids, {
-      ...{ pool, commands, counters },
-      tell: (text) => post({ kind: "error", text }),
-    });
+  }
+
+  /**
+   * Gives a link to one more interface; `begin` opens its socket.
+   *
+   * @returns The link's number.
+   * @throws {Error} One sentence: there are too many.
+   */
+  dedicate(name: string): number {
+    const free = this.list.findIndex(({ asked }) => asked === "");
+    if (free >= 0) {
+      this.list[free]!.dedicate(name);
+      return free;
+    }
+    if (this.list.length === LINKS_MAX) {
+      throw new Error(`${LINKS_MAX} interfaces are served already: remove one before "${name}"`);
+    }
+    const link = this.#parts.makeLink(name);
+    link.pollEntry = this.#poll.add(-1, POLLIN);
+    this.aided.links.push(this.aided.aid(link));
+    return this.list.push(link) - 1;
+  }
+
+  /**
+   * Opens the socket of a link that was dedicated, if its interface is there.
+   *
+   * @throws {SystemError} When it cannot be had.
+   */
+  begin(number: number): void {
+    const link = this.list[number]!;
+    const present = listInterfaces();
+    const named = present.find(({ name }) => name === link.asked) ??
+      present.find(({ altNames }) => altNames.includes(link.asked));
+    link.update(named);
   }
 
   /** Why frames do not come by a ring at one of them, if one was wanted. */

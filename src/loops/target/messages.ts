@@ -28,6 +28,8 @@ export interface TargetJobConfig {
   readonly controlEvent: number;
   /** `CONTROL_WORDS` of 32 bits. */
   readonly control: SharedArrayBuffer;
+  /** From `OrderMailbox.allocate`; the eventfd says, too, that there is an order. */
+  readonly orders: SharedArrayBuffer;
   /** From `TargetCounters.allocate`. */
   readonly counters: SharedArrayBuffer;
   /** From `TargetMetrics.allocate`. */
@@ -55,6 +57,16 @@ export type TargetMessage =
   /** The interface has another name, and is served as before. */
   | { readonly kind: "renamed"; readonly name: string; readonly before: string }
   | { readonly kind: "error"; readonly text: string }
+  /** The mailbox has room for another order. */
+  | { readonly kind: "taken" }
+  /** An order has been carried out, or `refusal` says why not. */
+  | {
+    readonly kind: "outcome";
+    readonly order: number;
+    readonly refusal: string | undefined;
+    /** Of a removed export: whether all that it had written could be made stable, as far as known. */
+    readonly flushed: boolean | undefined;
+  }
   /** An NBD server was lost, or is there again; the text says more. */
   | {
     readonly kind: "source";

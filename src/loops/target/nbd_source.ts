@@ -91,6 +91,7 @@ export class NbdSource implements Backing {
   /** The read whose data are being received, −1 for none, and how many of its bytes are there. */
   #reading = -1;
   #readBytes = 0;
+  #closed = false;
 
   constructor(
     memory: NbdSourceMemory,
@@ -142,7 +143,7 @@ export class NbdSource implements Backing {
 
   /** When `advance` has something to do by itself; Infinity when only the server can tell. */
   get dueMs(): number {
-    return this.#connection.dueMs;
+    return this.#closed ? Infinity : this.#connection.dueMs;
   }
 
   /** Queues a read into the frames of a command. */
@@ -170,6 +171,7 @@ export class NbdSource implements Backing {
   /** Does what can be done without waiting. */
   advance(): void {
     const connection = this.#connection;
+    if (this.#closed) return;
     if (!connection.ready) {
       const nowMs = this.#clock.nowMs();
       if (!connection.advance(nowMs)) return;
@@ -204,7 +206,9 @@ export class NbdSource implements Backing {
     return this.#connection.ready && this.atRisk && this.#requests.sharedFlushError === 0;
   }
 
+  /** Ends it; nothing may be in flight. */
   close(): void {
+    this.#closed = true;
     this.#connection.close();
   }
 

@@ -7,11 +7,11 @@ import type { FileQueue } from "../../../ffi/file_queue.ts";
 import { VectorTable } from "../../../ffi/iovec_table.ts";
 import { Clock, PollSet } from "../../../ffi/poll.ts";
 import { SyncQueue } from "../../../ffi/sync_queue.ts";
-import { targetFilter } from "../../wire/filter.ts";
 import { TargetCommands } from "../../core/target/commands.ts";
+import { EXPORTS_MAX } from "../../core/target/export_table.ts";
 import { FramePool } from "../../core/target/frames.ts";
 import { FilesInPlace } from "./in_place.ts";
-import { RECEIVE_BATCH, TargetLink } from "./link.ts";
+import { LINKS_MAX, RECEIVE_BATCH, TargetLink } from "./link.ts";
 import type { RingSize } from "./link.ts";
 import type { TargetJobConfig } from "./messages.ts";
 import { NbdSourceMemory } from "./nbd_source.ts";
@@ -23,14 +23,28 @@ const FRAME_MEMORY_MAX = 32 * 2 ** 20;
 const INITIATORS = 8;
 const SOCKET_BYTES_MIN = 4 * 2 ** 20;
 const SOCKET_BYTES_MAX = 64 * 2 ** 20;
+/**
+ * Exports that a thread is made for at least. More may come while it runs, and then share what there
+ * is: frames, and what rings and sockets hold.
+ */
+const EXPORTS_PLANNED = 4;
 /** Unlike a socket's buffer, a ring takes its memory at once. */
 const RING_BYTES_MAX = 16 * 2 ** 20;
 const RINGS_BYTES_MAX = 64 * 2 ** 20;
+/** Of an interface that comes while the thread runs. */
+const RING_BYTES_LATER = RINGS_BYTES_MAX / LINKS_MAX;
+/** Bytes at most that a link has for each frame of the pool, and beside them. */
+const LINK_BYTES_OF_FRAME = 128;
+const LINK_BYTES_ELSE = 2 ** 17;
+/** The control event, the interfaces' news and the queue. */
+const POLL_ENTRIES_ELSE = 3;
 const RING_SLOTS_MIN = 128;
 const RING_SLOTS_MAX = 2048;
 const CROSSING_DEAR_NS = 500;
 const RECEIVE_BATCH_CHEAP = 32;
 const IN_PLACE_MAX_DEAR = 4;
+/** Through the page cache, and O_DIRECT. */
+const FILES_OF_EXPORT = 2;
 /** Frames taken at a time where an export goes around the page cache. */
 const DIRECT_BATCH = 8;
 
@@ -45,7 +59,7 @@ export interface Demand {
 /** Frames of a worker: the batches being received, and two full windows for each export. */
 export function frameCount({ interfaces, exports, buffers }: Demand, mtuMax: number): number {
   const received = RECEIVE_BATCH * interfaces.length;
-  const wanted = received + 2 * buffers * exports.length;
+  const wanted = received + 2 * buffers * Math.max(EXPORTS_PLANNED, exports.length);
   const affordable = Math.floor(FRAME_MEMORY_MAX / mtuMax);
   return Math.max(
     received + 64,
@@ -55,7 +69,8 @@ export function frameCount({ interfaces, exports, buffers }: Demand, mtuMax: num
 
 /** Bytes of a socket's buffer; the kernel charges about twice a frame's length. */
 export function socketBytes({ exports, buffers }: Demand, frameBytes: number): number {
-  const wanted = 2 * frameBytes * buffers * exports.length * INITIATORS;
+  const planned = Math.max(EXPORTS_PLANNED, exports.length);
+  const wanted = 2 * frameBytes * buffers * planned * INITIATORS;
   return Math.min(SOCKET_BYTES_MAX, Math.max(SOCKET_BYTES_MIN, wanted));
 }
 
@@ -63,7 +78,7 @@ export function socketBytes({ exports, buffers }: Demand, frameBytes: number): n
 function ringSize({ interfaces, exports, buffers }: Demand): RingSize {
   const wanted = buffers * exports.length * INITIATORS;
   return {
-    bytesMax: Math.min(RING_BYTES_MAX, Math.floor(RINGS_BYTES_MAX / interfaces.length)),
+    bytesMax: Math.min(RING_BYTES_MAX, Math.floor(RINGS_BYTES_MAX / (interfaces.length || 1))),
     slots: Math.min(RING_SLOTS_MAX, Math.max(RING_SLOTS_MIN, wanted)),
   };
 }
@@ -103,7 +118,9 @@ export interface TargetParts {
   readonly withoutUring: string | undefined;
   /** Of each export that has a source. */
   readonly sources: readonly (NbdSourceMemory | undefined)[];
-  readonly links: readonly TargetLink[];
+  readonly links: TargetLink[];
+  /** Makes one for an interface that comes later, of which there is room for `LINKS_MAX` in all. */
+  readonly makeLink: (name: string) => TargetLink;
 }
 
 /** @param mtuMax Largest MTU whose frames are to fit. */
@@ -111,12 +128,13 @@ export function buildParts(config: TargetJobConfig, mtuMax: number): TargetParts
   const { interfaces, exports } = config;
   const frames = frameCount(config, mtuMax);
   const commands = new TargetCommands(frames);
-  const filter = targetFilter(exports);
   const direct = exports.some((ex) => ex.directFd >= 0);
   // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
   const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
   const ring = config.ring ? ringSize(config) : undefined;
   const sources = exports.filter((ex) => ex.source !== undefined).length;
+  const room = LINKS_MAX - interfaces.length;
+  const spare = room * (RING_BYTES_LATER + frames * LINK_BYTES_OF_FRAME + LINK_BYTES_ELSE);
   const { arena, built } = Arena.fit((arena) => {
     const pool = new FramePool(arena, frames, mtuMax, direct ? 4096 : 512);
     const vectors = new VectorTable(arena, frames);
@@ -124,23 +142,28 @@ export function buildParts(config: TargetJobConfig, mtuMax: number): TargetParts
     return {
       ...{ pool, commands, vectors },
       clock: new Clock(arena),
-      // The control event, the interfaces' news and the queue.
-      poll: new PollSet(arena, 3 + interfaces.length + sources),
+      poll: new PollSet(arena, POLL_ENTRIES_ELSE + LINKS_MAX + sources),
       inPlace: new FilesInPlace(arena, pool, vectors),
-      sync: new SyncQueue(arena, frames + exports.length, (at) => vectors.pointerAt(at)),
+      sync: new SyncQueue(arena, frames + EXPORTS_MAX, (at) => vectors.pointerAt(at)),
       sources: exports.map(({ source }) =>
         source === undefined ? undefined : new NbdSourceMemory(arena, pool, source)
       ),
       links: interfaces.map((name) =>
-        new TargetLink(name, { arena, pool, commands, batch, filter, bufferBytes, ring })
+        new TargetLink(name, { arena, pool, commands, batch, bufferBytes, ring })
       ),
+      bufferBytes,
     };
-  });
+  }, spare);
   const { queue: files, withoutUring } = openFileQueue(config.uring, built.sync);
   if (direct) files.registerBuffer(arena, built.pool.memoryAt, built.pool.memoryBytes);
-  files.registerFiles(
-    exports.flatMap(({ fd, directFd }) => [fd, directFd].filter((fd) => fd >= 0)),
-  );
+  files.reserveFiles(FILES_OF_EXPORT * EXPORTS_MAX);
   files.allowBlocked(frames);
-  return { ...built, files, withoutUring };
+  const makeLink = (name: string) => {
+    const later = ring && { ...ring, bytesMax: Math.min(ring.bytesMax, RING_BYTES_LATER) };
+    return new TargetLink(name, {
+      ...{ arena, pool: built.pool, commands, batch, bufferBytes: built.bufferBytes },
+      ring: later,
+    });
+  };
+  return { ...built, files, withoutUring, makeLink };
 }

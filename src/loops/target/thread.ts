@@ -18,6 +18,7 @@ import type { WorkerQueue } from "./disk_queues.ts";
 import { ErrorReporter } from "./errors.ts";
 import { ServedExports } from "./exports.ts";
 import { ServedLinks } from "./links.ts";
+import { LiveChanges } from "./live_changes.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "./messages.ts";
 import { buildParts, inPlaceMax } from "./parts.ts";
 
@@ -60,6 +61,7 @@ export class TargetWorker {
   readonly #controlEntry: number;
   readonly #queueEntry: number;
   readonly #errors: ErrorReporter;
+  readonly #changes: LiveChanges;
   /** The last wait was ended by a frame. */
   #lively = false;
   /** Looks at a ring before it sleeps. */
@@ -80,11 +82,16 @@ export class TargetWorker {
     this.#clock = parts.clock;
     this.#poll = parts.poll;
     this.#withoutUring = parts.withoutUring;
-    this.#errors = new ErrorReporter(config.exports, (text) => post({ kind: "error", text }));
-    this.#links = new ServedLinks(config, parts, this.#counters, present, post);
+    this.#links = new ServedLinks(config, parts, this.#counters, post);
     const nameOf = this.#links.nameOf.bind(this.#links);
     this.#exports = new ServedExports(config, parts, post, nameOf);
+    this.#exports.route(this.#links.list);
+    this.#links.open(present);
     const { sources } = this.#exports;
+    this.#errors = new ErrorReporter(
+      (index) => this.#exports.configOf(index),
+      (text) => post({ kind: "error", text }),
+    );
     this.#queue = sources.length === 0 ? files : new DiskQueues(files, sources);
     this.#controlEntry = this.#poll.add(config.controlEvent, POLLIN);
     this.#queueEntry = this.#poll.add(this.#queue.event, POLLIN);
@@ -106,6 +113,11 @@ export class TargetWorker {
         this.#errors.report(ex, operation, sector, code, this.#clock.nowMs());
       },
     });
+    this.#changes = new LiveChanges(config, parts, {
+      ...{ exports: this.#exports, links: this.#links, loop: this.#loop, post },
+      metrics: this.#metrics,
+      onGone: (index) => this.#errors.forget(index),
+    });
   }
 
   run(): void {
@@ -121,7 +133,7 @@ export class TargetWorker {
     let housekeepingMs = nowMs + HOUSEKEEPING_MS;
     let lookMs = nowMs + LOOK_MS;
     while (Atomics.load(this.#control, CONTROL_STOP) === 0) {
-      const idle = this.#loop.turn(true) === 0 && !this.#spin() && !this.#watch() &&
+      const idle = this.#turn() === 0 && !this.#spin() && !this.#watch() &&
         !this.#awaitFrame();
       // What is late by a turn is not late.
       nowMs = idle ? this.#clock.nowMs() : this.#meter.nowMs;
@@ -149,7 +161,13 @@ export class TargetWorker {
   /** Does what can be done without waiting; see `TargetLoop.turn`. */
   turn(): number {
     for (const link of this.#links.list) link.readable = true;
-    return this.#loop.turn(true);
+    return this.#turn();
+  }
+
+  #turn(): number {
+    const done = this.#loop.turn(true);
+    if (this.#changes.settling) this.#changes.settle();
+    return done;
   }
 
   /**
@@ -160,9 +178,10 @@ export class TargetWorker {
    */
   #awaitFrame(): boolean {
     const { list: links } = this.#links;
-    const link = links[0]!;
+    const link = links[0];
     if (
-      link.byRing || !this.#lively || links.length > 1 || this.#exports.sources.length > 0 ||
+      link === undefined || link.byRing || !this.#lively || links.length > 1 ||
+      this.#exports.sources.length > 0 ||
       this.#loop.busy
     ) {
       return false;
@@ -170,7 +189,7 @@ export class TargetWorker {
     this.#counters.add(TARGET_COUNT_WAITS, 1);
     link.readable = true;
     link.patient = true;
-    this.#lively = this.#loop.turn(true) > 0;
+    this.#lively = this.#turn() > 0;
     return this.#lively;
   }
 
@@ -223,7 +242,10 @@ export class TargetWorker {
       clearEvent(this.#queue.event);
       this.#loop.completed = true;
     }
-    if (this.#poll.found(this.#controlEntry) !== 0) clearEvent(this.#config.controlEvent);
+    if (this.#poll.found(this.#controlEntry) !== 0) {
+      clearEvent(this.#config.controlEvent);
+      this.#changes.take();
+    }
     this.#links.follow((link) => this.#loop.announce(link));
   }
 

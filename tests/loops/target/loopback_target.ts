@@ -14,6 +14,7 @@ import { initiatorFilter } from "../../../src/wire/filter.ts";
 import { TargetCounters } from "../../../src/core/target/counters.ts";
 import { TargetMetrics } from "../../../src/core/target/metrics.ts";
 import { CONTROL_WORDS } from "../../../src/core/target/loop.ts";
+import { OrderMailbox } from "../../../src/loops/target/orders.ts";
 import { TargetWorker } from "../../../src/loops/target/thread.ts";
 import type { TargetMessage } from "../../../src/loops/target/messages.ts";
 import type { ExportConfig } from "../../../src/loops/target/export_config.ts";
@@ -97,6 +98,7 @@ export class LoopbackTarget {
       control: new SharedArrayBuffer(4 * CONTROL_WORDS),
       counters,
       metrics,
+      orders: OrderMailbox.allocate(),
     }, (message) => this.messages.push(message));
     const [target, initiator] = [served, used].map((name) =>
       listInterfaces().find((link) => link.name === name)!
