@@ -15,7 +15,11 @@ import { runBench } from "./bench.ts";
 import { runCopy } from "./copy.ts";
 import { copyParser } from "./copy_arguments.ts";
 import { ctlParser, runCtl } from "./ctl.ts";
+import { flushParser, runFlush } from "./flush.ts";
 import { importVbladeParser, runImportVblade } from "./import_vblade.ts";
+import { interfacesParser, runInterfaces } from "./interfaces.ts";
+import { revalidateParser, runRevalidate } from "./revalidate.ts";
+import { runVersion, versionParser } from "./version.ts";
 import { detachParser, runDetach } from "./detach.ts";
 import { discoverParser, runDiscover } from "./discover.ts";
 import { DiskRefusal } from "../control/admission.ts";
@@ -60,7 +64,6 @@ type Command = Parser<"sync", () => Promise<number>, unknown>;
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: bind(serveParser, runServe),
   ctl: bind(ctlParser, runCtl),
-  "import-vblade": bind(importVbladeParser, runImportVblade),
   discover: bind(discoverParser, runDiscover),
   stat: bind(statParser, runStat),
   identify: bind(identifyParser, runIdentify),
@@ -72,9 +75,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   copy: bind(copyParser, runCopy),
   attach: bind(attachParser, runAttach),
   detach: bind(detachParser, runDetach),
+  revalidate: bind(revalidateParser, runRevalidate),
+  flush: bind(flushParser, runFlush),
   nbd: bind(nbdParser, runNbd),
+  interfaces: bind(interfacesParser, runInterfaces),
   unit: bind(unitParser, (options) => runUnit(options, pages())),
+  "import-vblade": bind(importVbladeParser, runImportVblade),
   bench: bind(benchParser, runBench),
+  version: bind(versionParser, runVersion),
   man: bind(
     manParser,
     (options) => runMan(documented(), options),

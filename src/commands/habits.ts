@@ -15,7 +15,7 @@ const HINTS: Readonly<Record<string, string>> = {
   ),
   ...hints(
     "umount takes the file system away, then aoe detach e1.1 the disk",
-    ["umount", "unmount", "disconnect", "logout", "remove", "rm", "delete", "flush", "unmap"],
+    ["umount", "unmount", "disconnect", "logout", "remove", "rm", "delete", "unmap"],
   ),
   ...hints(
     "aoe serve eth0 1.1 disk.img serves a disk until Ctrl-C",
@@ -26,7 +26,6 @@ const HINTS: Readonly<Record<string, string>> = {
   ...hints("aoe bench e1.1 measures a disk, aoe check the network", ["test", "perf", "fio"]),
   ...hints("aoe man shows the manual, aoe --help the commands", ["manual", "doc", "docs"]),
   ...hints("aoe completions bash writes them", ["completion", "complete"]),
-  ...hints("aoe --version shows it", ["version"]),
 };
 
 /** The sentence for the name of a command that is not ours; undefined for one nobody has. */

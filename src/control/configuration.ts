@@ -4,6 +4,7 @@
 import { listInterfaces } from "../../ffi/netlink.ts";
 import { parseInitiator, parsePlan } from "../core/daemon/parse_plan.ts";
 import type { ParsedPlan } from "../core/daemon/parse_plan.ts";
+import { withInitiatorInterfaces } from "../core/daemon/edit_initiator.ts";
 import { isInterfaceMeant } from "../core/daemon/values.ts";
 
 /** By habit, unless the environment says otherwise. */
@@ -61,6 +62,26 @@ export function configuredInterfaces(): readonly string[] {
     throw new Deno.errors.InvalidData(`${file}:${first.line}: ${first.text}`);
   }
   return interfaces;
+}
+
+/**
+ * Has commands that are given none ask on these interfaces; on all again where there are none.
+ *
+ * @throws {Deno.errors.InvalidData} One sentence: the configuration has a mistake, and stays as it is.
+ */
+export function configureInterfaces(names: readonly string[]): void {
+  const file = configurationFile();
+  const present = hasConfiguration();
+  if (!present && names.length === 0) return;
+  const edited = withInitiatorInterfaces(present ? readConfiguration(file) : "", names);
+  if ("why" in edited) {
+    throw new Deno.errors.InvalidData(`${file}:${edited.line}: ${edited.why}: mend this first`);
+  }
+  // Whoever reads it meanwhile gets the old one or the new one.
+  const made = `${file}.${Deno.pid}`;
+  const mode = present ? Deno.statSync(file).mode ?? 0o644 : 0o644;
+  Deno.writeTextFileSync(made, edited.text, { createNew: true, mode: mode & 0o777 });
+  Deno.renameSync(made, file);
 }
 
 /** The names of those interfaces of this host that are meant by names or patterns, in their order. */

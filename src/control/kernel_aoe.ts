@@ -43,6 +43,57 @@ export function requestKernelDiscovery(discoverFile = "/dev/etherd/discover"): v
   }
 }
 
+/** Where the driver's files are, of which tests have their own. */
+const MODULE_FOLDER = "/sys/module/aoe";
+const NODE_FOLDER = "/dev/etherd";
+
+/** The interfaces that the driver uses, all when there are none; undefined when it is not loaded. */
+export function kernelInterfaces(moduleFolder = MODULE_FOLDER): readonly string[] | undefined {
+  const text = readText(`${moduleFolder}/parameters/aoe_iflist`);
+  return text?.replaceAll("\0", "").trim().split(/[\s,]+/).filter((name) => name !== "");
+}
+
+/** Tells the driver which interfaces to use; all of them where there are none. */
+export function setKernelInterfaces(
+  names: readonly string[],
+  moduleFolder = MODULE_FOLDER,
+): void {
+  // The file replaces the whole list, and wants a closing zero byte.
+  const text = `${names.join(",")}\0`;
+  Deno.writeTextFileSync(`${moduleFolder}/parameters/aoe_iflist`, text, { create: false });
+}
+
+/** The driver's version, as in `85`; undefined when it is not loaded. */
+export function kernelDriverVersion(moduleFolder = MODULE_FOLDER): string | undefined {
+  return readText(`${moduleFolder}/version`)?.trim();
+}
+
+/**
+ * Has the driver ask a disk for its size again.
+ *
+ * @throws {Deno.errors.NotFound} One sentence: the driver does not know it.
+ */
+export function revalidateKernelDevice(name: string, nodeFolder = NODE_FOLDER): void {
+  try {
+    // The driver reads a number of bytes, and looks no further than a zero.
+    Deno.writeTextFileSync(`${nodeFolder}/revalidate`, `${name}\0`, { create: false });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) {
+      throw new Deno.errors.NotFound(`The kernel's driver does not take ${name}: ${error}`);
+    }
+    throw new Deno.errors.NotFound(`${nodeFolder}/revalidate is not there: udev makes it`);
+  }
+}
+
+/**
+ * Has the driver forget disks that are down and not in use.
+ *
+ * @param all Those that are up, too, as long as nobody uses them.
+ */
+export function flushKernelDevices(all: boolean, nodeFolder = NODE_FOLDER): void {
+  Deno.writeTextFileSync(`${nodeFolder}/flush`, all ? "all\0" : "\n", { create: false });
+}
+
 /** The driver's devices, in no order. */
 export function kernelDevices(blockFolder = "/sys/block"): KernelDevice[] {
   const devices: KernelDevice[] = [];

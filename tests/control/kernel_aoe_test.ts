@@ -3,9 +3,14 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  flushKernelDevices,
   kernelDevices,
   kernelDriverLoaded,
+  kernelDriverVersion,
+  kernelInterfaces,
   requestKernelDiscovery,
+  revalidateKernelDevice,
+  setKernelInterfaces,
 } from "../../src/control/kernel_aoe.ts";
 
 async function withFolder(body: (folder: string) => void): Promise<void> {
@@ -67,4 +72,35 @@ Deno.test("kernel aoe: only a character device is told to discover", () =>
       assertThrows(() => requestKernelDiscovery(path), Deno.errors.NotFound);
     }
     assertEquals(Deno.readTextFileSync(`${folder}/discover`), "");
+  }));
+
+Deno.test("kernel aoe: the list of interfaces, which is empty for all; the version", () =>
+  withFolder((folder) => {
+    assertEquals(kernelInterfaces(folder), undefined);
+    assertEquals(kernelDriverVersion(folder), undefined);
+    // What is not there is not made: it would be a plain file, and nobody's.
+    assertThrows(() => setKernelInterfaces(["eth0"], folder), Deno.errors.NotFound);
+    Deno.mkdirSync(`${folder}/parameters`);
+    Deno.writeTextFileSync(`${folder}/parameters/aoe_iflist`, "\n");
+    Deno.writeTextFileSync(`${folder}/version`, "85\n");
+    assertEquals([kernelInterfaces(folder), kernelDriverVersion(folder)], [[], "85"]);
+    setKernelInterfaces(["eth0", "eth1"], folder);
+    assertEquals(Deno.readTextFileSync(`${folder}/parameters/aoe_iflist`), "eth0,eth1\0");
+    assertEquals(kernelInterfaces(folder), ["eth0", "eth1"]);
+    setKernelInterfaces([], folder);
+    assertEquals(kernelInterfaces(folder), []);
+  }));
+
+Deno.test("kernel aoe: revalidate and flush are told in the driver's words, by its files alone", () =>
+  withFolder((folder) => {
+    assertThrows(() => revalidateKernelDevice("e1.1", folder), Deno.errors.NotFound, "udev");
+    assertThrows(() => flushKernelDevices(false, folder), Deno.errors.NotFound);
+    for (const name of ["revalidate", "flush"]) Deno.writeTextFileSync(`${folder}/${name}`, "");
+    const told = (name: string) => Deno.readTextFileSync(`${folder}/${name}`);
+    revalidateKernelDevice("e1.1", folder);
+    assertEquals(told("revalidate"), "e1.1\0");
+    flushKernelDevices(false, folder);
+    assertEquals(told("flush"), "\n");
+    flushKernelDevices(true, folder);
+    assertEquals(told("flush"), "all\0");
   }));
