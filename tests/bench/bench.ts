@@ -16,6 +16,7 @@ import { measureAttach, missingForAttach } from "./attach.ts";
 import { measureHang, missingForHang } from "./hang.ts";
 import { describeMachine } from "./machine.ts";
 import { measureGrowth, measureMemory } from "./memory.ts";
+import { measureNbd, missingForNbd } from "./nbd.ts";
 import { missingPeer, peerNames } from "./peers.ts";
 import { formatGoals, formatTable, type Table, tableToJson } from "./report.ts";
 import { rows } from "./rows.ts";
@@ -24,7 +25,7 @@ const MIB = 1 << 20;
 /** Where the tools' sources are. */
 const sources = Deno.env.get("AOE_TOOLS") ??
   new URL("../../../shared/tools", import.meta.url).pathname;
-const rowNames = [...rows.map((row) => row.name), "hang", "attach", "memory", "growth"];
+const rowNames = [...rows.map((row) => row.name), "hang", "attach", "nbd", "memory", "growth"];
 
 const parser = object({
   rounds: withDefault(
@@ -147,6 +148,9 @@ async function measureAll(
     const whyNotAttached = missingForAttach();
     if (whyNotAttached === undefined) await measureIf("attach", () => measureAttach(settings));
     else progress(whyNotAttached);
+    const whyNoNbd = missingForNbd();
+    if (whyNoNbd === undefined) await measureIf("nbd", () => measureNbd(settings));
+    else progress(whyNoNbd);
     await measureIf("memory", () => measureMemory(settings));
     await measureIf("growth", () => measureGrowth(settings, requests * 1e6));
   }
