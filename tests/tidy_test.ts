@@ -66,7 +66,7 @@ const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What every command shares; beyond it a command imports only its own parts (serve_*.ts). */
-const SHARED_BY_COMMANDS = ["arguments", "exit_codes", "output", "stop_signals"];
+const SHARED_BY_COMMANDS = ["arguments", "exit_codes", "inquiries", "output", "stop_signals"];
 
 /** What makes a decision depend on more than its arguments. */
 const IMPURE =

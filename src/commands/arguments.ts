@@ -254,6 +254,19 @@ export function timeoutOption(description: Message, defaultMs: number) {
   return withDefault(option("--timeout", seconds({ max: 3600 }), { description }), defaultMs);
 }
 
+/** What `sessionOptions` make of a command line. */
+export interface SessionArguments {
+  /** All that are up when empty. */
+  readonly interfaces: readonly string[];
+  readonly targets: readonly string[];
+  readonly timeoutMs: number;
+  readonly deadAfterMs: number;
+  /** Retransmit after exactly so long; undefined: as the network has it. */
+  readonly retransmitMs: number | undefined;
+  readonly noRing: boolean;
+  readonly ringSlots: number;
+}
+
 /** What every command has that works on a disk for a while: where to find it, when to give up. */
 export function sessionOptions() {
   return {
@@ -287,7 +300,7 @@ export function sessionOptions() {
 
 /** What a session goes by instead of its defaults. */
 export function sessionSettings(
-  { deadAfterMs, retransmitMs }: { deadAfterMs: number; retransmitMs: number | undefined },
+  { deadAfterMs, retransmitMs }: SessionArguments,
 ): Partial<InitiatorSettings> {
   return {
     deadAfterMs,
@@ -315,6 +328,11 @@ export function initiatorRingOptions() {
       RING_SLOTS,
     ),
   };
+}
+
+/** What `wireOptions` make of a command line. */
+export interface WireArguments extends CaptureArguments {
+  readonly dropPercent: number | undefined;
 }
 
 /** What helps to see what goes over the wire, and what happens when frames are lost. */
@@ -397,27 +415,6 @@ export function forceOption() {
 /** The option `--json`, which every command has. */
 export function jsonFlag() {
   return option("--json", { description: message`Write JSON, one value a line.` });
-}
-
-/** What every question to one disk is given: `config`, `mask`, `reserve`. */
-export interface InquiryArguments extends CaptureArguments {
-  readonly address: Address;
-  /** All that are up when empty. */
-  readonly interfaces: readonly string[];
-  readonly timeoutMs: number;
-  readonly json: boolean;
-}
-
-/** The options of such a question; its address comes before its other arguments. */
-export function inquiryOptions(
-  timeoutHelp = message`How long to ask before giving up (default 1).`,
-) {
-  return {
-    interfaces: interfaceOptions(),
-    timeoutMs: timeoutOption(timeoutHelp, 1000),
-    ...captureOptions(),
-    json: jsonFlag(),
-  };
 }
 
 /** Where a TCP server listens. */

@@ -10,31 +10,23 @@ import {
   attachOptions,
   initiatorRingOptions,
   jsonFlag,
+  type SessionArguments,
   sessionOptions,
   shortUsage,
+  type WireArguments,
   wireOptions,
 } from "./arguments.ts";
 import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
 
 /** What `aoe attach` was asked to do. */
-export interface AttachCommandOptions {
+export interface AttachCommandOptions extends SessionArguments, WireArguments {
   readonly addresses: readonly Address[];
   readonly all: boolean;
   readonly config: string | undefined;
-  readonly interfaces: readonly string[];
   readonly backEnd: (typeof BACK_END_NAMES)[number] | "auto" | "kernel";
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly foreground: boolean;
-  readonly targets: readonly string[];
-  readonly timeoutMs: number;
-  readonly deadAfterMs: number;
-  readonly retransmitMs: number | undefined;
-  readonly noRing: boolean;
-  readonly ringSlots: number;
-  readonly capture: string | undefined;
-  readonly captureBytes: number | undefined;
-  readonly dropPercent: number | undefined;
   readonly json: boolean;
 }
 

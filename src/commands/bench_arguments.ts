@@ -16,8 +16,10 @@ import {
   jsonFlag,
   seconds,
   sectorsOrBytes,
+  type SessionArguments,
   sessionOptions,
   shortUsage,
+  type WireArguments,
   wireOptions,
 } from "./arguments.ts";
 
@@ -30,9 +32,8 @@ const IODEPTH_MAX = 1024;
 const RUNTIME_MS_DEFAULT = 10_000;
 
 /** What `aoe bench` was asked to do. */
-export interface BenchOptions {
+export interface BenchOptions extends SessionArguments, WireArguments {
   readonly address: Address;
-  readonly interfaces: readonly string[];
   readonly rw: "read" | "write" | "randread" | "randwrite" | "rw" | "readwrite" | "randrw";
   readonly readPercent: number;
   readonly blockBytes: number;
@@ -41,17 +42,7 @@ export interface BenchOptions {
   readonly verify: boolean;
   readonly offsetSectors: number;
   readonly sizeBytes: number | undefined;
-  readonly targets: readonly string[];
   readonly force: boolean;
-  readonly timeoutMs: number;
-  readonly deadAfterMs: number;
-  /** Retransmit after exactly so long; undefined: as the network has it. */
-  readonly retransmitMs: number | undefined;
-  readonly noRing: boolean;
-  readonly ringSlots: number;
-  readonly capture: string | undefined;
-  readonly captureBytes: number | undefined;
-  readonly dropPercent: number | undefined;
   readonly json: boolean;
 }
 

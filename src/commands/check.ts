@@ -7,13 +7,13 @@ import { argument, command, option } from "@optique/core/primitives";
 import { checkNetwork } from "../control/ask/check.ts";
 import type { CheckReport, PathReport } from "../control/ask/check.ts";
 import {
-  type CaptureArguments,
   integerBetween,
   interfaceList,
   interfaceOptions,
   jsonFlag,
   shortUsage,
   timeoutOption,
+  type WireArguments,
   wireOptions,
 } from "./arguments.ts";
 import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } from "./output.ts";
@@ -23,13 +23,12 @@ const COUNT_DEFAULT = 100;
 const COUNT_MAX = 10_000;
 
 /** What `aoe check` was asked to do. */
-export interface CheckCommandOptions extends CaptureArguments {
+export interface CheckCommandOptions extends WireArguments {
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
   readonly count: number;
   readonly timeoutMs: number;
   readonly json: boolean;
-  readonly dropPercent: number | undefined;
 }
 
 /** `aoe check [IFACE...]` */

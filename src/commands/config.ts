@@ -15,9 +15,10 @@ import {
   CONFIG_TEST,
   CONFIG_TEST_PREFIX,
 } from "../wire/config.ts";
-import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
-import { address, type InquiryArguments, inquiryOptions, shortUsage } from "./arguments.ts";
-import { decodeText, Failure, printJson, printLine, quoteConfig, warn } from "./output.ts";
+import type { Conversation } from "../control/ask/inquiry.ts";
+import { address, shortUsage } from "./arguments.ts";
+import { inquire, type InquiryArguments, inquiryOptions, refusal } from "./inquiries.ts";
+import { decodeText, Failure, printJson, printLine, quoteConfig } from "./output.ts";
 
 const COMMANDS = {
   read: CONFIG_READ,
@@ -83,10 +84,7 @@ export async function runConfig(options: ConfigOptions): Promise<number> {
     throw new Failure(`A config string has at most ${CONFIG_STRING_BYTES_MAX} bytes`, 2);
   }
   const changes = action === "set" || action === "force-set";
-  const found = await converse(
-    { ...options, changes, wish: { ...options, warn } },
-    (disk) => ask(disk, options, wanted),
-  );
+  const found = await inquire(options, { changes }, (disk) => ask(disk, options, wanted));
   if (options.json) {
     const config = decodeText(found) ?? null;
     printJson({ address: formatAddress(shelf, slot), config, configHex: found.toHex() });
@@ -102,7 +100,6 @@ async function ask(
 ): Promise<Uint8Array> {
   const { action, address, timeoutMs } = options;
   const name = formatAddress(address.shelf, address.slot);
-  if (disk.contest !== undefined) warn(disk.contest);
   const reply = await disk.config(COMMANDS[action], wanted);
   if (reply === undefined) {
     // A test that fails is not answered; what was read when the disk was found tells it from loss.
@@ -125,7 +122,7 @@ async function ask(
       `${name} has the config string ${quote(string)} already, which only force-set replaces`,
     );
   }
-  if (error !== 0) throw new Failure(explainRefusal(address, error));
+  if (error !== 0) throw refusal(address, error);
   if ((action === "set" || action === "force-set") && !equals(string, wanted)) {
     throw new Failure(`${name} kept the config string ${quote(string)}`);
   }

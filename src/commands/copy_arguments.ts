@@ -14,8 +14,10 @@ import {
   parseDisk,
   seconds,
   sectorsOrBytes,
+  type SessionArguments,
   sessionOptions,
   shortUsage,
+  type WireArguments,
   wireOptions,
 } from "./arguments.ts";
 
@@ -26,10 +28,9 @@ export type CopyEndName =
   | { readonly kind: "path"; readonly path: string };
 
 /** What `aoe copy` was asked to do. */
-export interface CopyOptions {
+export interface CopyOptions extends SessionArguments, WireArguments {
   readonly source: CopyEndName;
   readonly destination: CopyEndName;
-  readonly interfaces: readonly string[];
   readonly offsetSectors: number;
   readonly seekSectors: number;
   readonly lengthBytes: number | undefined;
@@ -42,17 +43,7 @@ export interface CopyOptions {
   readonly sparse: boolean;
   readonly checksum: "crc32" | "sha256" | "none";
   readonly uring: boolean;
-  readonly targets: readonly string[];
   readonly force: boolean;
-  readonly timeoutMs: number;
-  readonly deadAfterMs: number;
-  /** Retransmit after exactly so long; undefined: as the network has it. */
-  readonly retransmitMs: number | undefined;
-  readonly noRing: boolean;
-  readonly ringSlots: number;
-  readonly capture: string | undefined;
-  readonly captureBytes: number | undefined;
-  readonly dropPercent: number | undefined;
   readonly json: boolean;
   readonly quiet: boolean;
 }

@@ -4,33 +4,19 @@ import { object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
 import { map } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
-import { type Address, formatAddress } from "../wire/aoe.ts";
+import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { readCapabilities, readIdentifyWords, readIdentity } from "../wire/identify.ts";
-import { converse, explainRefusal } from "../control/ask/inquiry.ts";
-import {
-  address,
-  type CaptureArguments,
-  captureOptions,
-  interfaceOptions,
-  jsonFlag,
-  shortUsage,
-  timeoutOption,
-} from "./arguments.ts";
-import { Failure, formatBytes, printJson, printLine, warn } from "./output.ts";
+import { address, shortUsage } from "./arguments.ts";
+import { contentOf, inquire, type InquiryArguments, inquiryOptions } from "./inquiries.ts";
+import { Failure, formatBytes, printJson, printLine } from "./output.ts";
 
-const TIMEOUT_MS_DEFAULT = 1000;
 const WORDS_PER_LINE = 8;
 
 /** What `aoe identify` was asked to do. */
-export interface IdentifyOptions extends CaptureArguments {
-  readonly address: Address;
-  /** All that are up when empty. */
-  readonly interfaces: readonly string[];
-  readonly timeoutMs: number;
+export interface IdentifyOptions extends InquiryArguments {
   readonly raw: boolean;
-  readonly json: boolean;
 }
 
 /** `aoe identify SHELF.SLOT` */
@@ -39,16 +25,10 @@ export const identifyParser = command(
   map(
     object({
       address: argument(address(), { description: message`Which disk.` }),
-      interfaces: interfaceOptions(),
-      timeoutMs: timeoutOption(
-        message`How long to ask before giving up (default 1).`,
-        TIMEOUT_MS_DEFAULT,
-      ),
       raw: option("--raw", {
         description: message`Write the 256 words as hexadecimal numbers, as hdparm --Istdin reads.`,
       }),
-      ...captureOptions(),
-      json: jsonFlag(),
+      ...inquiryOptions(),
     }),
     (options): IdentifyOptions => options,
   ),
@@ -65,16 +45,11 @@ export const identifyParser = command(
 /** Shows a disk's identity; 1 when it does not answer. */
 export async function runIdentify(options: IdentifyOptions): Promise<number> {
   const name = formatAddress(options.address.shelf, options.address.slot);
-  const { data, mac, iface } = await converse(
-    { ...options, wish: { ...options, warn } },
-    async (disk) => {
-      if (disk.contest !== undefined) warn(disk.contest);
-      const { error, content } = await disk.identify();
-      if (error !== 0) throw new Failure(explainRefusal(options.address, error));
-      if (!(content instanceof Uint8Array)) throw new Failure(`${name} refused: ${content}`);
-      return { data: content, mac: formatMac(disk.mac), iface: disk.interface.name };
-    },
-  );
+  const { data, mac, iface } = await inquire(options, {}, async (disk) => {
+    const content = contentOf(options.address, await disk.identify());
+    if (!(content instanceof Uint8Array)) throw new Failure(`${name} refused: ${content}`);
+    return { data: content, mac: formatMac(disk.mac), iface: disk.interface.name };
+  });
   if (options.json) printJson({ address: name, interface: iface, mac, ...jsonOf(data, options) });
   else if (options.raw) formatWords(data).every(printLine);
   else [`${name} at ${mac} on ${iface}`, ...describe(data)].every(printLine);

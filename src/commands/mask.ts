@@ -16,15 +16,10 @@ import {
   MASK_ERROR_BAD_DIRECTIVE,
   MASK_ERROR_FULL,
 } from "../wire/mask.ts";
-import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
-import {
-  address,
-  type InquiryArguments,
-  inquiryOptions,
-  macOrSelf,
-  shortUsage,
-} from "./arguments.ts";
-import { Failure, printJson, printLine, warn } from "./output.ts";
+import type { Conversation } from "../control/ask/inquiry.ts";
+import { address, macOrSelf, shortUsage } from "./arguments.ts";
+import { contentOf, inquire, type InquiryArguments, inquiryOptions } from "./inquiries.ts";
+import { Failure, printJson, printLine } from "./output.ts";
 
 /** What `aoe mask` was asked to do. */
 export interface MaskOptions extends InquiryArguments {
@@ -81,8 +76,9 @@ export async function runMask(options: MaskOptions): Promise<number> {
     throw new Failure("Showing or clearing a mask list takes no MACs", 2);
   }
   const changes = action !== undefined;
-  const list = await converse(
-    { ...options, changes, everywhere: macs.includes("self"), wish: { ...options, warn } },
+  const list = await inquire(
+    options,
+    { changes, everywhere: macs.includes("self") },
     (disk) => talk(disk, options, name),
   );
   const texts = list.map((mac) => formatMac(mac));
@@ -99,7 +95,6 @@ async function talk(
   name: string,
 ): Promise<readonly Uint8Array[]> {
   const { action } = options;
-  if (disk.contest !== undefined) warn(disk.contest);
   const before = await tell(disk, options, DIRECTIVE_NONE, []);
   if (action === undefined || (action === "clear" && before.length === 0)) return before;
   const macs = action === "clear"
@@ -136,8 +131,7 @@ async function tell(
   directive: number,
   macs: readonly Uint8Array[],
 ): Promise<readonly Uint8Array[]> {
-  const { error, content } = await disk.mask(directive, macs);
-  if (error !== 0 || content === undefined) throw new Failure(explainRefusal(address, error));
+  const content = contentOf(address, await disk.mask(directive, macs));
   if (content.error === 0) return content.macs;
   const name = formatAddress(address.shelf, address.slot);
   const failed = macs[content.failed];

@@ -31,9 +31,11 @@ import {
   initiatorRingOptions,
   jsonFlag,
   path,
+  type SessionArguments,
   sessionOptions,
   sessionSettings,
   shortUsage,
+  type WireArguments,
   wireOptions,
 } from "./arguments.ts";
 import { EXIT_INTERRUPTED, EXIT_SILENT, EXIT_USAGE } from "./exit_codes.ts";
@@ -50,25 +52,15 @@ import {
 import { listenToSignals } from "./stop_signals.ts";
 
 /** What `aoe nbd` was asked to do. */
-export interface NbdOptions {
+export interface NbdOptions extends SessionArguments, WireArguments {
   readonly address: Address;
-  readonly interfaces: readonly string[];
   readonly socket: string | undefined;
   /** Permissions of the socket file. */
   readonly socketMode: number | undefined;
   readonly listen: HostAndPort | undefined;
   readonly name: string | undefined;
   readonly readOnly: boolean;
-  readonly targets: readonly string[];
   readonly force: boolean;
-  readonly timeoutMs: number;
-  readonly deadAfterMs: number;
-  readonly retransmitMs: number | undefined;
-  readonly noRing: boolean;
-  readonly ringSlots: number;
-  readonly capture: string | undefined;
-  readonly captureBytes: number | undefined;
-  readonly dropPercent: number | undefined;
   readonly json: boolean;
 }
 

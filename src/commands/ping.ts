@@ -9,13 +9,13 @@ import { ping } from "../control/ask/ping.ts";
 import type { PingEvent, PingSummary } from "../control/ask/ping.ts";
 import {
   address,
-  type CaptureArguments,
   integerBetween,
   interfaceOptions,
   jsonFlag,
   seconds,
   shortUsage,
   timeoutOption,
+  type WireArguments,
   wireOptions,
 } from "./arguments.ts";
 import { counted, formatTable, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
@@ -25,7 +25,7 @@ const TIMEOUT_MS_DEFAULT = 1000;
 const INTERVAL_MS_DEFAULT = 1000;
 
 /** What `aoe ping` was asked to do. */
-export interface PingCommandOptions extends CaptureArguments {
+export interface PingCommandOptions extends WireArguments {
   readonly address: Address;
   /** All that are up when empty. */
   readonly interfaces: readonly string[];
@@ -34,7 +34,6 @@ export interface PingCommandOptions extends CaptureArguments {
   readonly read: boolean;
   readonly timeoutMs: number;
   readonly json: boolean;
-  readonly dropPercent: number | undefined;
 }
 
 /** `aoe ping SHELF.SLOT` */

@@ -14,15 +14,10 @@ import {
   RESERVE_READ,
   RESERVE_SET,
 } from "../wire/reserve.ts";
-import { type Conversation, converse, explainRefusal } from "../control/ask/inquiry.ts";
-import {
-  address,
-  type InquiryArguments,
-  inquiryOptions,
-  macOrSelf,
-  shortUsage,
-} from "./arguments.ts";
-import { Failure, printJson, printLine, warn } from "./output.ts";
+import type { Conversation } from "../control/ask/inquiry.ts";
+import { address, macOrSelf, shortUsage } from "./arguments.ts";
+import { inquire, type InquiryArguments, inquiryOptions, refusal } from "./inquiries.ts";
+import { Failure, printJson, printLine } from "./output.ts";
 
 /** What `aoe reserve` was asked to do. */
 export interface ReserveOptions extends InquiryArguments {
@@ -68,8 +63,9 @@ export async function runReserve(options: ReserveOptions): Promise<number> {
   const { macs, force, release, address: { shelf, slot } } = options;
   if (release && macs.length > 0) throw new Failure("Releasing a disk takes no MACs", 2);
   const changes = force || release || macs.length > 0;
-  const holders = await converse(
-    { ...options, changes, everywhere: changes && !release, wish: { ...options, warn } },
+  const holders = await inquire(
+    options,
+    { changes, everywhere: changes && !release },
     (disk) => talk(disk, options, changes),
   );
   const name = formatAddress(shelf, slot);
@@ -86,7 +82,6 @@ async function talk(
   changes: boolean,
 ): Promise<readonly string[]> {
   const { address, force, release } = options;
-  if (disk.contest !== undefined) warn(disk.contest);
   const named = force && !release && options.macs.length === 0 ? ["self" as const] : options.macs;
   const macs = named.flatMap((mac) => mac === "self" ? disk.ownMacs() : [mac]);
   if (macs.length > RESERVE_ENTRIES_MAX) {
@@ -97,7 +92,7 @@ async function talk(
   const holders = content?.map((mac) => formatMac(mac)) ?? [];
   if (error === 0) return holders;
   const name = formatAddress(address.shelf, address.slot);
-  if (error !== ERROR_RESERVED) throw new Failure(explainRefusal(address, error));
+  if (error !== ERROR_RESERVED) throw refusal(address, error);
   // Who gives a disk to others alone and repeats it, the answer being lost, is refused: it is done.
   const wanted = new Set(macs.map((mac) => formatMac(mac)));
   if (wanted.size === holders.length && holders.every((mac) => wanted.has(mac))) return holders;

@@ -48,6 +48,31 @@ export function macEquals(
     view[at + 1] === other[otherAt + 1] && view[at] === other[otherAt];
 }
 
+/**
+ * Reads a list of MAC addresses, each in memory of its own.
+ *
+ * @param stride Bytes from one to the next.
+ * @param length Of the frame that begins at `at`.
+ * @param first Where in the frame the first one stands.
+ * @returns `undefined` when the frame is too short for them.
+ */
+export function readMacs(
+  view: Uint8Array,
+  at: number,
+  length: number,
+  { first, count, stride }: {
+    readonly first: number;
+    readonly count: number;
+    readonly stride: number;
+  },
+): Uint8Array[] | undefined {
+  if (count > 0 && first + (count - 1) * stride + MAC_BYTES > length) return undefined;
+  return Array.from({ length: count }, (_, i) => {
+    const mac = at + first + i * stride;
+    return view.slice(mac, mac + MAC_BYTES);
+  });
+}
+
 /** Copies a MAC address; no intermediate view, for the hot path. */
 export function copyMac(to: Uint8Array, toAt: number, from: Uint8Array, fromAt: number): void {
   to[toAt] = from[fromAt]!;

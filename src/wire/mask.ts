@@ -1,7 +1,7 @@
 // MAC mask list: 4 bytes at 24, directives of 8 bytes at 28 (wire/README.md, 'MAC mask list').
 
 import { AOE_HEADER_BYTES } from "./aoe.ts";
-import { copyMac, MAC_BYTES } from "./ethernet.ts";
+import { copyMac, MAC_BYTES, readMacs } from "./ethernet.ts";
 
 export const MASK_COMMAND = AOE_HEADER_BYTES + 1;
 export const MASK_ERROR = AOE_HEADER_BYTES + 2;
@@ -77,10 +77,7 @@ export function readMaskResponse(
   const error = view[at + MASK_ERROR]!;
   const count = view[at + MASK_COUNT]!;
   if (error !== 0) return { error, failed: count, macs: [] };
-  if (MASK_DIRECTIVES + count * MASK_DIRECTIVE_BYTES > length) return undefined;
-  const macs = Array.from({ length: count }, (_, i) => {
-    const mac = at + MASK_DIRECTIVES + i * MASK_DIRECTIVE_BYTES + DIRECTIVE_MAC;
-    return view.slice(mac, mac + MAC_BYTES);
-  });
-  return { error, failed: 0, macs };
+  const first = MASK_DIRECTIVES + DIRECTIVE_MAC;
+  const macs = readMacs(view, at, length, { first, count, stride: MASK_DIRECTIVE_BYTES });
+  return macs && { error, failed: 0, macs };
 }

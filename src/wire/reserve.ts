@@ -1,7 +1,7 @@
 // Reserve/release: 2 bytes at 24, MACs of 6 bytes at 26 (wire/README.md, 'Reserve/release').
 
 import { AOE_HEADER_BYTES } from "./aoe.ts";
-import { MAC_BYTES } from "./ethernet.ts";
+import { MAC_BYTES, readMacs } from "./ethernet.ts";
 
 export const RESERVE_COMMAND = AOE_HEADER_BYTES;
 export const RESERVE_COUNT = AOE_HEADER_BYTES + 1;
@@ -44,9 +44,5 @@ export function readReserveHolders(
 ): readonly Uint8Array[] | undefined {
   if (length < RESERVE_MACS) return undefined;
   const count = view[at + RESERVE_COUNT]!;
-  if (RESERVE_MACS + count * MAC_BYTES > length) return undefined;
-  return Array.from({ length: count }, (_, i) => {
-    const mac = at + RESERVE_MACS + i * MAC_BYTES;
-    return view.slice(mac, mac + MAC_BYTES);
-  });
+  return readMacs(view, at, length, { first: RESERVE_MACS, count, stride: MAC_BYTES });
 }
