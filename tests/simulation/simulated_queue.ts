@@ -256,12 +256,8 @@ export class SimulatedQueue implements DiskQueue {
         this.#carry(pieces, offset, result, false, false);
         return result;
       },
-      write: (_fd, frame, sectors, offset) =>
-        this.#writeInPlace(
-          [{ at: this.#pool.start(frame) + ATA_DATA, bytes: sectors * SECTOR_BYTES }],
-          offset,
-          false,
-        ),
+      write: (_fd, dataAt, sectors, offset) =>
+        this.#writeInPlace([{ at: dataAt, bytes: sectors * SECTOR_BYTES }], offset, false),
       writeVectors: (_fd, vector, count, offset, stable) =>
         this.#writeInPlace(
           this.#vectors.copy(this.#vectors.address(vector), count),

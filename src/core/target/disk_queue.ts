@@ -79,8 +79,11 @@ export interface DiskInPlace {
    * when nothing is there, EOPNOTSUPP where that cannot be told.
    */
   readCached(fd: number, frame: number, sectors: number, offset: number): number;
-  /** Writes the whole data of a frame at `offset`; bytes written, or −errno. */
-  write(fd: number, frame: number, sectors: number, offset: number): number;
+  /**
+   * Writes whole sectors at `offset`, from `dataAt` in what the frames lie in, a multiple of 512; bytes
+   * written, or −errno.
+   */
+  write(fd: number, dataAt: number, sectors: number, offset: number): number;
   /** Writes from `count` iovecs, from number `vector` on; otherwise as `DiskQueue.writeVectors`. */
   writeVectors(fd: number, vector: number, count: number, offset: number, stable: boolean): number;
   /** fdatasync(2); 0 or −errno. */

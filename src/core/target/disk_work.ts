@@ -234,10 +234,7 @@ export class DiskWork {
     const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax && !this.wary &&
       this.#exports.count === 1 && !ex.backing.remoteServer && fd === ex.settings.fd &&
       ex.settings.directFd < 0;
-    if (
-      inPlace && count === 1 && !stable && commands.progress[first] === 0 &&
-      commands.dataAt[first] === pool.start(first) + ATA_DATA
-    ) {
+    if (inPlace && count === 1 && !stable && commands.progress[first] === 0) {
       this.#writeInPlace(ex, first);
       return;
     }
@@ -307,10 +304,10 @@ export class DiskWork {
 
   /** Writes one whole command through the page cache at once. */
   #writeInPlace(ex: TargetExport, frame: number): void {
-    const { sectors, offset } = this.#commands;
+    const { dataAt, sectors, offset } = this.#commands;
     ex.wrote(this.#mergeBytes);
     const { fd } = ex.settings;
-    const result = this.#inPlace.write(fd, frame, sectors[frame]!, offset[frame]!);
+    const result = this.#inPlace.write(fd, dataAt[frame]!, sectors[frame]!, offset[frame]!);
     this.#meter.look();
     this.#complete(ex, frame, result);
   }

@@ -3,6 +3,7 @@
 
 import type { Arena } from "../../../ffi/arena.ts";
 import { readCached, syncFile, writeAt, writeBlock } from "../../../ffi/files.ts";
+import type { Pointer } from "../../../ffi/libc.ts";
 import type { VectorTable } from "../../../ffi/iovec_table.ts";
 import type { DiskInPlace } from "../../core/target/disk_queue.ts";
 import type { FramePool } from "../../core/target/frames.ts";
@@ -14,6 +15,9 @@ const BYTES_OF_SECTORS = Array.from(
   (_, sectors) => BigInt(sectors * SECTOR_BYTES),
 );
 
+/** Data lie at multiples of a sector's bytes, in frames as in slots of a ring. */
+const SECTOR_SHIFT = Math.log2(SECTOR_BYTES);
+
 /** Struct iovec. */
 const IOVEC_BYTES = 16;
 
@@ -21,7 +25,8 @@ const IOVEC_BYTES = 16;
 export class FilesInPlace implements DiskInPlace {
   readonly #arena: Arena;
   readonly #vectors: VectorTable;
-  readonly #data: readonly Deno.PointerValue[];
+  /** For each 512 bytes of the arena a pointer, once data have been written from there. */
+  readonly #data: Pointer[];
   /** An iovec for each frame's data; its length is set as it is used. */
   readonly #iovecsAt: number;
   readonly #iovecs: readonly Deno.PointerValue[];
@@ -32,10 +37,7 @@ export class FilesInPlace implements DiskInPlace {
     this.#arena = arena;
     this.#vectors = vectors;
     this.#offsetAt = arena.allocate(8);
-    this.#data = Array.from(
-      { length: pool.count },
-      (_, frame) => arena.pointer(pool.start(frame) + ATA_DATA),
-    );
+    this.#data = new Array(Math.ceil(arena.bytes.length / SECTOR_BYTES)).fill(null);
     const at = this.#iovecsAt = arena.allocate(pool.count * IOVEC_BYTES, IOVEC_BYTES);
     this.#iovecs = Array.from({ length: pool.count }, (_, frame) => {
       arena.setUint64(at + frame * IOVEC_BYTES, pool.address(frame) + ATA_DATA);
@@ -50,9 +52,9 @@ export class FilesInPlace implements DiskInPlace {
     return readCached(fd, iovec, 1, this.#arena.i64, this.#offsetAt >>> 3);
   }
 
-  write(fd: number, frame: number, sectors: number, offset: number): number {
+  write(fd: number, dataAt: number, sectors: number, offset: number): number {
     this.#storeOffset(offset);
-    const memory = this.#data[frame]!;
+    const memory = this.#data[dataAt >>> SECTOR_SHIFT] ?? this.#pointer(dataAt);
     return writeBlock(
       fd,
       memory,
@@ -70,6 +72,10 @@ export class FilesInPlace implements DiskInPlace {
 
   sync(fd: number): number {
     return syncFile(fd);
+  }
+
+  #pointer(dataAt: number): Pointer {
+    return this.#data[dataAt >>> SECTOR_SHIFT] = this.#arena.pointer(dataAt);
   }
 
   /** Puts a file offset where a BigInt can be read from. */

@@ -28,6 +28,8 @@ export const LINKS_MAX = 16;
 export const RECEIVE_BATCH = 64;
 /** Most frames taken from a ring at a time: answers flow while the next frames arrive. */
 const RING_BATCH = 16;
+/** Frames begin at multiples of four, since their data lie at multiples of 512. */
+const HEAD_WORDS = ETHERNET_FRAME_BYTES_MIN / 4;
 /** How long a patient link sleeps at most. */
 const RECEIVE_WAIT_MS = 10;
 
@@ -70,6 +72,8 @@ export class TargetLink implements FrameLink {
   withoutRing: string | undefined;
 
   readonly #pool: FramePool;
+  /** The memory of pool and ring. */
+  readonly #words: Uint32Array;
   readonly #commands: TargetCommands;
   readonly #batch: number;
   #filter: Uint8Array = NO_FRAMES;
@@ -105,6 +109,7 @@ export class TargetLink implements FrameLink {
     this.asked = name;
     this.name = name;
     this.#pool = options.pool;
+    this.#words = options.arena.u32;
     this.#commands = options.commands;
     this.#batch = options.batch;
     this.#bufferBytes = options.bufferBytes;
@@ -233,7 +238,7 @@ export class TargetLink implements FrameLink {
     let dataAt = at + ATA_DATA;
     if (i < this.#found) {
       const from = this.#ring!.at(i);
-      this.#pool.bytes.copyWithin(at, from, from + ETHERNET_FRAME_BYTES_MIN);
+      copyHead(this.#words, from >>> 2, at >>> 2);
       dataAt = from + ATA_DATA;
     }
     this.#commands.dataAt[frame] = dataAt;
@@ -382,4 +387,12 @@ export class TargetLink implements FrameLink {
     }
     return this.#batch;
   }
+}
+
+/**
+ * Copies the first bytes of a frame, as many as the shortest has; places in words. A loop, since V8
+ * leaves its code for `copyWithin`, which costs more than the bytes.
+ */
+function copyHead(words: Uint32Array, from: number, to: number): void {
+  for (let i = 0; i < HEAD_WORDS; i++) words[to + i] = words[from + i]!;
 }
