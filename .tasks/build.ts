@@ -6,6 +6,7 @@
 // exit codes and file descriptors are the program's own. The script is extract.sh beside this file.
 
 import configuration from "../deno.json" with { type: "json" };
+import { runtimeNeeds } from "./runtime_needs.ts";
 
 const OUTPUT = "aoe";
 const BUILD_DIR = ".build";
@@ -21,6 +22,7 @@ const SOURCES = [
   "deno.json",
   "deno.lock",
   ".tasks/build.ts",
+  ".tasks/runtime_needs.ts",
   EXTRACT_SCRIPT,
 ];
 
@@ -156,15 +158,6 @@ async function packedRuntime(): Promise<string> {
     Deno.renameSync(made, path);
   }
   return path;
-}
-
-/** What must be there for the runtime to start: its ELF interpreter, and the version of glibc. */
-function runtimeNeeds(bytes: Uint8Array): { interpreter: string; glibc: string } {
-  const text = new TextDecoder("latin1").decode(bytes);
-  const interpreter = text.slice(0, 4096).match(/\/lib[\w/.-]*\/ld-[\w.-]+/)?.[0];
-  if (interpreter === undefined) throw new Error(`${Deno.execPath()} names no ELF interpreter`);
-  const minors = [...text.matchAll(/\0GLIBC_2\.(\d+)(?=\0)/g)].map((match) => Number(match[1]));
-  return { interpreter, glibc: `2.${Math.max(...minors)}` };
 }
 
 /** What cksum and sha256sum print of these bytes, with a colon between. */

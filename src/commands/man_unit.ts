@@ -16,7 +16,7 @@ for its own /var/lib/aoe, the folders of the images that the configuration has w
 ReadWritePaths=/folder; without it what lies there is served read-only, with a warning. An image file
 must be the user's, or writable by the group disk.
 
-systemd-analyze security --offline=true gives it 2.1, of 10 at worst. What it lacks is what it needs:
+systemd-analyze security --offline=true gives it 2.2, of 10 at worst. What it lacks is what it needs:
 devices, packet sockets, the host's network, and for V8, which compiles, memory that is written and then
 executed (MemoryDenyWriteExecute= is not set). Of system calls it has @system-service, with io_uring, but
 not @privileged.

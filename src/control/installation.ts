@@ -133,6 +133,10 @@ ulimit -Sn 64 2>/dev/null || {
 	echo "aoe: Only $(ulimit -Hn) files may be open here, and 64 are needed: raise the hard limit (ulimit -Hn, or LimitNOFILE= of a unit)" >&2
 	exit 1
 }
+[ -e /proc/self/exe ] || {
+	echo "aoe: /proc is not mounted here: mount -t proc proc /proc" >&2
+	exit 1
+}
 # Deno 2.9 refuses to start when HOME is there and no directory.
 [ -d "\${HOME:-}" ] || unset HOME
 # Deno catches SIGHUP also where nohup(1) has it ignored: the program is told of it.
