@@ -53,7 +53,7 @@ const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
   "src/core/daemon": ["target"],
   "src/core/nbd_server": ["block"],
   "src/core/watch": ["target", "initiator"],
-  "src/control/watch": ["target", "attach"],
+  "src/control/watch": ["target", "attach", "daemon"],
   "src/loops/target": ["nbd_client"],
   "src/loops/block": ["initiator"],
   "src/loops/copy": ["initiator"],

@@ -59,6 +59,12 @@ export async function runAttach(options: AttachCommandOptions): Promise<number> 
   if (wireArguments(options).length > 0) {
     throw new Failure("--capture and --drop are for one disk at a time", EXIT_USAGE);
   }
+  if (options.metrics !== undefined) {
+    throw new Failure(
+      "--metrics is for one disk at a time: in a --config FILE each line may have its own",
+      EXIT_USAGE,
+    );
+  }
   const wishes = address !== undefined
     ? options.addresses.map((address) => ({ address, options }))
     : options.all

@@ -10,6 +10,7 @@ import {
   attachOptions,
   initiatorRingOptions,
   jsonFlag,
+  metricsOption,
   type SessionArguments,
   sessionOptions,
   shortUsage,
@@ -27,6 +28,7 @@ export interface AttachCommandOptions extends SessionArguments, WireArguments {
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly foreground: boolean;
+  readonly metrics: string | undefined;
   readonly json: boolean;
 }
 
@@ -41,6 +43,7 @@ export const attachParser = command(
       }),
       ...sessionOptions(),
       ...initiatorRingOptions(),
+      metrics: metricsOption(),
       ...wireOptions(),
       json: jsonFlag(),
     }),
@@ -69,6 +72,10 @@ export function foregroundArguments(disk: Address, options: AttachCommandOptions
     ...(retransmitMs === undefined ? [] : ["--retransmit-ms", String(retransmitMs)]),
     ...options.interfaces.flatMap((name) => ["-i", name]),
     ...(options.noRing ? ["--no-ring"] : []),
+    ...(options.metrics === undefined
+      ? []
+      // A daemon's folder is another one.
+      : ["--metrics", options.metrics.replace(/^unix:(?!\/)/, `unix:${Deno.cwd()}/`)]),
     ...(options.json ? ["--json"] : []),
   ];
 }

@@ -13,6 +13,11 @@ import { AttachedDisk } from "../control/attach/attached_disk.ts";
 import type { ResumeState } from "../control/attach/attached_disk.ts";
 import type { AttachedStatus } from "../control/attach/status.ts";
 import { findInterfaces, survivingInterfaces } from "../control/network_interfaces.ts";
+import configuration from "../../deno.json" with { type: "json" };
+import { diskSnapshots } from "../control/watch/disk_snapshot.ts";
+import { openWatch } from "../control/watch/watch_server.ts";
+import type { Watch } from "../control/watch/watch_server.ts";
+import { Watcher } from "../control/watch/watcher.ts";
 import { foregroundArguments } from "./attach_arguments.ts";
 import type { AttachCommandOptions } from "./attach_arguments.ts";
 import { openInitiatorAids } from "../control/wire_aids.ts";
@@ -146,13 +151,34 @@ export async function serveDisk(
   });
   if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
   const attached = await start;
+  const unwatch = watchDisk(attached, options.metrics, log);
   voice.ready = true;
   const stopped = wishes.serve(attached);
   if (!wishes.heard) voice.sayAttached(attached.status, options.json);
   for (const { name: other, reason } of skipped) log(`${name}: not by ${other}: ${reason}`, "info");
   const code = await Promise.race([attached.ended.then(() => 0), stopped]);
+  await unwatch();
   log(code === 0 ? `${name} is detached` : `${name} stays attached, in the background`, "info");
   return code;
+}
+
+/** Lets others see what happens to a disk; without the address that was wanted, by its socket alone. */
+function watchDisk(attached: AttachedDisk, at: string | undefined, log: Log): () => Promise<void> {
+  const about = { version: configuration.version, address: attached.name };
+  const node = () => attached.status.node;
+  const watcher = new Watcher(diskSnapshots(about, attached.counters, node));
+  attached.overview = (pasts) => watcher.ask(pasts);
+  let watch: Watch | undefined;
+  try {
+    if (at !== undefined) watch = openWatch(at, watcher);
+    if (watch?.warning !== undefined) log(watch.warning, "warning");
+  } catch (error) {
+    log((error as Error).message, "warning");
+  }
+  return async () => {
+    watcher.close();
+    await watch?.close();
+  };
 }
 
 /** Looks whether the disk may be used, and by whom it is reserved. */

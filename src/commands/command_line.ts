@@ -51,6 +51,8 @@ import { reserveParser, runReserve } from "./reserve.ts";
 import { runServe } from "./serve.ts";
 import { serveParser } from "./serve_arguments.ts";
 import { runStat, statParser } from "./stat.ts";
+import { metricsParser, runMetrics } from "./metrics.ts";
+import { runTop, topParser } from "./top.ts";
 import { runUnit, unitParser } from "./unit.ts";
 import type { Pages } from "./unit_install.ts";
 import { benchParser } from "./bench_arguments.ts";
@@ -66,6 +68,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   ctl: bind(ctlParser, runCtl),
   discover: bind(discoverParser, runDiscover),
   stat: bind(statParser, runStat),
+  top: bind(topParser, runTop),
+  metrics: bind(metricsParser, runMetrics),
   identify: bind(identifyParser, runIdentify),
   ping: bind(pingParser, runPing),
   check: bind(checkParser, runCheck),

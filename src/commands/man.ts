@@ -27,21 +27,24 @@ import {
   RESERVE_MANUAL,
   STAT_MANUAL,
 } from "./man_tools.ts";
+import { METRICS_FILES_MANUAL, METRICS_MANUAL, TOP_MANUAL } from "./man_watch.ts";
 import { Failure, printLine } from "./output.ts";
 
 /** What the pages hold beyond what `--help` shows, by the command's name. */
 const SECTIONS: Readonly<Record<string, readonly ManualSection[]>> = {
-  attach: ATTACH_MANUAL,
+  attach: [...ATTACH_MANUAL, ...METRICS_MANUAL],
   bench: BENCH_MANUAL,
   check: CHECK_MANUAL,
   config: CONFIG_MANUAL,
   copy: COPY_MANUAL,
   discover: DISCOVER_MANUAL,
   mask: MASK_MANUAL,
-  nbd: NBD_MANUAL,
+  metrics: METRICS_FILES_MANUAL,
+  nbd: [...NBD_MANUAL, ...METRICS_MANUAL],
   reserve: RESERVE_MANUAL,
-  serve: [...CONFIGURATION_MANUAL, ...SERVE_MANUAL],
+  serve: [...CONFIGURATION_MANUAL, ...SERVE_MANUAL, ...METRICS_MANUAL],
   stat: STAT_MANUAL,
+  top: TOP_MANUAL,
   unit: UNIT_MANUAL,
 };
 

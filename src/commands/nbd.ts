@@ -21,6 +21,11 @@ import {
   INITIATOR_COUNT_WRITTEN_BYTES,
   type InitiatorCounters,
 } from "../loops/initiator/counters.ts";
+import configuration from "../../deno.json" with { type: "json" };
+import { diskSnapshots } from "../control/watch/disk_snapshot.ts";
+import { openWatch } from "../control/watch/watch_server.ts";
+import type { Watch } from "../control/watch/watch_server.ts";
+import { Watcher } from "../control/watch/watcher.ts";
 import { listenNbd, type NbdEndpoint } from "../control/nbd_listener.ts";
 import {
   address,
@@ -30,6 +35,7 @@ import {
   hostAndPort,
   initiatorRingOptions,
   jsonFlag,
+  metricsOption,
   path,
   type SessionArguments,
   sessionOptions,
@@ -61,6 +67,7 @@ export interface NbdOptions extends SessionArguments, WireArguments {
   readonly name: string | undefined;
   readonly readOnly: boolean;
   readonly force: boolean;
+  readonly metrics: string | undefined;
   readonly json: boolean;
 }
 
@@ -98,6 +105,7 @@ export const nbdParser = command(
       force: forceOption(),
       ...sessionOptions(),
       ...initiatorRingOptions(),
+      metrics: metricsOption(),
       ...wireOptions(),
       json: jsonFlag(),
     }),
@@ -140,6 +148,8 @@ export async function runNbd(options: NbdOptions): Promise<number> {
   });
   const listener = listenNbd(endpoint);
   let failure: string | undefined;
+  let watcher: Watcher | undefined;
+  let watch: Watch | undefined;
   try {
     thread = await InitiatorThread.start({
       interfaces,
@@ -162,10 +172,22 @@ export async function runNbd(options: NbdOptions): Promise<number> {
       else if (news.kind === "ended") failure = news.failure;
     });
     if (stopped) thread.stop();
+    if (options.metrics !== undefined) {
+      const about = {
+        version: configuration.version,
+        address: formatAddress(options.address.shelf, options.address.slot),
+      };
+      const node = uriOf(listener.endpoint);
+      watcher = new Watcher(diskSnapshots(about, thread.counters, () => node));
+      watch = openWatch(options.metrics, watcher);
+      sayWatch(watch, options.json);
+    }
     await thread.ended;
   } finally {
     deaf();
     listener.close();
+    watcher?.close();
+    await watch?.close();
   }
   if (failure !== undefined) throw new Failure(failure, EXIT_SILENT);
   return 0;
@@ -193,6 +215,13 @@ function nameOf(options: NbdOptions): string {
     throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
   }
   return name;
+}
+
+/** Says where metrics are. */
+function sayWatch({ at, warning }: Watch, json: boolean): void {
+  if (json) printJson({ event: "metrics", at });
+  else printLine(`Metrics at ${at}`);
+  if (warning !== undefined) warn(warning);
 }
 
 /** Says what the clients have done so far. */

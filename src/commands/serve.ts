@@ -107,12 +107,13 @@ export async function runServe(options: ServeOptions): Promise<number> {
   });
   const startedMs = Date.now();
   count = () => printCounters(group, files, options);
+  const about = { version: configuration.version, name: plan.name ?? "" };
+  const watcher = new Watcher(groupSnapshots(group, () => files, about));
   daemon.serves({
     ...{ group, files, interfaces: interfaces.map(({ name }) => name) },
     summary: () => counterLines(group, files),
+    overview: (pasts) => watcher.ask(pasts),
   });
-  const about = { version: configuration.version, name: plan.name ?? "" };
-  const watcher = new Watcher(groupSnapshots(group, () => files, about));
   const watch = plan.metrics === undefined ? undefined : openWatch(plan.metrics, watcher);
   report.serving(files, interfaces);
   if (watch !== undefined) report.watched(watch);

@@ -18,6 +18,7 @@ import { flushDevice } from "./flush.ts";
 import { DeviceNodes } from "./device_nodes.ts";
 import type { AttachedStatus } from "./status.ts";
 import { foreignHolders, HeldReservation } from "./reservation.ts";
+import type { InitiatorCounters } from "../../loops/initiator/counters.ts";
 import type { BlockDisk, BlockPath } from "../../loops/block/disk.ts";
 import {
   INITIATOR_COUNT_READ_BYTES,
@@ -99,6 +100,8 @@ export class AttachedDisk {
   readonly name: string;
   /** Resolves when it is gone; rejects with what ended its thread. */
   readonly ended: Promise<void>;
+  /** Says what happens to it now, and the past of what is named; see `Watcher.ask`. */
+  overview: ((pasts: readonly string[]) => Promise<unknown>) | undefined;
   readonly #options: AttachOptions;
   readonly #backEnd: BackEnd;
   readonly #thread: InitiatorThread;
@@ -182,6 +185,11 @@ export class AttachedDisk {
     // Whoever has asked for its end hears of it before the process ends.
     this.ended = thread.ended.finally(() => this.#gone());
     this.ended.catch((error) => this.#connected.reject(error));
+  }
+
+  /** What its thread has counted. */
+  get counters(): InitiatorCounters {
+    return this.#thread.counters;
   }
 
   get status(): AttachedStatus {
@@ -343,6 +351,10 @@ export class AttachedDisk {
   async #answer(request: ControlRequest): Promise<unknown> {
     if (this.#nodes === undefined) throw new Error(`${this.name} is being attached`);
     if (request.ask === "status") return this.status;
+    if (request.ask === "overview") {
+      if (this.overview === undefined) throw new Error(`${this.name} is being attached`);
+      return await this.overview(request.pasts);
+    }
     return await this.detach(request.force);
   }
 

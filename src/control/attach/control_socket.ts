@@ -16,7 +16,9 @@ const CLEARED_LOOK_MS = 20;
 /** What a daemon is asked. */
 export type ControlRequest =
   | { readonly ask: "status" }
-  | { readonly ask: "detach"; readonly force: boolean };
+  | { readonly ask: "detach"; readonly force: boolean }
+  /** What happens now, and the past of what is named. */
+  | { readonly ask: "overview"; readonly pasts: readonly string[] };
 
 /**
  * Takes a disk's name on this machine, for as long as the descriptor or one that was inherited from

@@ -21,6 +21,8 @@ export interface Served {
   readonly interfaces: readonly string[];
   /** The lines of a summary, for people. */
   readonly summary: () => readonly string[];
+  /** What happens now, and the past of what is named; see `Watcher.ask`. */
+  readonly overview: (pasts: unknown) => Promise<unknown>;
 }
 
 /** Folders that a daemon of this plan has for itself: of its socket, and of its state. */
@@ -112,7 +114,6 @@ export class Daemon {
     throw new Deno.errors.AddrInUse(`Another aoe serve is called "${name}": choose another --name`);
   }
 
-  // deno-lint-ignore require-await -- what it throws is said in the answer's place
   async #answer(request: DaemonRequest): Promise<unknown> {
     if (this.#served === undefined) throw new Error("It is starting: ask again");
     switch (request?.ask) {
@@ -122,6 +123,8 @@ export class Daemon {
         const { group, files, summary } = this.#served;
         return { ...groupCounters(group, files), lines: summary() };
       }
+      case "overview":
+        return await this.#served.overview(request.pasts);
       default:
         throw new Error("This aoe serve does not know that question: it is of another version");
     }

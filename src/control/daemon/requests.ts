@@ -13,7 +13,9 @@ const PATIENCE_MS = 60_000;
 /** What a daemon is asked. */
 export type DaemonRequest =
   | { readonly ask: "list" }
-  | { readonly ask: "stats" };
+  | { readonly ask: "stats" }
+  /** What happens now, and the past of what is named: `WatchAnswer` is the answer. */
+  | { readonly ask: "overview"; readonly pasts: readonly string[] };
 
 /** One export as `aoe ctl list` shows it. */
 export interface ListedExport {

@@ -2,7 +2,10 @@
 // writer, plain numbers, written a few times a second.
 
 import type { Initiator } from "../../core/initiator/initiator.ts";
+import { CLASS_READ } from "../../core/initiator/pace.ts";
 import { PATH_UP } from "../../core/initiator/path.ts";
+import type { Path } from "../../core/initiator/path.ts";
+import { SECTOR_BYTES } from "../../wire/ata.ts";
 
 /** Bytes of the job done, in the sense of the job's driver. */
 export const INITIATOR_COUNT_BYTES = 0;
@@ -28,6 +31,32 @@ export const INITIATOR_COUNT_KERNEL_DROPS = 14;
 export const INITIATOR_COUNT_LOST = 15;
 const COUNTERS = 16;
 
+/** Paths of one disk that are told of; an initiator knows no more. */
+const PATHS_MAX = 64;
+// Words of a path: its MAC in two halves, the first one more than it is; whether it is used; its
+// numbers, and the name of its interface, a character a word.
+const PATH_MAC_HIGH = 0;
+const PATH_MAC_LOW = 1;
+const PATH_USED = 2;
+const PATH_WINDOW = 3;
+const PATH_ROUND_TRIP_MS = 4;
+const PATH_TIMEOUT_MS = 5;
+const PATH_FRAME_BYTES = 6;
+const PATH_NAME = 7;
+const NAME_WORDS = 16;
+const PATH_WORDS = PATH_NAME + NAME_WORDS;
+
+/** One path, as a thread sees it. */
+export interface CountedPath {
+  readonly interface: string;
+  readonly mac: string;
+  readonly up: boolean;
+  readonly window: number;
+  readonly roundTripMs: number;
+  readonly timeoutMs: number;
+  readonly frameBytes: number;
+}
+
 /** The counters of one thread. */
 export class InitiatorCounters {
   readonly #values: Float64Array;
@@ -39,7 +68,7 @@ export class InitiatorCounters {
 
   /** Memory for one thread. */
   static allocate(): SharedArrayBuffer {
-    return new SharedArrayBuffer(8 * COUNTERS);
+    return new SharedArrayBuffer(8 * (COUNTERS + PATHS_MAX * PATH_WORDS));
   }
 
   /** Sets a counter. */
@@ -55,6 +84,56 @@ export class InitiatorCounters {
   /** A counter. */
   value(counter: number): number {
     return this.#values[counter]!;
+  }
+
+  /**
+   * Writes how the paths of one disk are.
+   *
+   * @param nameOf Name of an interface, by its number; empty for one that cannot be used now.
+   */
+  recordPaths(paths: readonly Path[], nameOf: (interfaceIndex: number) => string): void {
+    const values = this.#values;
+    for (let i = 0; i < PATHS_MAX; i++) {
+      const at = COUNTERS + i * PATH_WORDS;
+      const path = paths[i];
+      if (path === undefined) {
+        values[at + PATH_MAC_HIGH] = 0;
+        continue;
+      }
+      const name = nameOf(path.interfaceIndex);
+      values[at + PATH_MAC_HIGH] = path.macHigh + 1;
+      values[at + PATH_MAC_LOW] = path.macLow >>> 0;
+      values[at + PATH_USED] = path.state === PATH_UP && name !== "" ? 1 : 0;
+      values[at + PATH_WINDOW] = path.window;
+      values[at + PATH_ROUND_TRIP_MS] = path.srttMs;
+      values[at + PATH_TIMEOUT_MS] = path.paces[CLASS_READ]!.rtoMs;
+      values[at + PATH_FRAME_BYTES] = path.sectors * SECTOR_BYTES;
+      for (let c = 0; c < NAME_WORDS && name !== ""; c++) {
+        values[at + PATH_NAME + c] = c < name.length ? name.charCodeAt(c) : 0;
+      }
+    }
+  }
+
+  /** The paths, as they were recorded last. */
+  paths(): CountedPath[] {
+    const found: CountedPath[] = [];
+    for (let i = 0; i < PATHS_MAX; i++) {
+      const row = this.#values.subarray(COUNTERS + i * PATH_WORDS);
+      if (row[PATH_MAC_HIGH] === 0) break;
+      const mac = (row[PATH_MAC_HIGH]! - 1).toString(16).padStart(4, "0") +
+        row[PATH_MAC_LOW]!.toString(16).padStart(8, "0");
+      const name = row.subarray(PATH_NAME, PATH_WORDS);
+      found.push({
+        interface: String.fromCharCode(...name.subarray(0, Math.max(0, name.indexOf(0)))),
+        mac: mac.match(/../g)!.join(":"),
+        up: row[PATH_USED] === 1,
+        window: Math.floor(row[PATH_WINDOW]!),
+        roundTripMs: row[PATH_ROUND_TRIP_MS]!,
+        timeoutMs: row[PATH_TIMEOUT_MS]!,
+        frameBytes: row[PATH_FRAME_BYTES]!,
+      });
+    }
+    return found;
   }
 
   /** Writes what the initiators and their paths have come to. */

@@ -418,6 +418,13 @@ export class InitiatorLoop<DriverMemory = unknown> {
     this.#uncounted = false;
     this.#aided.capture?.write();
     this.counters.record(this.initiators);
+    const [first] = this.initiators;
+    if (first !== undefined) {
+      this.counters.recordPaths(
+        first.paths,
+        (index) => this.isInterfaceUsable(index) ? this.interfaceName(index) : "",
+      );
+    }
     for (const link of this.#links) {
       this.counters.add(INITIATOR_COUNT_KERNEL_DROPS, link.takeDrops());
     }
