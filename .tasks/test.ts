@@ -1,8 +1,30 @@
-// `deno task test`: all checks, the build, then all tests in two lanes beside each other. What
-// needs the machine's block devices stands in one lane, since it may not meet another of its kind;
-// everything else has networks and folders of its own. The closing line counts both lanes.
+// `deno task test`: all checks, the build, then all tests, three jobs beside each other. A job is a
+// file of the interoperability tests or a folder of the others: what takes longest begins first, and
+// whatever ends takes the next. What needs the machine's block devices may not meet another of its
+// kind, and stands in a line of its own; everything else has networks and folders of its own. The
+// closing line counts all of them.
 
-const MACHINE_WIDE = ["tests/interop/attach", "tests/interop/nbd", "tests/tidy_test.ts"];
+/** Jobs at once: most of them wait for something most of the time, guests apart. */
+const WORKERS = 3;
+/** What makes block devices of the machine's, as far as no guest does. */
+const MACHINE_WIDE = "tests/interop/attach/";
+/** Files that boot a guest, or more, have this in them. */
+const GUEST = /"[./]*harness\/guest/;
+/** These take longest, the longest first; the other guests come behind them. */
+const LONGEST = [
+  "tests/interop/attach/boot_test.ts",
+  "tests/commands",
+  "tests/interop/attach/ublk_test.ts",
+  "tests/interop/attach/attach_old_kernel_test.ts",
+  "tests/simulation",
+  "tests/interop/target/executable_test.ts",
+  "tests/interop/nbd/nbd_source_test.ts",
+  "tests/interop/nbd/nbd_test.ts",
+  "tests/interop/initiator/inquiries_test.ts",
+  "tests/tasks",
+];
+/** No tests, or looked into file by file. */
+const NO_JOBS = ["tests/interop", "tests/bench", "tests/harness"];
 /** Where deno's own closing line is looked for. */
 const CLOSING_CHARACTERS = 2000;
 const root = new URL("..", import.meta.url).pathname;
@@ -13,55 +35,62 @@ async function step(...args: string[]): Promise<void> {
   if (code !== 0) Deno.exit(code);
 }
 
-/** Folders of tests, and files beside them, that are not in the first lane. */
-function others(): string[] {
-  return ["tests", "tests/interop"].flatMap((folder) =>
-    [...Deno.readDirSync(root + folder)].map(({ name }) => `${folder}/${name}`)
-  ).filter((path) =>
-    !MACHINE_WIDE.includes(path) &&
-    !["tests/interop", "tests/bench", "tests/harness"].includes(path) &&
-    (path.endsWith("_test.ts") || Deno.statSync(root + path).isDirectory)
-  ).sort();
+/** Files of tests in a folder, and folders. */
+function entriesOf(folder: string): string[] {
+  return [...Deno.readDirSync(root + folder)]
+    .filter(({ name, isDirectory }) => isDirectory || name.endsWith("_test.ts"))
+    .map(({ name }) => `${folder}/${name}`).sort();
 }
 
-interface LaneResult {
+/** Everything to be run: what can stand beside anything, and what only beside those. */
+function jobs(): { readonly free: string[]; readonly machineWide: string[] } {
+  const files = entriesOf("tests/interop").flatMap((folder) => entriesOf(folder));
+  const bootsGuest = (file: string) => GUEST.test(Deno.readTextFileSync(root + file));
+  const guests = files.filter(bootsGuest);
+  const machineWide = files.filter((file) =>
+    file.startsWith(MACHINE_WIDE) && !guests.includes(file)
+  );
+  const folders = entriesOf("tests").filter((path) => !NO_JOBS.includes(path));
+  const all = [...folders, ...files].filter((path) => !machineWide.includes(path));
+  // A name that has gone from the list's tests is no job.
+  const first = LONGEST.filter((path) => all.includes(path));
+  return { free: [...new Set([...first, ...guests, ...all])], machineWide };
+}
+
+interface JobResult {
   readonly code: number;
   readonly passed: number;
   readonly failed: number;
 }
 
 /**
- * A shell's words that hide the machine's attached disks: `aoe stat` shows them, and the other lane
+ * A shell's words that hide the machine's attached disks: `aoe stat` shows them, and another job
  * makes some.
  */
 const HIDE_DISKS = `mkdir -p /run/aoe /dev/etherd
 mount -t tmpfs -o mode=0755 none /run/aoe && mount -t tmpfs none /dev/etherd
 exec "$@"`;
 
-/** Runs tests; the output is shown as it comes, or as a whole at the end. */
-async function lane(
-  paths: readonly string[],
-  options: { readonly live: boolean; readonly hidden: boolean },
-): Promise<LaneResult> {
-  const test = [Deno.execPath(), "test", "-A", ...paths];
-  const [program = "", ...args] = options.hidden && Deno.uid() === 0
+function writeAll(to: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += to.writeSync(bytes.subarray(done));
+}
+
+/** Runs tests, and shows what they said once they are over. */
+async function runJob(path: string, hidden: boolean): Promise<JobResult> {
+  // Types have been checked.
+  const test = [Deno.execPath(), "test", "-A", "--no-check", path];
+  const [program = "", ...args] = hidden && Deno.uid() === 0
     ? ["unshare", "--mount", "sh", "-c", HIDE_DISKS, "sh", ...test]
     : test;
-  const child = new Deno.Command(program, {
+  const { code, stdout, stderr } = await new Deno.Command(program, {
     args,
     cwd: root,
     env: { NO_COLOR: "1" },
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const shown: Uint8Array[] = [];
-  for await (const chunk of child.stdout) {
-    if (options.live) Deno.stdout.writeSync(chunk);
-    shown.push(chunk);
-  }
-  if (!options.live) { for (const chunk of shown) Deno.stdout.writeSync(chunk); }
-  const { code } = await child.status;
-  const text = await new Blob(shown as BlobPart[]).text();
+    stdin: "null",
+  }).output();
+  writeAll(Deno.stderr, stderr);
+  writeAll(Deno.stdout, stdout);
+  const text = new TextDecoder().decode(stdout);
   const [, passed = 0, failed = 0] =
     /\| (\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed/.exec(text.slice(-CLOSING_CHARACTERS)) ??
       [];
@@ -72,12 +101,17 @@ await step("fmt", "--check");
 await step("lint");
 await step("check");
 await step("run", "-A", ".tasks/build.ts");
-const lanes = await Promise.all([
-  lane(others(), { live: true, hidden: true }),
-  lane(MACHINE_WIDE, { live: false, hidden: false }),
-]);
-const passed = lanes.reduce((sum, result) => sum + result.passed, 0);
-const failed = lanes.reduce((sum, result) => sum + result.failed, 0);
-const code = lanes.find((result) => result.code !== 0)?.code ?? 0;
+const { free, machineWide } = jobs();
+const results: JobResult[] = [];
+await Promise.all(Array.from({ length: WORKERS }, async (_, worker) => {
+  // The first has the machine's devices, and helps the others afterwards.
+  if (worker === 0) { for (const path of machineWide) results.push(await runJob(path, false)); }
+  for (let path = free.shift(); path !== undefined; path = free.shift()) {
+    results.push(await runJob(path, true));
+  }
+}));
+const passed = results.reduce((sum, result) => sum + result.passed, 0);
+const failed = results.reduce((sum, result) => sum + result.failed, 0);
+const code = results.find((result) => result.code !== 0)?.code ?? 0;
 console.log(`\n${code === 0 ? "ok" : "FAILED"} | ${passed} passed | ${failed} failed\n`);
 Deno.exit(code);
