@@ -86,6 +86,7 @@ export class TargetLink implements FrameLink {
   /** Frames of the ring that the last `receive` has found. */
   #found = 0;
   #index = 0;
+  #dropsBefore = 0;
   #socket: PacketSocket | undefined;
   #sendFirst = 0;
   #sendEnd = 0;
@@ -306,12 +307,15 @@ export class TargetLink implements FrameLink {
     this.#sendEnd = 0;
   }
 
-  /** See `PacketSocket.takeDrops`. */
+  /** See `PacketSocket.takeDrops`; what sockets before this one dropped is among them. */
   takeDrops(): number {
-    return this.#socket?.takeDrops() ?? 0;
+    const drops = this.#dropsBefore + (this.#socket?.takeDrops() ?? 0);
+    this.#dropsBefore = 0;
+    return drops;
   }
 
   close(): void {
+    this.#dropsBefore += this.#socket?.takeDrops() ?? 0;
     this.#socket?.close();
     this.#socket = undefined;
     this.#ring?.close();

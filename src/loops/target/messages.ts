@@ -16,6 +16,8 @@ export interface TargetJobConfig {
   readonly uring: boolean;
   /** Whether frames may come by a ring of shared memory. */
   readonly ring: boolean;
+  /** Frames that it holds; without it as many as several initiators may send. */
+  readonly ringSlots?: number | undefined;
   /** What a crossing into the kernel costs, in nanoseconds; see `measureCrossingNs`. */
   readonly crossingNs: number;
   /** Microseconds to spin before sleeping. */

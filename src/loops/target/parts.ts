@@ -131,7 +131,10 @@ export function buildParts(config: TargetJobConfig, mtuMax: number): TargetParts
   const direct = exports.some((ex) => ex.directFd >= 0);
   // Submitting to a disk takes microseconds each: the first answers should not wait for the last.
   const batch = direct ? DIRECT_BATCH : receiveBatch(config.crossingNs);
-  const ring = config.ring ? ringSize(config) : undefined;
+  const { ringSlots } = config;
+  const ring = config.ring
+    ? { ...ringSize(config), ...ringSlots === undefined ? {} : { slots: ringSlots } }
+    : undefined;
   const sources = exports.filter((ex) => ex.source !== undefined).length;
   const room = LINKS_MAX - interfaces.length;
   const spare = room * (RING_BYTES_LATER + frames * LINK_BYTES_OF_FRAME + LINK_BYTES_ELSE);

@@ -28,6 +28,8 @@ export interface LoopbackOptions {
   readonly uring: boolean;
   /** Whether frames come by a ring, as they do unless told. */
   readonly ring?: boolean;
+  /** Frames that the ring holds. */
+  readonly ringSlots?: number;
   /** What a crossing is taken to cost: 0, the default, writes in place, Infinity hardly any. */
   readonly crossingNs?: number;
   readonly direct?: boolean;
@@ -91,6 +93,7 @@ export class LoopbackTarget {
       buffers: 64,
       uring: options.uring,
       ring: options.ring ?? true,
+      ringSlots: options.ringSlots,
       crossingNs: options.crossingNs ?? 0,
       pollUs: 0,
       mapBytes: options.mapBytes ?? 64 * 2 ** 20,
