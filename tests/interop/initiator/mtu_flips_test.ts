@@ -1,8 +1,8 @@
 // The target's MTU changes under load: what was too large for a while must cost no error, and every
 // sector must be what was written last.
 
-import { assertEquals } from "@std/assert";
-import { sleep } from "../../harness/process.ts";
+import { assert, assertEquals } from "@std/assert";
+import { eventually, sleep } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../../harness/target.ts";
 import { Testbed } from "../../harness/testbed.ts";
@@ -40,6 +40,44 @@ for (const bytes of ["64k", "4k"]) {
       }
       await target.ip("link set net0 mtu 9000");
       assertEquals((await bench.ended).code, 0, bench.text + serve.text);
+    },
+  );
+}
+
+// A slot of the ring that frames come by is as large as the MTU was when the ring was made.
+for (const flags of [[], ["--no-ring"]]) {
+  interopTest(
+    `bench --verify: both MTUs grow from 1500 to 9000, and large frames come whole ${flags}`.trim(),
+    [],
+    async () => {
+      await using testbed = await Testbed.create();
+      const { target, initiator } = await testbed.pair(1500);
+      const path = await testbed.image("disk.img", 32 << 20);
+      await using serve = await startTarget(target, {
+        interfaces: "net0",
+        exports: [["1.1", path]],
+      });
+      const bench = initiator.start([
+        ...[await aoeExecutable(), "bench", "1.1", "-i", "net0", "--rw", "randrw", "--verify"],
+        ...["--bs", "64k", "--iodepth", "16", "--dead-after", "30", "--json", "--runtime", "3"],
+        ...flags,
+      ]);
+      await eventually("the load runs", async () => {
+        const { stdout } = await initiator.runChecked([
+          "cat",
+          "/sys/class/net/net0/statistics/rx_packets",
+        ]);
+        return Number(stdout) > 2000;
+      });
+      await target.ip("link set net0 mtu 9000");
+      await initiator.ip("link set net0 mtu 9000");
+      assertEquals((await bench.ended).code, 0, bench.text + serve.text);
+      assert(!bench.text.includes("small ones are used"), bench.text);
+      const stdout = bench.lines.filter((line) => line.stream === "stdout").at(-1)?.text ?? "";
+      const { jobs: [job], aoe } = JSON.parse(stdout);
+      // 8 large frames or 64 small ones carry a request.
+      const frames = aoe.commands / (job.read.total_ios + job.write.total_ios + aoe.verifiedBlocks);
+      assert(frames < 32, `${frames} frames a request: ${stdout}`);
     },
   );
 }
