@@ -18,7 +18,17 @@ const SUITE = "bookworm";
 const MIRROR = "http://deb.debian.org/debian";
 /** Enough to boot, with what their dependencies add. */
 const PACKAGES = [
-  ...["base-files", "base-passwd", "bash", "coreutils", "dash", "diffutils", "e2fsprogs"],
+  ...[
+    "apt",
+    "libgcc-s1",
+    "base-files",
+    "base-passwd",
+    "bash",
+    "coreutils",
+    "dash",
+    "diffutils",
+    "e2fsprogs",
+  ],
   ...["findutils", "grep", "gzip", "init-system-helpers", "iproute2", "kmod", "libc-bin", "mount"],
   ...["sed", "systemd", "systemd-sysv", "udev", "util-linux"],
 ];
@@ -41,6 +51,8 @@ export interface DebianContent {
   readonly files: Readonly<Record<string, string>>;
   /** Shell commands that finish it, in the folder of its root. */
   readonly finish: string;
+  /** Called first, when nothing but Debian is in the folder of its root. */
+  readonly visit: (root: string) => Promise<void>;
 }
 
 /** Its disk, and what loads it. */
@@ -62,6 +74,7 @@ export async function buildDebian(
     ...[`--include=${PACKAGES.join(",")}`, "--dpkgopt=path-exclude=/usr/share/doc/*"],
     ...["--dpkgopt=path-exclude=/usr/share/locale/*", SUITE, root, MIRROR],
   ], { timeoutMs: 300_000 });
+  await content.visit(root);
   await installModules(root, kernel, ["virtio_net", ...content.modules]);
   await Deno.copyFile(await aoeExecutable(), `${root}/usr/local/bin/aoe`);
   const cache = { XDG_CACHE_HOME: `${root}/var/cache` };

@@ -4,21 +4,13 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
+import { makePackage } from "../harness/package.ts";
 import { run, runChecked } from "../harness/process.ts";
 import { findProgram, interopTest } from "../harness/requirements.ts";
 import { aoeExecutable } from "../harness/target.ts";
 import { Testbed } from "../harness/testbed.ts";
 
-const repository = new URL("../..", import.meta.url).pathname;
 const LONG_MS = 300_000;
-
-/** Makes the package; its path. */
-async function makePackage(): Promise<string> {
-  await aoeExecutable();
-  const words = [Deno.execPath(), "run", "-A", ".tasks/package.ts"];
-  const { stdout } = await runChecked(words, { cwd: repository, timeoutMs: LONG_MS });
-  return repository + /^Made (\S+\.deb), /.exec(stdout)![1];
-}
 
 interopTest("package: whole, by Debian's rules, and the same again", ["dpkg-deb"], async () => {
   const path = await makePackage();

@@ -1,10 +1,12 @@
 // A Debian guest with systemd mounts an attached disk at boot by what the manual says: the unit that
 // `aoe unit attach` writes, and a line in /etc/fstab. It reboots, and shuts down, and what was written
-// last is on the target's disk by then.
+// last is on the target's disk by then. Before, while its root file system is clean, the package is
+// installed there by apt, removed and purged.
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { guestKernel, guestNetwork, guestSays } from "../../harness/guest.ts";
 import { bootDebian, buildDebian, debianTools } from "../../harness/guest_debian.ts";
+import { installAndPurge } from "../../harness/package.ts";
 import { runChecked, type RunningProcess } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../../harness/target.ts";
@@ -75,8 +77,8 @@ fi
 `;
 
 interopTest(
-  "attach: Debian with systemd boots, mounts by unit and fstab, reboots and shuts down (fuse, nbd)",
-  [...debianTools, "e2fsck"],
+  "attach: Debian takes and loses the package, boots, mounts by unit and fstab, reboots (fuse, nbd)",
+  [...debianTools, "e2fsck", "unshare", "dpkg-deb"],
   async () => {
     await using testbed = await Testbed.create();
     const { target, host } = await guestNetwork(testbed, 1500);
@@ -101,6 +103,7 @@ interopTest(
         "/etc/systemd/system/report.service": REPORT_UNIT,
         "/usr/local/bin/report": REPORT,
       },
+      visit: installAndPurge,
       finish: `
 mkdir -p etc/systemd/system/remote-fs.target.wants etc/systemd/system/multi-user.target.wants \\
   etc/systemd/system/network-online.target.wants
