@@ -78,8 +78,8 @@ block devices), CAP_NET_RAW alone and no_new_privs. What NAME cannot open is ref
 
 Where the kernel has Landlock, files can be opened only in the folders of what is exported, captured or
 configured; in /dev and / only what was named, so that a device that is plugged in again needs a new
-start. What an older kernel lacks is said once. Which other programs of this host have an image open is
-known only as far as NAME may look into them, and socket buffers are at most net.core.wmem_max and
+start. What an older kernel lacks is said once. Which programs of others have an image open is looked
+for as root, before; afterwards NAME sees only its own. Socket buffers are at most net.core.wmem_max and
 rmem_max.`,
   },
   {

@@ -14,7 +14,8 @@ CAP_NET_RAW and no other capability, no way to gain rights, and a file system th
 for its own /var/lib/aoe, the folders of the images that the configuration has when the unit is written,
 /srv, /mnt and /media. Another folder is a line more: systemctl edit aoe, then [Service] and
 ReadWritePaths=/folder; without it what lies there is served read-only, with a warning. An image file
-must be the user's, or writable by the group disk.
+must be the user's, or writable by the group disk. Which programs of other users have an image open
+it cannot see: mounts, swap and devices built on devices it does.
 
 systemd-analyze security --offline=true gives it 2.2, of 10 at worst. What it lacks is what it needs:
 devices, packet sockets, the host's network, and for V8, which compiles, memory that is written and then

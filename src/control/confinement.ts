@@ -55,9 +55,14 @@ let confined: { readonly user: string; readonly within: readonly string[] | unde
  * called before anything is opened.
  *
  * @param warn Told, before the second life, what this kernel cannot do.
+ * @param look Called before the second life, where root looks for what its user could not see.
  * @throws {ConfinementRefusal} When it cannot be.
  */
-export function confine(confinement: Confinement, warn: (text: string) => void): void {
+export function confine(
+  confinement: Confinement,
+  warn: (text: string) => void,
+  look: () => void = () => {},
+): void {
   const version = landlockVersion();
   const within = version === 0 ? undefined : filesOf(confinement).map(({ path }) => path);
   if (Deno.env.get(CONFINED) === String(Deno.pid)) {
@@ -79,6 +84,7 @@ export function confine(confinement: Confinement, warn: (text: string) => void):
       `--user ${confinement.user} is root: name a user with less rights`,
     );
   }
+  if (Deno.uid() === 0) look();
   const lacking = whatLandlockLacks(version);
   if (lacking !== undefined) warn(lacking);
   try {

@@ -205,11 +205,12 @@ function openPresent(path: string, { readOnly, force }: ExportFileOptions): Back
 }
 
 /**
- * Refuses what this host uses itself: two who write to one disk destroy it.
+ * Refuses what this host uses itself: two who write to one disk destroy it. Root sees more of that
+ * than others do.
  *
  * @returns What to say to who only reads, and may read the halves of what others write.
  */
-function refuseUses(path: string, readOnly: boolean): string[] {
+export function refuseUses(path: string, readOnly: boolean): string[] {
   const uses = hostUses(path);
   const harmful = uses.filter(({ writes, bearsChanges }) => writes || !(readOnly || bearsChanges));
   if (harmful.length === 0) return [];

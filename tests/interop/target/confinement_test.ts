@@ -32,11 +32,20 @@ interopTest("serve --user: serves as that user, with CAP_NET_RAW alone, in every
   const serve = (exports: [string, string][], flags: string[]) =>
     serveCommand({ interfaces: "net0", exports, flags });
 
+  // Root's program writes to this one, which NAME could not see.
+  const busy = await testbed.image("busy.img", 1 << 20);
+  await Deno.chmod(busy, 0o666);
+  using _writer = await Deno.open(busy, { write: true });
+
   // What NAME cannot open is refused, by that name; and so is what cannot be at all.
   const rows: [words: string[], sentence: RegExp][] = [
     [
       await serve([["1.1", secret]], ["--user", "nobody"]),
       /Cannot write to ".*secret\.img" as nobody/,
+    ],
+    [
+      await serve([["1.1", busy]], ["--user", "nobody"]),
+      /in use on this host .*busy\.img|busy\.img.*in use on this host/,
     ],
     [await serve([["1.1", image]], ["--user", "nosuchuser"]), /There is no user "nosuchuser"/],
     [await serve([["1.1", image]], ["--user", "root"]), /--user root is root/],
