@@ -61,6 +61,20 @@ export async function attachByKernel(
 }
 
 /**
+ * Refuses a disk whose device somebody has open, or has mounted.
+ *
+ * @throws {Error} One sentence.
+ */
+export function refuseUsed(name: string): void {
+  const claim = claimDevice(nodePath(name));
+  if (claim === undefined) {
+    const uses = deviceUses(nodePath(name));
+    throw new Error(`${name} is in use: unmount it first, or detach it with --force${uses}`);
+  }
+  releaseDevice(claim);
+}
+
+/**
  * Makes the driver forget a disk.
  *
  * @param force Also when it is in use.
@@ -68,13 +82,8 @@ export async function attachByKernel(
  */
 export function detachFromKernel(address: Address, force: boolean): void {
   const name = formatAddress(address.shelf, address.slot);
-  const claim = claimDevice(nodePath(name));
-  if (claim === undefined && !force) {
-    const uses = deviceUses(nodePath(name));
-    throw new Error(`${name} is in use: unmount it first, or detach it with --force${uses}`);
-  }
-  // The driver destroys even what is open: ours is closed before.
-  if (claim !== undefined) releaseDevice(claim);
+  // The driver destroys even what is open.
+  if (!force) refuseUsed(name);
   // It compares as many bytes as it is given: with the closing zero e1.1 is not e1.10 as well.
   Deno.writeTextFileSync(FLUSH_FILE, `${name}\0`);
 }
