@@ -1,72 +1,135 @@
 // `aoe ctl ACTION`: asks and changes a running `aoe serve`.
 
-import { object } from "@optique/core/constructs";
-import { lineBreak, message } from "@optique/core/message";
-import { map, optional } from "@optique/core/modifiers";
-import { argument, command, option } from "@optique/core/primitives";
-import { choice } from "@optique/core/valueparser";
+import { SECTOR_BYTES } from "../wire/ata.ts";
+import { formatAddress } from "../wire/aoe.ts";
+import { isNbdUri } from "../wire/nbd_uri.ts";
+import type { ExportPlan } from "../core/daemon/plan.ts";
 import { askServing } from "../control/daemon/requests.ts";
-import type { DaemonListing, ListedExport } from "../control/daemon/requests.ts";
-import { daemonName, jsonFlag, shortUsage } from "./arguments.ts";
-import { formatBytes, formatTable, printJson, printLine } from "./output.ts";
-
-/** What `aoe ctl` was asked to do. */
-export interface CtlOptions {
-  readonly action: "list" | "stats";
-  readonly name: string | undefined;
-  readonly json: boolean;
-}
-
-/** `aoe ctl ACTION` */
-export const ctlParser = command(
-  "ctl",
-  map(
-    object({
-      action: argument(choice(["list", "stats"], { metavar: "ACTION" }), {
-        description: message`list: what is served; stats: what has been counted.`,
-      }),
-      name: optional(option("--name", daemonName(), {
-        description: message`Which daemon, where there are several (default serve).`,
-      })),
-      json: jsonFlag(),
-    }),
-    (options): CtlOptions => options,
-  ),
-  {
-    brief: message`Ask a running aoe serve.`,
-    description:
-      message`Asks a running aoe serve of this host by its control socket. Exits with 1 when there is none, or it refuses.`,
-    usageLine: shortUsage,
-    footer: message`Examples:${lineBreak()}  aoe ctl list${lineBreak()}  aoe ctl stats --json`,
-  },
-);
+import type {
+  DaemonListing,
+  DaemonRequest,
+  ListedExport,
+  Reloaded,
+} from "../control/daemon/requests.ts";
+import type { CtlOptions } from "./ctl_arguments.ts";
+import { EXIT_FAILED, EXIT_USAGE } from "./exit_codes.ts";
+import { Failure, formatBytes, formatTable, printError, printJson, printLine } from "./output.ts";
 
 /** Asks, and shows the answer. */
 export async function runCtl(options: CtlOptions): Promise<number> {
-  const { action, name, json } = options;
-  const answer = await askServing(name, { ask: action });
-  if (json) printJson(answer);
-  else if (action === "list") showListing(answer as DaemonListing);
-  else for (const line of (answer as { lines: readonly string[] }).lines) printLine(line);
-  return 0;
+  refuseExcess(options);
+  const answer = await askServing(options.name, requestOf(options)).catch((error) => {
+    // A sentence of the daemon's.
+    throw error.name === "Error" ? new Failure(error.message) : error;
+  });
+  if (options.json) printJson(answer);
+  switch (options.action) {
+    case "list":
+      if (!options.json) showListing(answer as DaemonListing);
+      return 0;
+    case "stats":
+      if (options.json) return 0;
+      for (const line of (answer as { lines: readonly string[] }).lines) printLine(line);
+      return 0;
+    case "add":
+      if (!options.json) showAdded(answer as ListedExport);
+      return 0;
+    case "reload":
+      if (!options.json) showReloaded(answer as Reloaded);
+      return 0;
+    default:
+      return showRemoved(answer as { address: string; flushed: boolean }, options);
+  }
+}
+
+function refuseExcess({ action, address, path }: CtlOptions): void {
+  const needsAddress = action === "add" || action === "remove" || action === "drain";
+  if (needsAddress && address === undefined) {
+    throw new Failure(`Say which export to ${action}, as in: aoe ctl ${action} e1.1`, EXIT_USAGE);
+  }
+  if (!needsAddress && address !== undefined) {
+    throw new Failure(`aoe ctl ${action} is about all exports: leave the address out`, EXIT_USAGE);
+  }
+  if (action === "add" && path === undefined) {
+    throw new Failure("Say what to add, as in: aoe ctl add e1.1 /srv/disk.img", EXIT_USAGE);
+  }
+  if (action !== "add" && path !== undefined) {
+    throw new Failure(`aoe ctl ${action} takes no path`, EXIT_USAGE);
+  }
+}
+
+function requestOf(options: CtlOptions): DaemonRequest {
+  const { action, address } = options;
+  switch (action) {
+    case "add":
+      return { ask: action, plan: planOf(options) };
+    case "remove":
+    case "drain":
+      return { ask: action, address: formatAddress(address!.shelf, address!.slot) };
+    default:
+      return { ask: action };
+  }
+}
+
+function planOf(options: CtlOptions): ExportPlan {
+  const { path = "", macs, offsetSectors = 0, lengthSectors } = options;
+  return {
+    address: options.address!,
+    // The daemon has another working folder.
+    path: path.startsWith("/") || isNbdUri(path) ? path : `${Deno.cwd()}/${path}`,
+    interfaces: options.interfaces,
+    direct: options.direct,
+    sync: options.sync,
+    readOnly: options.readOnly,
+    cacheFixed: options.writeCache === "fixed",
+    offsetBytes: offsetSectors * SECTOR_BYTES,
+    lengthBytes: lengthSectors === undefined ? undefined : lengthSectors * SECTOR_BYTES,
+    createBytes: options.sizeBytes,
+    format: options.format,
+    force: options.force,
+    acl: macs.length === 0 ? undefined : { accept: macs, reject: [], readOnly: [] },
+    line: 0,
+  };
 }
 
 function showListing({ exports }: DaemonListing): void {
   const header = ["address", "state", "size", "worker", "interfaces", "path"];
   const rows = exports.map((ex) => [
     ex.address,
-    stateOf(ex),
+    ex.readOnly && ex.state === "serving" ? "read-only" : ex.state,
     ex.bytes === null ? "" : formatBytes(ex.bytes),
     ex.worker === null ? "" : String(ex.worker),
     ex.interfaces.join(","),
     ex.path,
   ]);
   for (const line of formatTable(header, rows, { right: ["size", "worker"] })) printLine(line);
-  const waiting = exports.filter(({ reason }) => reason !== null);
-  for (const { address, reason } of waiting) printLine(`${address} waits: ${reason}`);
+  for (const { address, reason } of exports) {
+    if (reason !== null) printLine(`${address} waits: ${reason}`);
+  }
   if (exports.length === 0) printLine("Nothing is served.");
 }
 
-function stateOf({ state, readOnly }: ListedExport): string {
-  return readOnly && state === "serving" ? "read-only" : state;
+function showAdded({ address, path, bytes, interfaces }: ListedExport): void {
+  printLine(
+    `${address} is served: ${path}, ${formatBytes(bytes ?? 0)}, on ${interfaces.join(", ")}`,
+  );
+}
+
+function showReloaded({ added, removed, changed, same, waiting }: Reloaded): void {
+  const rest = waiting === 0 ? "" : `, ${waiting} waiting (aoe ctl list)`;
+  printLine(
+    `Reloaded: ${added} added, ${removed} removed, ${changed} changed, ${same} as before${rest}`,
+  );
+}
+
+function showRemoved(
+  { address, flushed }: { readonly address: string; readonly flushed: boolean },
+  { json }: CtlOptions,
+): number {
+  if (!flushed) {
+    printError(`aoe: ${address} is served no more, and not flushed: what was written may be lost`);
+    return EXIT_FAILED;
+  }
+  if (!json) printLine(`${address} is served no more`);
+  return 0;
 }

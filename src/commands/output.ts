@@ -22,6 +22,9 @@ export class Failure extends Error {
 /** The styles of {@linkcode paint}, as SGR codes. */
 const SGR = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 
+/** syslog(3)'s levels, as far as they are used. */
+const SEVERITIES = { error: 3, warning: 4, info: 6 } as const;
+
 /** Width of a terminal that does not say how wide it is, and of everything that is no terminal. */
 const WIDTH_DEFAULT = 80;
 
@@ -36,6 +39,7 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 const UNSEEN_BUT_OURS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}](?:\[[\d;]{1,8}m)?/gu;
 
 const encoder = new TextEncoder();
+const journals = new Map<unknown, boolean>();
 let stdoutOpen = true;
 let stdoutFailure: string | undefined;
 let queue: OutputQueue | undefined;
@@ -100,7 +104,7 @@ export async function finishOutput(code: number): Promise<number> {
  * line went nowhere, and a command that has nothing else to do may end; one that serves goes on.
  */
 export function printLine(line: string): boolean {
-  const text = visible(line) + "\n";
+  const text = journalLine(visible(line), Deno.stdout, "info") + "\n";
   if (queue !== undefined) return queue.add(Deno.stdout, text);
   if (stdoutOpen) stdoutOpen = writeAll(Deno.stdout, text);
   return stdoutOpen;
@@ -122,16 +126,47 @@ export function formatJson(value: unknown): string {
   );
 }
 
-/** Writes one line to stderr. */
-export function printError(line: string): void {
-  const text = visible(line) + "\n";
+/**
+ * Writes one line to stderr.
+ *
+ * @param severity For systemd's journal, where the line goes there.
+ */
+export function printError(line: string, severity: keyof typeof SEVERITIES = "error"): void {
+  const text = journalLine(visible(line), Deno.stderr, severity) + "\n";
   if (queue !== undefined) queue.add(Deno.stderr, text);
   else writeAll(Deno.stderr, text);
 }
 
 /** Tells the user on stderr what will bite, though the command goes on. */
 export function warn(sentence: string): void {
-  printError(`${paint("aoe: warning:", "yellow", Deno.stderr)} ${sentence}`);
+  printError(`${paint("aoe: warning:", "yellow", Deno.stderr)} ${sentence}`, "warning");
+}
+
+/** The line as the journal wants it, with its severity, where it goes there (sd-daemon(3)). */
+function journalLine(
+  line: string,
+  stream: typeof Deno.stdout | typeof Deno.stderr,
+  severity: keyof typeof SEVERITIES,
+): string {
+  if (!isJournal(stream)) return line;
+  return line.split("\n").map((part) => `<${SEVERITIES[severity]}>${part}`).join("\n");
+}
+
+/** Whether a stream is the journal's, and not a file or pipe that somebody has put in its place. */
+function isJournal(stream: typeof Deno.stdout | typeof Deno.stderr): boolean {
+  const journal = Deno.env.get("JOURNAL_STREAM");
+  if (journal === undefined) return false;
+  const known = journals.get(stream);
+  if (known !== undefined) return known;
+  let is = false;
+  try {
+    const { dev, ino } = Deno.statSync(`/proc/self/fd/${stream === Deno.stdout ? 1 : 2}`);
+    is = journal === `${dev}:${ino}`;
+  } catch {
+    // Then it is none.
+  }
+  journals.set(stream, is);
+  return is;
 }
 
 /** A text without line breaks. */

@@ -68,6 +68,8 @@ export interface ServeOptions {
   readonly dropPercent: number | undefined;
   /** By which `aoe ctl` finds it. */
   readonly name: string | undefined;
+  /** Whether what is missing is waited for. */
+  readonly wait: boolean;
   /** Where config strings, mask lists and reservations are kept; undefined: nowhere. */
   readonly state: string | undefined;
   readonly json: boolean;
@@ -185,6 +187,9 @@ export const serveParser = command(
       name: optional(option("--name", daemonName(), {
         description: message`Tell this daemon from others of this host, for aoe ctl.`,
       })),
+      wait: option("--wait", {
+        description: message`Serve what there is, and the rest as soon as it comes.`,
+      }),
       state: optional(
         option("--state", path("DIR"), {
           description:

@@ -1,5 +1,6 @@
 // What `aoe serve` is to do: what its arguments say, or its configuration, as one plan.
 
+import { formatAddress } from "../wire/aoe.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { configurationFile, hasConfiguration, readPlan } from "../control/configuration.ts";
 import type { DaemonPlan, ExportPlan } from "../core/daemon/plan.ts";
@@ -36,6 +37,19 @@ export function wantedPlan(options: ServeOptions): WantedPlan {
   const { plan, mistakes } = readPlan(file);
   if (plan === undefined) throw sayMistakes(file, mistakes, options.json);
   return { plan: withAids(plan, options), file };
+}
+
+/**
+ * The plan of a daemon's configuration as it is now.
+ *
+ * @throws {Failure} Once all mistakes have been said; it says the first.
+ */
+export function planAgain(options: ServeOptions, file: string): DaemonPlan {
+  const { plan, mistakes } = readPlan(file);
+  if (plan !== undefined) return withAids(plan, options);
+  const { message } = sayMistakes(file, mistakes, options.json);
+  const [first] = mistakes;
+  throw new Failure(first === undefined ? message : `${message} (${first.line}: ${first.text})`);
 }
 
 /** Says every mistake, and returns the last word. */
@@ -131,10 +145,17 @@ function planOfArguments(options: ServeOptions): DaemonPlan {
     name: options.name,
     stateDir: options.state ?? false,
     ...{ control: true, metrics: options.metrics, user: options.user },
-    waits: false,
+    waits: options.wait,
     ...{ workers, buffers, pollUs, uring, ring, mapBytes },
     ...{ capture, captureBytes, dropPercent },
-    exports: options.exports.map(({ address, path }) => ({ address, path, ...shared })),
+    exports: onlyOnce(options.exports).map((ex) => ({ ...ex, ...shared })),
     initiatorInterfaces: [],
   };
+}
+
+function onlyOnce(exports: ServeOptions["exports"]): ServeOptions["exports"] {
+  const names = exports.map(({ address: { shelf, slot } }) => formatAddress(shelf, slot));
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice === undefined) return exports;
+  throw new Failure(`${twice} is given twice: each export needs its own`);
 }

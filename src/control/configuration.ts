@@ -2,6 +2,7 @@
 // ask on all interfaces unless they are told which.
 
 import { listInterfaces } from "../../ffi/netlink.ts";
+import type { NetworkInterface } from "../../ffi/netlink.ts";
 import { parseInitiator, parsePlan } from "../core/daemon/parse_plan.ts";
 import type { ParsedPlan } from "../core/daemon/parse_plan.ts";
 import { withInitiatorInterfaces } from "../core/daemon/edit_initiator.ts";
@@ -85,8 +86,11 @@ export function configureInterfaces(names: readonly string[]): void {
 }
 
 /** The names of those interfaces of this host that are meant by names or patterns, in their order. */
-export function interfacesMeant(patterns: readonly string[]): string[] {
-  const existing = listInterfaces().filter((link) => link.ethernet);
+export function interfacesMeant(
+  patterns: readonly string[],
+  interfaces: readonly NetworkInterface[] = listInterfaces(),
+): string[] {
+  const existing = interfaces.filter((link) => link.ethernet);
   const names = patterns.flatMap((pattern) => {
     const meant = existing.filter(({ name, altNames, loopback }) =>
       [name, ...altNames].some((name) => isInterfaceMeant(pattern, name)) &&

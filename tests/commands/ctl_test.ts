@@ -23,7 +23,7 @@ interopTest(
     const ctl = (...words: string[]) => run([aoe, "ctl", ...words], { env });
 
     const shown = await ctl("list", "--name", "rack");
-    assertMatch(shown.stdout, /^e1\.1 +read-only +1\.0 MiB +0 +lo +\//m);
+    assertMatch(shown.stdout, /^e1\.1 +read-only +1\.0 MiB +\d+ +lo +\//m);
     const listed = JSON.parse((await ctl("list", "--name", "rack", "--json")).stdout);
     assertEquals(listed.name, "rack");
     assertEquals(listed.pid, target.pid);

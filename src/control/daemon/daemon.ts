@@ -1,28 +1,89 @@
-// One process that serves: its threads, what runs in them, and the socket by which it is asked.
+// One process that serves: it takes its name, its state and its plan, has what can be served served
+// and the rest waited for, and changes while it runs what is to be changed, and nothing else.
 
-import { formatAddress } from "../../wire/aoe.ts";
-import { SECTOR_BYTES } from "../../wire/ata.ts";
+import { formatAddress, parseAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
-import type { DaemonPlan } from "../../core/daemon/plan.ts";
+import { isNbdUri } from "../../wire/nbd_uri.ts";
+import type { DaemonPlan, ExportPlan } from "../../core/daemon/plan.ts";
+import { askedPlan } from "../../core/daemon/asked_plan.ts";
+import { planChanges } from "../../core/daemon/plan_changes.ts";
+import type { PlannedChanges } from "../../core/daemon/plan_changes.ts";
 import type { KeptSettings } from "../../core/target/kept_settings.ts";
-import type { ExportConfig } from "../../loops/target/export_config.ts";
+import type { TargetMessage } from "../../loops/target/messages.ts";
+import { listInterfaces } from "../../../ffi/netlink.ts";
 import { groupCounters } from "../target/group_counters.ts";
+import { closeExport, ExportRefusal } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
-import type { TargetGroup } from "../target/threads.ts";
+import { watchNames } from "../target/lost_names.ts";
+import { TargetGroup } from "../target/threads.ts";
+import type { TargetGroupOptions } from "../target/threads.ts";
+import {
+  findHeldAddresses,
+  hasPatterns,
+  interfacesOfPlans,
+  openPlanned,
+  plannedInterfaces,
+  whyUnreachable,
+} from "./opening.ts";
 import { DAEMON_NAME_DEFAULT, daemonSocketFolder, openDaemonSocket } from "./requests.ts";
-import type { DaemonListing, DaemonRequest, DaemonSocket, ListedExport } from "./requests.ts";
+import type {
+  DaemonListing,
+  DaemonRequest,
+  DaemonSocket,
+  ExportOrigin,
+  ListedExport,
+  Reloaded,
+} from "./requests.ts";
 import { ServiceManager } from "./service_manager.ts";
+import { exportName, isSentence, listedExport, retryFactor, whyWaiting } from "./wanted_export.ts";
+import type { WantedExport } from "./wanted_export.ts";
 import { StateFolder, stateFolderPath } from "./state_folder.ts";
 
-/** What runs in a daemon. */
-export interface Served {
-  readonly group: TargetGroup;
-  readonly files: readonly ExportFile[];
-  readonly interfaces: readonly string[];
+/** How long to listen for somebody who has an address already: at the start, and while others wait. */
+const HOLDER_START_MS = 250;
+const HOLDER_LIVE_MS = 20;
+/** How often it is looked whether what is missing has come. */
+const RETRY_MS = 1_000;
+/** A server is asked less and less often: each time holds up everybody a little. */
+const RETRY_MS_MAX = 30_000;
+
+/** What happens to the exports of a daemon, beside what its threads tell. */
+export type DaemonEvent =
+  | { readonly kind: "warning"; readonly text: string }
+  | { readonly kind: "waiting"; readonly address: string; readonly reason: string }
+  | { readonly kind: "added"; readonly address: string; readonly file: ExportFile }
+  | { readonly kind: "removed"; readonly address: string; readonly flushed: boolean }
+  | { readonly kind: "changed"; readonly address: string; readonly what: readonly string[] }
+  | { readonly kind: "reloaded"; readonly outcome: Reloaded }
+  | { readonly kind: "not reloaded"; readonly text: string };
+
+/** How a daemon is run. */
+export interface DaemonOptions {
+  readonly plan: DaemonPlan;
+  readonly from: ExportOrigin;
+  /** What the threads of a group share. */
+  readonly group: Omit<TargetGroupOptions, "exports" | "interfaces" | "onMessage" | "keep">;
+  /**
+   * Reads the plan again; undefined where it does not come from a file.
+   *
+   * @throws {Error} One sentence.
+   */
+  readonly readPlan: (() => DaemonPlan) | undefined;
+  readonly tell: (event: DaemonEvent) => void;
+  readonly onMessage: (message: TargetMessage) => void;
   /** The lines of a summary, for people. */
   readonly summary: () => readonly string[];
   /** What happens now, and the past of what is named; see `Watcher.ask`. */
   readonly overview: (pasts: unknown) => Promise<unknown>;
+}
+
+/** What is missing at a start that waits for nothing; a sentence each. */
+export class StartRefusal extends Error {
+  override name = "StartRefusal";
+
+  constructor(readonly refusals: readonly string[]) {
+    super(refusals.at(-1));
+  }
 }
 
 /** Folders that a daemon of this plan has for itself: of its socket, and of its state. */
@@ -35,13 +96,20 @@ export function foldersOfDaemon(
   return [socket, `${stateDir === true ? stateFolderPath() : stateDir}/${called}`];
 }
 
-/** A running daemon. */
+/** A daemon, running once `start` has resolved. */
 export class Daemon {
+  readonly #options: DaemonOptions;
   readonly #name: string;
   readonly #socket: DaemonSocket | undefined;
   readonly #state: StateFolder | undefined;
   readonly #manager = new ServiceManager();
-  #served: Served | undefined;
+  readonly #wanted = new Map<string, WantedExport>();
+  #group: TargetGroup | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #unwatch = () => {};
+  #lookingAgain = false;
+  /** The last of the changes that are made one after the other. */
+  #change: Promise<unknown> = Promise.resolve();
 
   /**
    * Takes its name and its state, before anything else starts. One that was given no name goes
@@ -49,63 +117,370 @@ export class Daemon {
    *
    * @throws {Error} One sentence: another daemon has the name, or the state.
    */
-  constructor({ name, stateDir }: Pick<DaemonPlan, "name" | "stateDir">) {
+  constructor(options: DaemonOptions) {
+    const { name, stateDir } = options.plan;
+    this.#options = options;
     this.#name = name ?? DAEMON_NAME_DEFAULT;
-    this.#socket = this.#open(name);
+    this.#socket = this.#openSocket(name);
     if (stateDir === false) return;
     const folder = stateDir === true ? stateFolderPath() : stateDir;
     this.#state = new StateFolder(folder, this.#name);
   }
 
-  /**
-   * An export with what an earlier daemon has kept of it.
-   *
-   * @throws {Error} One sentence: that cannot be read.
-   */
-  withKept(config: ExportConfig): ExportConfig {
-    if (this.#state === undefined) return config;
-    return { ...config, keeps: true, kept: this.#state.load(config) };
+  /** What is served, in the order of the plan. */
+  get files(): readonly ExportFile[] {
+    return [...this.#wanted.values()].flatMap(({ file }) => file ?? []);
+  }
+
+  /** What is waited for, and why. */
+  get waiting(): readonly { readonly address: string; readonly reason: string }[] {
+    const existing = listInterfaces();
+    return [...this.#wanted].flatMap(([address, wanted]) => {
+      const reason = whyWaiting(wanted, existing);
+      return reason === undefined ? [] : [{ address, reason }];
+    });
+  }
+
+  /** Its threads. */
+  get group(): TargetGroup {
+    return this.#group!;
   }
 
   /**
-   * Keeps what frames have set of an export.
+   * Begins to serve. A plan that waits begins with what there is.
    *
-   * @returns A sentence when that cannot be.
+   * @throws {StartRefusal} What is missing, where nothing is waited for.
    */
-  async keep(address: Address, settings: KeptSettings): Promise<string | undefined> {
+  async start(): Promise<void> {
     try {
-      await this.#state!.keep(address, settings);
-      return undefined;
+      await this.#begin();
     } catch (error) {
-      const name = formatAddress(address.shelf, address.slot);
-      const reason = (error as Error).message.replace(/ \(os error \d+\)/, "");
-      return `${name}: a change of its config string, mask list or reservation is refused, since ` +
-        `it cannot be kept: ${reason}`;
+      this.#closeAll([...this.#wanted.values()]);
+      await this.#socket?.close();
+      throw error;
     }
   }
 
-  /** From here on it tells of what it serves. */
-  serves(served: Served): void {
-    this.#served = served;
-    this.#manager.ready(
-      `Serving ${served.files.length === 1 ? "one export" : `${served.files.length} exports`}`,
+  async #begin(): Promise<void> {
+    const { plan, from, group, onMessage } = this.#options;
+    for (const ex of plan.exports) this.#want(ex, from);
+    const all = [...this.#wanted.values()];
+    await this.#open(all, HOLDER_START_MS);
+    const refusals = all.flatMap(({ reason }) => reason ?? []);
+    if (!plan.waits && refusals.length > 0) throw new StartRefusal(refusals);
+    this.#group = await TargetGroup.start({
+      ...group,
+      interfaces: interfacesOfPlans(plan.exports).names,
+      exports: this.files.map(({ config }) => config),
+      onMessage: (message) => {
+        if (message.kind === "resized") this.#resized(message, message.sectors);
+        onMessage(message);
+      },
+      keep: (address, settings) => this.#keep(address, settings),
+    });
+    this.#timer = setInterval(() => this.#lookAgain(), RETRY_MS);
+    this.#unwatch = watchNames(
+      () => this.files,
+      (text) => onMessage({ kind: "error", text }),
     );
-    this.#manager.keepAlive(() => served.group.isWell());
   }
 
-  /** Ends what is asked; the threads are another's to stop. */
-  async close(): Promise<void> {
+  /** Everybody who wants to know has been told what is served. */
+  ready(): void {
+    this.#manager.ready(this.#status());
+    this.#manager.keepAlive(() => this.group.isWell());
+  }
+
+  /**
+   * Stops, and leaves nothing unflushed.
+   *
+   * @returns Number of commands that a disk never finished.
+   */
+  async stop(): Promise<number> {
     this.#manager.stopping();
     this.#manager.close();
+    clearInterval(this.#timer);
+    this.#unwatch();
+    // What is asked is answered, and what is being changed has been.
     await this.#socket?.close();
+    return await this.group.stop();
   }
 
-  #open(name: string | undefined): DaemonSocket | undefined {
+  /** Reads the plan again, and makes what has changed so; a plan with a mistake changes nothing. */
+  reload(): Promise<Reloaded> {
+    return this.#inTurn(async () => {
+      const { readPlan, tell } = this.#options;
+      if (readPlan === undefined) {
+        throw new Error(
+          "It was started by arguments, and has no configuration to read again: aoe ctl add and " +
+            "remove change it",
+        );
+      }
+      this.#manager.reloading();
+      try {
+        const outcome = await this.#follow(readPlan());
+        tell({ kind: "reloaded", outcome });
+        return outcome;
+      } catch (error) {
+        tell({ kind: "not reloaded", text: (error as Error).message });
+        throw error;
+      } finally {
+        this.#manager.ready(this.#status());
+      }
+    });
+  }
+
+  async #follow(plan: DaemonPlan): Promise<Reloaded> {
+    const mine = [...this.#wanted.values()].filter(({ from }) => from !== "ctl");
+    const changes = planChanges(mine.map(({ plan }) => plan), plan.exports);
+    const opened: WantedExport[] = [];
+    const count = { add: 0, remove: 0, change: 0, replace: 0 };
+    for (const change of changes) {
+      const address = exportName(change.plan);
+      const wanted = this.#wanted.get(address);
+      count[change.kind]++;
+      if (change.kind === "change" && wanted?.file !== undefined) {
+        if (await this.#changeLive(wanted, change.plan, change.changes)) continue;
+      }
+      if (wanted !== undefined) await this.#remove(wanted, false);
+      if (change.kind !== "remove") opened.push(this.#want(change.plan, this.#options.from));
+    }
+    await this.#serve(opened, HOLDER_LIVE_MS);
+    // Where a line stands in the file may have changed of all.
+    for (const ex of plan.exports) {
+      const wanted = this.#wanted.get(exportName(ex));
+      if (wanted?.from === this.#options.from) wanted.plan = ex;
+    }
+    await this.#leaveInterfaces();
+    const touched = count.add + count.change + count.replace;
+    return {
+      added: count.add,
+      removed: count.remove,
+      changed: count.change + count.replace,
+      same: plan.exports.length - touched,
+      waiting: this.waiting.length,
+    };
+  }
+
+  /** @returns False when that cannot be done while it is served. */
+  async #changeLive(
+    wanted: WantedExport,
+    plan: ExportPlan,
+    changes: PlannedChanges,
+  ): Promise<boolean> {
+    const address = exportName(plan);
+    const live = changes.interfaces === undefined
+      ? changes
+      : { ...changes, interfaces: plannedInterfaces(plan, listInterfaces()) };
     try {
-      const socket = openDaemonSocket(
-        this.#name,
-        (question) => this.#answer(question as DaemonRequest),
-      );
+      if (live.interfaces !== undefined) await this.#joinInterfaces(live.interfaces);
+      await this.group.change(plan.address, live);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotSupported)) {
+        const text = `${address} is as it was: ${(error as Error).message}`;
+        this.#options.tell({ kind: "warning", text });
+        return true;
+      }
+      return false;
+    }
+    const file = wanted.file!;
+    wanted.file = { ...file, config: { ...file.config, ...live } };
+    wanted.plan = plan;
+    this.#options.tell({ kind: "changed", address, what: Object.keys(changes) });
+    return true;
+  }
+
+  #want(plan: ExportPlan, from: ExportOrigin): WantedExport {
+    const wanted: WantedExport = {
+      ...{ plan, from, file: undefined, reason: undefined, draining: false },
+      ...{ retryMs: RETRY_MS, dueMs: 0 },
+    };
+    this.#wanted.set(exportName(plan), wanted);
+    return wanted;
+  }
+
+  /** Opens what can be; the others have a reason afterwards. */
+  async #open(some: readonly WantedExport[], timeoutMs: number): Promise<void> {
+    const { tell } = this.#options;
+    const existing = listInterfaces();
+    const reachable = some.filter((wanted) => {
+      wanted.reason = this.#options.plan.waits ? undefined : whyUnreachable(wanted.plan, existing);
+      return wanted.reason === undefined;
+    });
+    for (const wanted of reachable) {
+      try {
+        this.#refuseTwice(wanted);
+        const file = openPlanned(wanted.plan, existing);
+        wanted.file = this.#withKept(file);
+      } catch (error) {
+        if (!isSentence(error)) throw error;
+        wanted.reason = error.message;
+      }
+    }
+    const opened = reachable.filter(({ file }) => file !== undefined);
+    const { refusals, warnings } = await findHeldAddresses(
+      opened.map(({ plan }) => plan),
+      timeoutMs,
+    );
+    for (const text of warnings) tell({ kind: "warning", text });
+    for (const wanted of opened) {
+      const address = exportName(wanted.plan);
+      wanted.reason = refusals.get(address);
+      if (wanted.reason !== undefined) {
+        this.#closeAll([wanted]);
+        continue;
+      }
+      for (const warning of wanted.file!.warnings) {
+        tell({ kind: "warning", text: `${address}: ${warning}` });
+      }
+    }
+  }
+
+  /** Files are locked, and tell so themselves. */
+  #refuseTwice({ plan: { path } }: WantedExport): void {
+    const twice = isNbdUri(path) && this.files.some(({ config }) => config.path === path);
+    if (twice) throw new ExportRefusal(`"${path}" is given twice: one export cannot be two disks`);
+  }
+
+  /** Opens and serves in a running group; says what becomes of each, but for what waits as before. */
+  async #serve(some: readonly WantedExport[], timeoutMs: number): Promise<void> {
+    const before = some.map(({ reason }) => reason);
+    await this.#open(some, timeoutMs);
+    const nowMs = performance.now();
+    for (const [i, wanted] of some.entries()) {
+      const address = exportName(wanted.plan);
+      if (wanted.file !== undefined) {
+        try {
+          await this.#joinInterfaces(wanted.file.config.interfaces ?? []);
+          await this.group.add(wanted.file.config, { force: wanted.plan.force });
+        } catch (error) {
+          this.#closeAll([wanted]);
+          wanted.reason = (error as Error).message;
+        }
+      }
+      if (wanted.file !== undefined) {
+        this.#options.tell({ kind: "added", address, file: wanted.file });
+        continue;
+      }
+      wanted.dueMs = nowMs + wanted.retryMs;
+      wanted.retryMs = Math.min(RETRY_MS_MAX, wanted.retryMs * retryFactor(wanted.plan));
+      if (wanted.reason === before[i] || wanted.from === "ctl") continue;
+      this.#options.tell({ kind: "waiting", address, reason: wanted.reason ?? "" });
+    }
+  }
+
+  async #remove(wanted: WantedExport, drain: boolean): Promise<boolean> {
+    const address = exportName(wanted.plan);
+    wanted.draining = true;
+    let flushed = true;
+    if (wanted.file !== undefined) {
+      ({ flushed } = await this.group.remove(wanted.plan.address, { drain }));
+    }
+    this.#wanted.delete(address);
+    this.#options.tell({ kind: "removed", address, flushed });
+    return flushed;
+  }
+
+  /** Looks whether what is missing has come. */
+  #lookAgain(): void {
+    if (this.#lookingAgain) return;
+    const nowMs = performance.now();
+    const all = [...this.#wanted.values()];
+    const due = all.filter(({ file, dueMs }) => file === undefined && dueMs <= nowMs);
+    const patterned = all.filter(({ file, plan }) => file !== undefined && hasPatterns(plan));
+    if (due.length === 0 && patterned.length === 0) return;
+    this.#lookingAgain = true;
+    this.#inTurn(async () => {
+      const existing = patterned.length === 0 ? [] : listInterfaces();
+      for (const wanted of patterned) {
+        const has = wanted.file?.config.interfaces ?? [];
+        const names = plannedInterfaces(wanted.plan, existing);
+        // Those that have gone may come again, by any name.
+        if (names.every((name) => has.includes(name))) continue;
+        const interfaces = [...new Set([...has, ...names])];
+        await this.#changeLive(wanted, { ...wanted.plan }, { interfaces });
+      }
+      await this.#serve(due.filter(({ file }) => file === undefined), HOLDER_LIVE_MS);
+    }).catch((error: Error) => {
+      this.#options.tell({ kind: "warning", text: error.message });
+    }).finally(() => this.#lookingAgain = false);
+  }
+
+  async #joinInterfaces(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (!this.group.interfaces.includes(name)) await this.group.addInterface(name);
+    }
+  }
+
+  async #leaveInterfaces(): Promise<void> {
+    const existing = listInterfaces();
+    const used = new Set([...this.#wanted.values()].flatMap(({ plan, file }) => [
+      ...plannedInterfaces(plan, existing),
+      ...file?.config.interfaces ?? [],
+    ]));
+    for (const name of [...this.group.interfaces]) {
+      if (!used.has(name)) await this.group.removeInterface(name);
+    }
+  }
+
+  #withKept(file: ExportFile): ExportFile {
+    if (this.#state === undefined) return file;
+    try {
+      const kept = this.#state.load(file.config);
+      return { ...file, config: { ...file.config, keeps: true, kept } };
+    } catch (error) {
+      closeExport(file.config);
+      throw error;
+    }
+  }
+
+  /** @returns Whether what frames have set of an export is kept. */
+  async #keep(address: Address, settings: KeptSettings): Promise<boolean> {
+    try {
+      await this.#state!.keep(address, settings);
+      return true;
+    } catch (error) {
+      const name = formatAddress(address.shelf, address.slot);
+      const reason = (error as Error).message.replace(/ \(os error \d+\)/, "");
+      this.#options.onMessage({
+        kind: "error",
+        text:
+          `${name}: a change of its config string, mask list or reservation is refused, since ` +
+          `it cannot be kept: ${reason}`,
+      });
+      return false;
+    }
+  }
+
+  #resized({ shelf, slot }: Address, sectors: number): void {
+    const wanted = this.#wanted.get(formatAddress(shelf, slot));
+    if (wanted?.file !== undefined) wanted.file = { ...wanted.file, sectors };
+  }
+
+  #closeAll(some: readonly WantedExport[]): void {
+    for (const wanted of some) {
+      if (wanted.file !== undefined) closeExport(wanted.file.config);
+      wanted.file = undefined;
+    }
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#change.then(change);
+    this.#change = result.catch(() => {});
+    return result;
+  }
+
+  #status(): string {
+    const [served, waiting] = [this.files.length, this.waiting.length];
+    const what = served === 1 ? "Serving one export" : `Serving ${served} exports`;
+    return waiting === 0 ? what : `${what}, waiting for ${waiting}`;
+  }
+
+  #openSocket(name: string | undefined): DaemonSocket | undefined {
+    if (this.#options.plan.control === false) return undefined;
+    try {
+      const answer = (question: unknown) => this.#answer(question as DaemonRequest);
+      const socket = openDaemonSocket(this.#name, answer);
       if (socket !== undefined || name === undefined) return socket;
     } catch (error) {
       if (name !== undefined) throw error;
@@ -115,36 +490,58 @@ export class Daemon {
   }
 
   async #answer(request: DaemonRequest): Promise<unknown> {
-    if (this.#served === undefined) throw new Error("It is starting: ask again");
+    if (this.#group === undefined) throw new Error("It is starting: ask again");
     switch (request?.ask) {
       case "list":
-        return this.#list(this.#served);
-      case "stats": {
-        const { group, files, summary } = this.#served;
-        return { ...groupCounters(group, files), lines: summary() };
-      }
+        return this.#list();
+      case "stats":
+        return { ...groupCounters(this.group, this.files), lines: this.#options.summary() };
       case "overview":
-        return await this.#served.overview(request.pasts);
+        return await this.#options.overview(request.pasts);
+      case "reload":
+        return await this.reload();
+      case "add":
+        return await this.#inTurn(() => this.#addByHand(askedPlan(request.plan)));
+      case "remove":
+      case "drain":
+        return await this.#inTurn(() => this.#removeByHand(request));
       default:
         throw new Error("This aoe serve does not know that question: it is of another version");
     }
   }
 
-  #list({ group, files, interfaces }: Served): DaemonListing {
-    const exports = files.map(({ config, kind, sectors }): ListedExport => ({
-      address: formatAddress(config.shelf, config.slot),
-      path: config.path,
-      state: "serving",
-      reason: null,
-      kind,
-      bytes: sectors * SECTOR_BYTES,
-      readOnly: config.readOnly,
-      sync: config.sync,
-      direct: config.directFd >= 0,
-      interfaces,
-      worker: group.threadOf(config) ?? null,
-      from: "command line",
-    }));
+  async #addByHand(plan: ExportPlan | undefined): Promise<ListedExport> {
+    if (plan === undefined) throw new Error("That is no export: aoe ctl add makes the question");
+    const address = exportName(plan);
+    if (this.#wanted.has(address)) {
+      throw new Error(`${address} is there already: aoe ctl remove ${address} first`);
+    }
+    const interfaces = plan.interfaces.length === 0 ? this.group.interfaces : plan.interfaces;
+    const wanted = this.#want({ ...plan, interfaces }, "ctl");
+    wanted.reason = whyUnreachable(wanted.plan, listInterfaces());
+    if (wanted.reason === undefined) await this.#serve([wanted], HOLDER_LIVE_MS);
+    if (wanted.file !== undefined) return listedExport(wanted, listInterfaces(), this.group);
+    this.#wanted.delete(address);
+    throw new Error(wanted.reason);
+  }
+
+  async #removeByHand(
+    { ask, address }: { readonly ask: "remove" | "drain"; readonly address: string },
+  ): Promise<{ readonly address: string; readonly flushed: boolean }> {
+    const { shelf = NaN, slot = NaN } = parseAddress(`${address}`) ?? {};
+    const wanted = this.#wanted.get(formatAddress(shelf, slot));
+    if (wanted === undefined) {
+      throw new Error(`${address} is not served: aoe ctl list shows what is`);
+    }
+    const flushed = await this.#remove(wanted, ask === "drain");
+    return { address: exportName(wanted.plan), flushed };
+  }
+
+  #list(): DaemonListing {
+    const existing = listInterfaces();
+    const exports = [...this.#wanted].toSorted(([, { plan: a }], [, { plan: b }]) =>
+      a.address.shelf - b.address.shelf || a.address.slot - b.address.slot
+    ).map(([, wanted]) => listedExport(wanted, existing, this.group));
     return { name: this.#name, pid: Deno.pid, exports };
   }
 }

@@ -1,5 +1,6 @@
 // What a serving daemon is asked by `aoe ctl`, where it is reached, and what it answers.
 
+import type { ExportPlan } from "../../core/daemon/plan.ts";
 import { ownFolder } from "../own_files.ts";
 import { askAt, isListening, LineServer, lockOwnFile } from "../line_socket.ts";
 import type { Answerer } from "../line_socket.ts";
@@ -12,10 +13,26 @@ const PATIENCE_MS = 60_000;
 
 /** What a daemon is asked. */
 export type DaemonRequest =
-  | { readonly ask: "list" }
-  | { readonly ask: "stats" }
+  | { readonly ask: "list" | "stats" | "reload" }
   /** What happens now, and the past of what is named: `WatchAnswer` is the answer. */
-  | { readonly ask: "overview"; readonly pasts: readonly string[] };
+  | { readonly ask: "overview"; readonly pasts: readonly string[] }
+  /** `interfaces` may be empty: all that the daemon has. */
+  | { readonly ask: "add"; readonly plan: ExportPlan }
+  | { readonly ask: "remove" | "drain"; readonly address: string };
+
+/** Who wants an export. */
+export type ExportOrigin = "configuration" | "command line" | "ctl";
+
+/** How a reload went: exports of each kind. */
+export interface Reloaded {
+  readonly added: number;
+  readonly removed: number;
+  readonly changed: number;
+  /** They were not touched. */
+  readonly same: number;
+  /** Of all, those that are waited for. */
+  readonly waiting: number;
+}
 
 /** One export as `aoe ctl list` shows it. */
 export interface ListedExport {
@@ -33,7 +50,7 @@ export interface ListedExport {
   readonly interfaces: readonly string[];
   /** The number of the thread that serves it. */
   readonly worker: number | null;
-  readonly from: "configuration" | "command line" | "ctl";
+  readonly from: ExportOrigin;
 }
 
 /** What a daemon answers to `list`. */

@@ -28,19 +28,37 @@ interface Watched {
  * @returns Ends it.
  */
 export function watchNames(
-  files: readonly ExportFile[],
+  files: () => readonly ExportFile[],
   tell: (text: string) => void,
 ): () => void {
-  const watched = files.filter(({ kind }) => kind === "file").map((file): Watched => {
-    const openPath = `/proc/self/fd/${file.config.fd}`;
-    return { file, openPath, opened: Deno.statSync(openPath), fate: "same", looking: false };
-  });
+  let watched = watchedOf(files(), []);
   const timer = setInterval(() => {
+    watched = watchedOf(files(), watched);
     for (const one of watched) {
       if (!one.looking) look(one, tell);
     }
   }, LOOK_EVERY_MS);
   return () => clearInterval(timer);
+}
+
+/** Those of `before` that there still are, and new ones. */
+function watchedOf(files: readonly ExportFile[], before: readonly Watched[]): Watched[] {
+  const known = new Map(before.map((one) => [keyOf(one.file), one]));
+  return files.filter(({ kind }) => kind === "file").flatMap((file): Watched | Watched[] => {
+    const one = known.get(keyOf(file));
+    if (one !== undefined) return one;
+    const openPath = `/proc/self/fd/${file.config.fd}`;
+    try {
+      return { file, openPath, opened: Deno.statSync(openPath), fate: "same", looking: false };
+    } catch {
+      // It is served no more.
+      return [];
+    }
+  });
+}
+
+function keyOf({ config: { fd, path } }: ExportFile): string {
+  return `${fd} ${path}`;
 }
 
 async function look(watched: Watched, tell: (text: string) => void): Promise<void> {

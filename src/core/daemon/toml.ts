@@ -272,8 +272,10 @@ function pathOf(inner: string): string[] | undefined {
     let at: unknown = parse(`${inner} = 1`);
     while (isRecord(at)) {
       const [name] = Object.keys(at);
-      names.push(name!);
-      at = at[name!];
+      // A comment, and no name.
+      if (name === undefined) return undefined;
+      names.push(name);
+      at = at[name];
     }
     return names.length === 0 ? undefined : names;
   } catch {

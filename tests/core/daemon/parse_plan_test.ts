@@ -229,6 +229,13 @@ Deno.test("configuration: two exports may read one file", () => {
   assertEquals(planOf(`${reader}${reader.replace("1.1", "1.2")}`).exports.length, 2);
 });
 
+Deno.test("configuration: a header without a name is none", () => {
+  for (const text of ["[ # ]", "[[ # ]]", "[]"]) {
+    const { mistakes } = parsePlan(text, { folder: "/etc", ethers: ETHERS });
+    assert(mistakes[0]?.text.includes("is no header"), JSON.stringify(mistakes));
+  }
+});
+
 Deno.test("configuration: whatever the bytes, no error but mistakes with lines that exist", () => {
   const words = WRONG.flatMap(([text]) => text.split("\n"));
   const piece = fc.oneof(
