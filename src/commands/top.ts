@@ -25,7 +25,7 @@ import { TopScreen } from "./top_terminal.ts";
 
 const REDRAW_MS = 1000;
 /** Of what is no terminal. */
-const TEXT_COLUMNS = 132;
+const TEXT_COLUMNS = 160;
 
 /** What `aoe top` was asked to do. */
 export interface TopOptions {

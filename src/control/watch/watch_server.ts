@@ -82,7 +82,7 @@ function page(): HttpAnswer {
       "content-type": "text/html; charset=utf-8",
       "cache-control": "no-store",
       "content-security-policy": `default-src 'none'; script-src 'nonce-${nonce}'; ` +
-        `style-src 'nonce-${nonce}'; connect-src 'self'; base-uri 'none'; form-action 'none'; ` +
+        `style-src 'nonce-${nonce}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ` +
         `frame-ancestors 'none'`,
       "referrer-policy": "no-referrer",
     },

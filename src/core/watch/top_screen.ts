@@ -387,14 +387,15 @@ function footOf(choice: TopChoice, terminal: TopTerminal): string {
   return paint(cut(keys, terminal), "dim", terminal);
 }
 
-/** The columns from the first on that the terminal has room for; the last may be cut. */
+/** The columns from the first on that the terminal has room for; the last has all that is left. */
 function fitting(columns: readonly Column[], room: number): Column[] {
   const taken: Column[] = [];
   let used = 0;
   for (const column of columns) {
     const left = room - used;
     if (left < Math.min(column.columns, 12)) break;
-    taken.push({ ...column, columns: Math.min(column.columns, left) });
+    const grows = column === columns.at(-1) && column.left === true;
+    taken.push({ ...column, columns: grows ? left : Math.min(column.columns, left) });
     used += column.columns + 1;
   }
   return taken;
