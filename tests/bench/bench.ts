@@ -14,18 +14,27 @@ import { Testbed } from "../harness/testbed.ts";
 import { compare, type Settings } from "./compare.ts";
 import { measureAttach, missingForAttach } from "./attach.ts";
 import { measureHang, missingForHang } from "./hang.ts";
+import { measureHostile } from "./hostile.ts";
 import { describeMachine } from "./machine.ts";
 import { measureGrowth, measureMemory } from "./memory.ts";
 import { measureNbd, missingForNbd } from "./nbd.ts";
 import { missingPeer, peerNames } from "./peers.ts";
-import { formatGoals, formatTable, type Table, tableToJson } from "./report.ts";
+import { formatGoals, formatTable, markdownTable, type Table, tableToJson } from "./report.ts";
 import { rows } from "./rows.ts";
 
 const MIB = 1 << 20;
 /** Where the tools' sources are. */
 const sources = Deno.env.get("AOE_TOOLS") ??
   new URL("../../../shared/tools", import.meta.url).pathname;
-const rowNames = [...rows.map((row) => row.name), "hang", "attach", "nbd", "memory", "growth"];
+const rowNames = [
+  ...rows.map((row) => row.name),
+  "hang",
+  "hostile",
+  "attach",
+  "nbd",
+  "memory",
+  "growth",
+];
 
 const parser = object({
   rounds: withDefault(
@@ -38,7 +47,7 @@ const parser = object({
     option("--seconds", float({ metavar: "N", min: 0.1 }), {
       description: message`How long each load runs.`,
     }),
-    3,
+    1.5,
   ),
   only: multiple(
     option("--only", choice(rowNames, { metavar: "ROW" }), {
@@ -59,6 +68,11 @@ const parser = object({
   json: optional(
     option("--json", string({ metavar: "FILE" }), {
       description: message`Write every figure to a file.`,
+    }),
+  ),
+  markdown: optional(
+    option("--markdown", string({ metavar: "FILE" }), {
+      description: message`Write the tables as README has them.`,
     }),
   ),
   cachedMib: withDefault(
@@ -113,6 +127,11 @@ async function main(args: readonly string[]): Promise<number> {
     reflector: tools.path("aoereflect"),
   }, options);
   for (const line of formatGoals(tables)) console.log(line);
+  if (options.markdown !== undefined) {
+    const head = [`${describeMachine()}; medians of ${options.rounds} round(s).`];
+    const lines = [...head, ...tables.flatMap(markdownTable)];
+    await Deno.writeTextFile(options.markdown, lines.join("\n") + "\n");
+  }
   if (options.json !== undefined) {
     const { rounds, seconds, serve } = options;
     const date = new Date().toISOString();
@@ -151,6 +170,7 @@ async function measureAll(
     const whyNoNbd = missingForNbd();
     if (whyNoNbd === undefined) await measureIf("nbd", () => measureNbd(settings));
     else progress(whyNoNbd);
+    await measureIf("hostile", () => measureHostile(settings));
     await measureIf("memory", () => measureMemory(settings));
     await measureIf("growth", () => measureGrowth(settings, requests * 1e6));
   }

@@ -32,6 +32,9 @@ const TARGET_CORE = 0;
 const GENERATOR_CORE = 1;
 /** How long each load runs before it is measured: what is compiled when hot is hot then. */
 const WARMUP_SECONDS = 0.5;
+/** And the first of a target's loads, in which most of it is compiled. */
+const FIRST_WARMUP_SECONDS = 1.5;
+const MIB = 1 << 20;
 /** How long the machine is left alone between peers, and watched meanwhile. */
 const PAUSE_MS = 200;
 /** What others may use of the machine before it is said; nobody has it quite alone. */
@@ -44,7 +47,7 @@ export async function compare(row: Row, settings: Settings): Promise<Table> {
   settings.progress(`${row.name}: writing ${row.disks} image(s)`);
   const { target, stations } = await build(testbed, {
     ...{ disks: row.disks, mtu: row.mtu },
-    bytes: cached ? settings.cachedBytes * row.times : settings.diskBytes,
+    bytes: imageBytes(row, settings),
     write: cached ? writeCachedImage : writeDiskImage,
   });
   const peers = row.peers.filter((name) => settings.peers.includes(name));
@@ -61,7 +64,13 @@ export async function compare(row: Row, settings: Settings): Promise<Table> {
       await pause(row, settings);
     }
   }
-  return { name: row.name, title: row.title, columns: row.peers, lines: tableLines(row, samples) };
+  const mib = imageBytes(row, settings) / MIB;
+  const title = `${row.title} (${row.disks === 1 ? "image" : "images"} of ${mib} MiB)`;
+  return { name: row.name, title, columns: row.peers, lines: tableLines(row, samples) };
+}
+
+function imageBytes({ image }: Row, { cachedBytes, diskBytes }: Settings): number {
+  return image === "cached" ? cachedBytes : diskBytes;
 }
 
 /** Leaves the machine alone, and says so when others do not. */
@@ -87,7 +96,10 @@ async function targetRound(
   const exports = stations.map((station) => station.export);
   await prepare(row, exports);
   const core = row.pinned ? TARGET_CORE : undefined;
-  const options = { ...row.serve, exports, core, flags: settings.serveFlags };
+  const map = row.mappedShare === undefined
+    ? []
+    : ["--map", `${Math.floor(imageBytes(row, settings) * row.mappedShare / MIB)}M`];
+  const options = { ...row.serve, exports, core, flags: [...settings.serveFlags, ...map] };
   const processes = await startTarget(name, target, settings.reflector, options);
   const samples: Sample[] = [];
   try {
@@ -114,7 +126,7 @@ async function targetWork(
     measure(settings.aoebench, stations, { ...work.load, core, seconds }, processes);
   // Nothing warms up for a cold cache: what a process has mapped would stay in it.
   if (row.cold) await dropCaches();
-  else await run(WARMUP_SECONDS);
+  else await run(work === row.works[0] ? FIRST_WARMUP_SECONDS : WARMUP_SECONDS);
   const sample = await run(settings.seconds);
   if (sample.retransmissions > 0) {
     const { retransmissions, done } = sample;

@@ -5,8 +5,9 @@ import { Testbed } from "../harness/testbed.ts";
 import type { Settings } from "./compare.ts";
 import { writeCachedImage } from "./images.ts";
 import { type Load, measure } from "./load.ts";
-import type { Memory } from "./machine.ts";
+import { cpuTimeUs, type Memory } from "./machine.ts";
 import { build } from "./network.ts";
+import { sleep } from "../harness/process.ts";
 import { startTarget } from "./peers.ts";
 import type { Goal, Line, Table } from "./report.ts";
 
@@ -21,11 +22,16 @@ const SLICES = 10;
 const GROWTH_MB_MAX = 10;
 
 const one: readonly Goal[] = [{ bound: "at most", value: 150 }];
+/** Long enough for the kernel's clock ticks, of 10 ms. */
+const IDLE_MS = 4000;
+/** Sizes and counters are looked at once a second. */
+const idle: readonly Goal[] = [{ bound: "at most", value: 2.5 }];
 const further: readonly Goal[] = [{ bound: "at most", value: 20 }];
 
 /** Measures memory with one, two and four exports, each with a worker of its own. */
 export async function measureMemory(settings: Settings): Promise<Table> {
   const memories: Memory[] = [];
+  const idleMs: number[] = [];
   for (const count of EXPORTS) {
     settings.progress(`memory: ${count} export(s) and worker(s)`);
     await using testbed = await Testbed.create();
@@ -33,6 +39,10 @@ export async function measureMemory(settings: Settings): Promise<Table> {
     const { processes, stations } = await serve(testbed, count, settings);
     const { memory } = await measure(settings.aoebench, stations, load, processes);
     memories.push(memory!);
+    await sleep(IDLE_MS);
+    const before = cpuTimeUs(processes.map(({ pid }) => pid));
+    await sleep(IDLE_MS);
+    idleMs.push((cpuTimeUs(processes.map(({ pid }) => pid)) - before) / IDLE_MS);
   }
   const [first, , last] = memories as [Memory, Memory, Memory];
   const withoutImages = memories.map(({ residentMb, exportedMb }) => residentMb - exportedMb);
@@ -44,6 +54,7 @@ export async function measureMemory(settings: Settings): Promise<Table> {
     ...EXPORTS.map((count, i) => line(`RSS, ${count} export(s)`, memories[i]!.residentMb)),
     line("without images", withoutImages[0]!, one),
     line("a worker more", (withoutImages[2]! - withoutImages[0]!) / added, further),
+    { ...line("CPU, an idle second", idleMs[0]!, idle), unit: "ms" },
     line("own, 1 export", first.anonymousMb),
     line("own, a worker more", (last.anonymousMb - first.anonymousMb) / added),
   ];

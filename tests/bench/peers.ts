@@ -1,6 +1,6 @@
 // Everything that answers or does the work under load: `aoe serve`, vblade, the reflector in C
-// that shows what AF_PACKET allows at most, and fio on the file itself, which shows what the disk
-// does.
+// that shows what AF_PACKET allows at most, by recvmmsg and by a ring, and fio on the file itself,
+// which shows what the disk does.
 
 import { findProgram } from "../harness/requirements.ts";
 import { runChecked, type RunningProcess } from "../harness/process.ts";
@@ -8,7 +8,7 @@ import { aoeExecutable } from "../harness/target.ts";
 import type { Namespace } from "../harness/testbed.ts";
 import type { Sample } from "./load.ts";
 
-export const peerNames = ["aoe", "vblade", "reflector", "fio"] as const;
+export const peerNames = ["aoe", "vblade", "reflector", "ring", "fio"] as const;
 
 /** Who is measured. */
 export type PeerName = typeof peerNames[number];
@@ -45,6 +45,8 @@ export const IFACE = "net0";
 /** Buffers that vblade advertises. Its default of 16 loses frames at a window of 64. */
 const VBLADE_BUFFERS = 64;
 
+const REFLECTOR_BATCH = 64;
+
 /** Why a peer cannot take part, or undefined when it can. */
 export function missingPeer(name: PeerName): string | undefined {
   if (name !== "vblade" && name !== "fio") return undefined;
@@ -64,7 +66,7 @@ export async function startTarget(
     namespace.start(prefixed(argv, options))
   );
   // The reflector says nothing; aoebench asks for it again and again.
-  if (name === "reflector") return processes;
+  if (name === "reflector" || name === "ring") return processes;
   for (const { shelf, slot } of options.exports) {
     const line = new RegExp(`\\be?${shelf}\\.${slot}\\b`);
     await Promise.any(processes.map((process) => process.waitForLine(line))).catch((error) => {
@@ -92,8 +94,10 @@ async function commands(
         ...["vblade", ...flags, `${shelf}`, `${slot}`, IFACE, path],
       ]);
     case "reflector":
+    case "ring":
       return exports.map(({ shelf, slot, bytes }) => [
         ...[reflector, IFACE, `${shelf}.${slot}`, `${Math.ceil(bytes / (1 << 20))}`],
+        ...name === "ring" ? [`${REFLECTOR_BATCH}`, "ring"] : [],
       ]);
   }
 }

@@ -69,9 +69,7 @@ function isReached(goal: Goal, line: Line, ours: string): boolean | undefined {
 
 /** A table as lines of text of at most 80 columns. */
 export function formatTable(table: Table): string[] {
-  const columns = table.columns.filter((column) =>
-    table.lines.some((line) => (line.figures[column]?.length ?? 0) > 0)
-  );
+  const columns = knownColumns(table);
   const [ours = ""] = table.columns;
   const text = ["", table.title, formatCells("", columns, (column) => column)];
   for (const line of table.lines) {
@@ -90,6 +88,37 @@ export function formatTable(table: Table): string[] {
     }));
   }
   return text;
+}
+
+/** A table as Markdown: medians, and our figure divided by each other one's. */
+export function markdownTable(table: Table): string[] {
+  const columns = knownColumns(table);
+  const [ours = ""] = table.columns;
+  const row = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [
+    ...["", `**${table.title}**`, ""],
+    row(["work", ...columns]),
+    row(["---", ...columns.map(() => "---")]),
+    ...table.lines.map((line) =>
+      row([
+        `${line.label.trim()}, ${line.unit}`,
+        ...columns.map((column) => {
+          const figures = line.figures[column] ?? [];
+          if (figures.length === 0) return "";
+          const median = formatFigure(summarize(figures).median);
+          if (!line.compared || column === ours) return median;
+          return `${median} (${formatFigure(summarize(ratios(line, ours, column)).median)}×)`;
+        }),
+      ])
+    ),
+  ];
+}
+
+/** Columns that have a figure. */
+function knownColumns({ columns, lines }: Table): string[] {
+  return columns.filter((column) =>
+    lines.some(({ figures }) => (figures[column]?.length ?? 0) > 0)
+  );
 }
 
 /** One sentence on all goals of all tables. */

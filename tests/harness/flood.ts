@@ -23,14 +23,14 @@ const type = parseInt(etherType, 16);
 
 /** What is different from a read of sector 0: bytes by their place, and how long it is. */
 type Harm = readonly [bytes: Readonly<Record<number, readonly number[]>>, length: number];
-const ALL = { 0: [255, 255, 255, 255, 255, 255], 16: [255, 255, 255] };
+const ALL = { 16: [255, 255, 255] };
 const HARMS: readonly Harm[] = [
   [{}, 16],
   [{}, 30],
   [{ 14: [0x18] }, 60],
   [{ 16: [0x7f, 0x7f] }, 60],
   [{ 18: [0xfe] }, 60],
-  [{ 0: [2, 0x66, 6, 6, 6, 6] }, 60],
+  [{ 0: [2, 0x66, 0, 0, 0, 5] }, 60],
   [{ 6: [3] }, 60],
   [{ 14: [0x20] }, 60],
   [{ ...ALL, 14: [0x20] }, 60],
