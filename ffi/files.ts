@@ -301,7 +301,7 @@ export function truncateFile(fd: number, bytes: number): void {
 /**
  * Reads at an offset into the memory that iovecs describe.
  *
- * @param offsets The offset stands in `offsets[place]`. A 64-bit parameter takes a BigInt only on
+ * @param offsets The offset stands in `offsets[at]`. A 64-bit parameter takes a BigInt only on
  * the compiled call path; the one made here is all the garbage there is.
  * @returns Bytes read, 0 at the end of the file, or −errno.
  */
@@ -310,9 +310,9 @@ export function readAt(
   iovecs: Pointer,
   count: number,
   offsets: BigInt64Array,
-  place: number,
+  at: number,
 ): number {
-  return resultOf(libc.preadv(fd, iovecs, count, offsets[place]!));
+  return resultOf(libc.preadv(fd, iovecs, count, offsets[at]!));
 }
 
 /**
@@ -326,10 +326,10 @@ export function writeAt(
   iovecs: Pointer,
   count: number,
   offsets: BigInt64Array,
-  place: number,
+  at: number,
   stable: boolean,
 ): number {
-  return resultOf(libc.pwritev2(fd, iovecs, count, offsets[place]!, stable ? RWF_DSYNC : 0));
+  return resultOf(libc.pwritev2(fd, iovecs, count, offsets[at]!, stable ? RWF_DSYNC : 0));
 }
 
 /**
@@ -343,9 +343,9 @@ export function readCached(
   iovecs: Pointer,
   count: number,
   offsets: BigInt64Array,
-  place: number,
+  at: number,
 ): number {
-  return resultOf(libc.preadv2(fd, iovecs, count, offsets[place]!, RWF_NOWAIT));
+  return resultOf(libc.preadv2(fd, iovecs, count, offsets[at]!, RWF_NOWAIT));
 }
 
 /**
@@ -359,9 +359,9 @@ export function writeBlock(
   memory: Pointer,
   bytes: bigint,
   offsets: BigInt64Array,
-  place: number,
+  at: number,
 ): number {
-  return resultOf(libc.pwrite(fd, memory, bytes, offsets[place]!));
+  return resultOf(libc.pwrite(fd, memory, bytes, offsets[at]!));
 }
 
 /** Puts everything written onto stable storage; 0 or −errno. */

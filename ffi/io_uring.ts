@@ -403,9 +403,9 @@ export class IoUring {
     const sqe = (tail & this.#sqMask) * this.#sqeWords;
     const sqes = this.#sqes;
     this.#sqeBytes.fill(0, sqe * 4, (sqe + this.#sqeWords) * 4);
-    const place = fd < this.#fixedFiles.length ? this.#fixedFiles[fd]! : -1;
-    sqes[sqe] = place < 0 ? opcode : opcode | (IOSQE_FIXED_FILE << 8);
-    sqes[sqe + 1] = place < 0 ? fd : place;
+    const index = fd < this.#fixedFiles.length ? this.#fixedFiles[fd]! : -1;
+    sqes[sqe] = index < 0 ? opcode : opcode | (IOSQE_FIXED_FILE << 8);
+    sqes[sqe + 1] = index < 0 ? fd : index;
     storeUint64(sqes, sqe + 2, offset);
     storeUint64(sqes, sqe + 4, address);
     sqes[sqe + 6] = length;

@@ -65,7 +65,7 @@ export class SyncQueue {
   ): void {
     this.#done(
       tag,
-      readAt(fd, this.#vectorOf(address, bytes), 1, this.#arena.i64, this.#place(offset)),
+      readAt(fd, this.#vectorOf(address, bytes), 1, this.#arena.i64, this.#storeOffset(offset)),
     );
   }
 
@@ -80,7 +80,7 @@ export class SyncQueue {
   ): void {
     this.#done(
       tag,
-      readAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, this.#place(offset)),
+      readAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, this.#storeOffset(offset)),
     );
   }
 
@@ -93,9 +93,9 @@ export class SyncQueue {
     offset: number,
     stable: boolean,
   ): void {
-    const place = this.#place(offset);
+    const stored = this.#storeOffset(offset);
     const iovec = this.#vectorOf(address, bytes);
-    this.#done(tag, writeAt(fd, iovec, 1, this.#arena.i64, place, stable));
+    this.#done(tag, writeAt(fd, iovec, 1, this.#arena.i64, stored, stable));
   }
 
   /** See `IoUring.writeVectors`. */
@@ -107,8 +107,8 @@ export class SyncQueue {
     offset: number,
     stable: boolean,
   ): void {
-    const place = this.#place(offset);
-    this.#done(tag, writeAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, place, stable));
+    const stored = this.#storeOffset(offset);
+    this.#done(tag, writeAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, stored, stable));
   }
 
   /** See `IoUring.sync`. */
@@ -154,8 +154,8 @@ export class SyncQueue {
     return this.#iovecPointer;
   }
 
-  /** Stores a file offset as 64 bits; its place in the arena. */
-  #place(offset: number): number {
+  /** Stores a file offset as 64 bits; its index in the arena. */
+  #storeOffset(offset: number): number {
     this.#arena.setUint64(this.#offset, offset);
     return this.#offset >>> 3;
   }

@@ -58,8 +58,8 @@ export function optionNames(usage: Usage): OptionNames {
 export function splitShortOptions(args: readonly string[], options: OptionNames): string[] {
   const split: string[] = [];
   let isValue = false;
-  for (const [place, word] of args.entries()) {
-    if (word === "--" && !isValue) return [...split, ...args.slice(place)];
+  for (const [position, word] of args.entries()) {
+    if (word === "--" && !isValue) return [...split, ...args.slice(position)];
     split.push(...(isValue ? [word] : splitWord(word, options)));
     isValue = options.get(split.at(-1)!) === true;
   }
@@ -90,17 +90,17 @@ export function serveInOrder(
   args: readonly string[],
   options: OptionNames,
 ): string[] | undefined {
-  const places: number[] = [];
+  const positions: number[] = [];
   let isValue = false;
-  for (let place = 1; place < args.length; place++) {
-    const word = args[place]!;
-    if (!isValue && !/^-./.test(word)) places.push(place);
+  for (let position = 1; position < args.length; position++) {
+    const word = args[position]!;
+    if (!isValue && !/^-./.test(word)) positions.push(position);
     isValue = !isValue && options.get(word) === true;
   }
-  const words = places.map((place) => args[place]!);
+  const words = positions.map((position) => args[position]!);
   const ordered = orderOf(words);
   if (ordered === undefined) return undefined;
-  const others = args.filter((_, place) => !places.includes(place));
+  const others = args.filter((_, position) => !positions.includes(position));
   return [...others, ...ordered];
 }
 

@@ -121,7 +121,7 @@ async function refuseDeviceInUse(
   const name = nameOf(address);
   const node = nodePath(name);
   if (fileIdentity(node)?.stands === undefined || !await isDeviceOf(address, macs)) return;
-  // Who serves the device has it open himself.
+  // A daemon that serves the device has it open itself.
   const uses = hostUses(node, ({ ownCommand }) => ownCommand === "attach");
   if (uses.length === 0) {
     warn(`${name} is attached here, too: what ${node} has in its cache does not change with it`);

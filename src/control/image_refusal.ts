@@ -32,7 +32,7 @@ function readFormat(path: string, bytes: number): ImageFormat | undefined {
     const head = readSector(file, 0);
     return recognizeImage(head, readSector(file, Math.max(0, bytes - IMAGE_PROBE_BYTES)));
   } catch {
-    // Who opens it next says why.
+    // The next to open it says why.
     return undefined;
   }
 }

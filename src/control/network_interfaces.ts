@@ -24,8 +24,8 @@ export function findInterfaces(
   const existing = listInterfaces();
   if (names.length === 0) return configuredOf(existing) ?? defaultInterfaces(existing);
   const chosen = names.map((name) => {
-    const found = existing.find((link) => link.name === name) ??
-      existing.find((link) => link.altNames.includes(name));
+    const found = existing.find((one) => one.name === name) ??
+      existing.find((one) => one.altNames.includes(name));
     if (found === undefined) {
       throw new Deno.errors.NotFound(`No interface is called "${name}"; ${whatExists(existing)}`);
     }
@@ -51,8 +51,8 @@ export function findInterfaces(
 /** The Ethernet interfaces there are, by all their names, in order; none where that is not known. */
 export function interfaceNames(): string[] {
   try {
-    return listInterfaces().filter((link) => link.ethernet)
-      .flatMap((link) => [link.name, ...link.altNames]).sort();
+    return listInterfaces().filter((one) => one.ethernet)
+      .flatMap((one) => [one.name, ...one.altNames]).sort();
   } catch {
     return [];
   }
@@ -60,7 +60,7 @@ export function interfaceNames(): string[] {
 
 /** Those of these names that there still are, up or not. */
 export function survivingInterfaces(names: readonly string[]): NetworkInterface[] {
-  return listInterfaces().filter((link) => link.ethernet && names.includes(link.name));
+  return listInterfaces().filter((one) => one.ethernet && names.includes(one.name));
 }
 
 /** Those of the configuration; undefined when it has no word of it. */
@@ -79,8 +79,8 @@ function configuredOf(existing: readonly NetworkInterface[]): NetworkInterface[]
 }
 
 function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterface[] {
-  const usable = existing.filter((link) => link.ethernet && link.up && link.master === 0);
-  const cards = usable.filter((link) => !link.loopback);
+  const usable = existing.filter((one) => one.ethernet && one.up && one.master === 0);
+  const cards = usable.filter((one) => !one.loopback);
   const chosen = cards.length > 0 ? cards : usable;
   if (chosen.length === 0) {
     throw new Deno.errors.NotFound(`No Ethernet interface is up; ${whatExists(existing)}`);
@@ -90,14 +90,14 @@ function defaultInterfaces(existing: readonly NetworkInterface[]): NetworkInterf
 
 /** `there are "eth0" (also "enp1s0", down) and "lo"`, the Ethernet interfaces only. */
 function whatExists(existing: readonly NetworkInterface[]): string {
-  const names = existing.filter((link) => link.ethernet).map((link) => {
-    const master = masterName(link, existing);
+  const names = existing.filter((one) => one.ethernet).map((one) => {
+    const master = masterName(one, existing);
     const remarks = [
-      ...link.altNames.map((name) => `also "${name}"`),
+      ...one.altNames.map((name) => `also "${name}"`),
       ...master === undefined ? [] : [`a port of "${master}"`],
-      ...link.up ? [] : ["down"],
+      ...one.up ? [] : ["down"],
     ];
-    return `"${link.name}"${remarks.length === 0 ? "" : ` (${remarks.join(", ")})`}`;
+    return `"${one.name}"${remarks.length === 0 ? "" : ` (${remarks.join(", ")})`}`;
   });
   const last = names.pop();
   if (last === undefined) return "there is none";

@@ -77,7 +77,7 @@ export function startWorker<Name extends JobName>(
   const worker = new Worker(import.meta.url, { type: "module", name: job });
   const started = Promise.withResolvers<RunningWorker>();
   const done = Promise.withResolvers<void>();
-  // Who only waits for messages must not be brought down by an error nobody asked for.
+  // A caller that only waits for messages must not be brought down by an error it did not ask for.
   done.promise.catch(() => {});
   const fail = (error: Error) => {
     worker.terminate();

@@ -147,10 +147,10 @@ export class Inquirer {
         for (const { link, address, path } of queries()) {
           this.#sockets.send(
             link,
-            (view, at, source) =>
+            (view, at, sender) =>
               path === undefined
-                ? discovery.writeQuery(view, at, source, address)
-                : discovery.writeIdentify(view, at, source, path),
+                ? discovery.writeQuery(view, at, sender, address)
+                : discovery.writeIdentify(view, at, sender, path),
           );
           // Answers to many questions must not pile up in the socket.
           this.#sockets.receive(receive);
@@ -194,8 +194,8 @@ export class Inquirer {
   /** Sends one question once. */
   send(question: Question): void {
     this.#sockets.send(
-      question.place.link,
-      (view, at, source) => this.#questions.write(view, at, source, question, performance.now()),
+      question.addressee.link,
+      (view, at, sender) => this.#questions.write(view, at, sender, question, performance.now()),
     );
   }
 

@@ -10,7 +10,7 @@ import {
   maskQuestion,
   reserveQuestion,
 } from "../../core/ask/questions.ts";
-import type { Place, Question } from "../../core/ask/questions.ts";
+import type { Addressee, Question } from "../../core/ask/questions.ts";
 import { aoeErrorName, formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import {
@@ -118,12 +118,12 @@ export class Conversation {
 
   /** The interface by which it is asked. */
   get interface(): NetworkInterface {
-    return this.#inquirer.interfaces[this.#place.link]!;
+    return this.#inquirer.interfaces[this.#addressee.link]!;
   }
 
   /** The MAC by which it is asked. */
   get mac(): Uint8Array {
-    return this.#place.mac;
+    return this.#addressee.mac;
   }
 
   /** The config string it had when it was found. */
@@ -139,7 +139,10 @@ export class Conversation {
 
   /** IDENTIFY DEVICE: 512 bytes, or the words of the ATA registers that refuse it. */
   identify(): Promise<Reply<Uint8Array | string>> {
-    return this.#insist(identifyQuestion(this.#place, ETHERNET_FRAME_BYTES_MIN), identifyContent);
+    return this.#insist(
+      identifyQuestion(this.#addressee, ETHERNET_FRAME_BYTES_MIN),
+      identifyContent,
+    );
   }
 
   /**
@@ -148,7 +151,7 @@ export class Conversation {
    * @param command A CONFIG sub-command of the wire's.
    */
   config(command: number, string: Uint8Array): Promise<Reply<ConfigResponse> | undefined> {
-    const question = configQuestion(this.#place, command, string);
+    const question = configQuestion(this.#addressee, command, string);
     return this.#ask(question, (frame) => readConfigResponse(frame, 0, frame.length));
   }
 
@@ -159,7 +162,7 @@ export class Conversation {
    */
   mask(directive: number, macs: readonly Uint8Array[]): Promise<Reply<MaskResponse>> {
     const command = directive === DIRECTIVE_NONE ? MASK_READ : MASK_EDIT;
-    const question = maskQuestion(this.#place, command, directive, macs);
+    const question = maskQuestion(this.#addressee, command, directive, macs);
     return this.#insist(question, (frame) => readMaskResponse(frame, 0, frame.length));
   }
 
@@ -172,7 +175,7 @@ export class Conversation {
     command: number,
     macs: readonly Uint8Array[],
   ): Promise<Reply<readonly Uint8Array[]>> {
-    return this.#insist(reserveQuestion(this.#place, command, macs), reserveHolders);
+    return this.#insist(reserveQuestion(this.#addressee, command, macs), reserveHolders);
   }
 
   /**
@@ -186,11 +189,11 @@ export class Conversation {
     macs: readonly Uint8Array[],
     patienceMs: number,
   ): Promise<Reply<readonly Uint8Array[]> | undefined> {
-    const question = reserveQuestion(this.#place, command, macs);
+    const question = reserveQuestion(this.#addressee, command, macs);
     return this.#ask(question, reserveHolders, Math.min(patienceMs, this.#timeoutMs));
   }
 
-  get #place(): Place {
+  get #addressee(): Addressee {
     return this.#target.paths[0]!;
   }
 
@@ -201,7 +204,7 @@ export class Conversation {
   ): Promise<Reply<T>> {
     const reply = await this.#ask(question, read);
     if (reply !== undefined) return reply;
-    const { shelf, slot } = question.place.address;
+    const { shelf, slot } = question.addressee.address;
     throw new Deno.errors.TimedOut(
       `${formatAddress(shelf, slot)} was there, but did not answer within ${
         this.#timeoutMs / 1000

@@ -75,7 +75,7 @@ export interface PingResult {
 }
 
 interface Path extends PingPath {
-  readonly place: FoundPath;
+  readonly addressee: FoundPath;
   readonly roundTrips: RoundTrips;
   sent: number;
   answered: number;
@@ -128,17 +128,17 @@ class Ping {
 
   constructor(
     inquirer: Inquirer,
-    places: readonly FoundPath[],
+    found: readonly FoundPath[],
     options: PingOptions,
     onEvent: (event: PingEvent) => boolean,
   ) {
     this.#inquirer = inquirer;
     this.#options = options;
     this.#onEvent = onEvent;
-    this.#paths = places.map((place) => ({
-      place,
-      interface: inquirer.interfaces[place.link]!.name,
-      mac: formatMac(place.mac),
+    this.#paths = found.map((addressee) => ({
+      addressee,
+      interface: inquirer.interfaces[addressee.link]!.name,
+      mac: formatMac(addressee.mac),
       roundTrips: new RoundTrips(),
       ...{ sent: 0, answered: 0, again: 0 },
     }));
@@ -170,8 +170,8 @@ class Ping {
   #sendAll(sequence: number): void {
     for (const path of this.#paths) {
       const question = this.#options.read
-        ? readQuestion(path.place, 1, path.place.lba48)
-        : configQuestion(path.place, CONFIG_READ, NO_STRING);
+        ? readQuestion(path.addressee, 1, path.addressee.lba48)
+        : configQuestion(path.addressee, CONFIG_READ, NO_STRING);
       const dueMs = performance.now() + this.#options.timeoutMs;
       const sent = { path, sequence, dueMs, answered: false };
       path.sent++;

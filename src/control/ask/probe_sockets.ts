@@ -74,7 +74,7 @@ export class ProbeSockets {
    *
    * @param write Writes the frame at `at` and returns its length, at most lo's MTU and a header.
    */
-  send(link: number, write: (view: Uint8Array, at: number, source: Uint8Array) => number): void {
+  send(link: number, write: (view: Uint8Array, at: number, sender: Uint8Array) => number): void {
     const { arena, frames, messages } = memory();
     const length = write(arena.bytes, frames, this.interfaces[link]!.mac);
     if (this.#aids.loses()) return;

@@ -143,7 +143,7 @@ export async function findHolders(
   );
 }
 
-/** What is still to be asked. Who is asked for everybody never knows that all have answered. */
+/** What is still to be asked. A question to everybody never knows that all have answered. */
 function missingQueries(
   addresses: readonly Address[],
   links: number,

@@ -182,7 +182,7 @@ export class AttachedDisk {
       this.#reservation = new HeldReservation({ ...options, interfaces: () => this.#interfaces });
     }
     this.#control = openDiskSocket(this.name, (request) => this.#answer(request));
-    // Whoever has asked for its end hears of it before the process ends.
+    // Callers that have asked for its end hear of it before the process ends.
     this.ended = thread.ended.finally(() => this.#gone());
     this.ended.catch((error) => this.#connected.reject(error));
   }
@@ -230,7 +230,7 @@ export class AttachedDisk {
    */
   async detach(force: boolean): Promise<boolean> {
     while (this.#leaving !== undefined) {
-      // Who asks besides hears how it ends; who insists tries again when it has failed.
+      // A second caller hears how it ends; one that insists tries again when it has failed.
       if (!force) return await this.#leaving;
       try {
         if (!await this.#leaving) this.#thread.terminate();
@@ -255,7 +255,7 @@ export class AttachedDisk {
     this.#disk = disk;
     this.#incarnation = disk.incarnation;
     this.#severalPaths ||= resume?.severalPaths ?? false;
-    // Who was killed had it, and its device is in use: what comes of it is told later.
+    // The daemon that was killed had it, and its device is in use: how it ends is told later.
     if (before === undefined) await this.#reservation?.take();
     else this.#reservation?.takeAgain();
     refuseOutOfMemoryKill();
@@ -381,7 +381,7 @@ export class AttachedDisk {
       this.#options.log(`${this.name}: ${(error as Error).message}`, "warning");
     });
     if (claim !== undefined) releaseDevice(claim);
-    // Who has the device open all the same, unmounted, keeps it until he closes it.
+    // A program that has the device open all the same, unmounted, keeps it until it closes it.
     const gone = await Promise.race([
       Promise.all([stopped, this.#thread.ended]).then(() => true),
       new Promise<boolean>((resolve) => setTimeout(() => resolve(false), GONE_MS_MAX)),
@@ -428,7 +428,7 @@ export class AttachedDisk {
       setTimeout(() => {
         if (this.#watcher !== undefined || this.#leaving !== undefined) return;
         this.#watch();
-        // Who goes on after this one must hold the new one's pipe.
+        // The daemon that goes on after this one must hold the new one's pipe.
         if (this.#keeper !== undefined) this.#keepAgain();
       }, KEEPER_AGAIN_MS);
     });

@@ -1,4 +1,4 @@
-// A block device flushed by a process of its own. Whoever waits for a disk in the kernel cannot be
+// A block device flushed by a process of its own. A process that waits for a disk in the kernel cannot be
 // killed, and the daemon, which serves that disk, must always be: with one of its threads waiting its
 // descriptors would stay open, and the device would never hear of its end.
 

@@ -30,7 +30,7 @@ function answeringDisks(): string[] {
     for (const link of interfaces.keys()) {
       sockets.send(
         link,
-        (view, at, source) => discovery.writeQuery(view, at, source, undefined),
+        (view, at, sender) => discovery.writeQuery(view, at, sender, undefined),
       );
     }
     const untilMs = performance.now() + LISTEN_MS;

@@ -1,4 +1,4 @@
-// Who takes a disk's nodes away when its daemon and its keeper are killed: a shell of under a
+// The process that takes a disk's nodes away when its daemon and its keeper are killed: a shell of under a
 // megabyte that waits for the end of a pipe, whose other end these two hold, and no one else. Until
 // it has done so it holds the disk's name, so that nobody attaches it anew meanwhile, and the kernel's
 // device, so that its number is given to nobody else while a node of that number is there.

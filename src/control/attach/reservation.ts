@@ -14,7 +14,7 @@ const TIMEOUT_MS = 2_000;
  * that knows none, as qaoed does not.
  */
 const LIST_PATIENCE_MS = 500;
-/** Whoever has failed already does not want to wait long for the reason. */
+/** A command that has failed already does not want to wait long for the reason. */
 const EXPLAIN_MS = 500;
 /** A target that was restarted, unnoticed, has forgotten the reservation for so long. */
 const AGAIN_EVERY_MS = 10_000;

@@ -11,7 +11,7 @@ import type { RunningProgram } from "../running_programs.ts";
 const PROTOCOL_AOE = "88a2";
 
 /** An interface, as far as it is looked for. */
-interface Link {
+interface Served {
   readonly name: string;
   readonly index: number;
 }
@@ -26,20 +26,20 @@ export interface RivalTargets {
 
 /** Looks for targets other than `aoe serve` itself, whose processes lock their addresses. */
 export function findRivalTargets(
-  links: readonly Link[],
+  interfaces: readonly Served[],
   addresses: readonly Address[],
 ): RivalTargets {
-  const sockets = packetSockets(links);
+  const sockets = packetSockets(interfaces);
   const warnings: string[] = [];
   let holder: RivalTargets["holder"];
   if (sockets.size === 0) return { holder, warnings };
   for (const program of runningPrograms()) {
     // An initiator has such a socket as well; ours are known, and so are our targets.
     if (program.ownCommand !== undefined) continue;
-    const link = socketOf(program, sockets);
-    if (link === undefined) continue;
+    const found = socketOf(program, sockets);
+    if (found === undefined) continue;
     const served = servedBy(program);
-    const who = `${describeProgram(program)} on ${link.name} of this host`;
+    const who = `${describeProgram(program)} on ${found.name} of this host`;
     if (served === undefined) {
       warnings.push(
         `${who} speaks AoE as well: make sure that it serves another address, ` +
@@ -56,22 +56,24 @@ export function findRivalTargets(
 }
 
 /** Sockets for AoE on these interfaces, or on all, by inode as `/proc/PID/fd` shows it. */
-function packetSockets(links: readonly Link[]): Map<string, Link> {
-  const sockets = new Map<string, Link>();
+function packetSockets(interfaces: readonly Served[]): Map<string, Served> {
+  const sockets = new Map<string, Served>();
   // sk RefCnt Type Proto Iface R Rmem User Inode
   for (const line of kernelText("/proc/net/packet").split("\n").slice(1)) {
     const [, , , protocol, index, , , , inode] = line.trim().split(/\s+/);
     if (protocol !== PROTOCOL_AOE || inode === undefined) continue;
-    const link = index === "0" ? links[0] : links.find((known) => String(known.index) === index);
-    if (link !== undefined) sockets.set(`socket:[${inode}]`, link);
+    const found = index === "0"
+      ? interfaces[0]
+      : interfaces.find((known) => String(known.index) === index);
+    if (found !== undefined) sockets.set(`socket:[${inode}]`, found);
   }
   return sockets;
 }
 
-function socketOf(program: RunningProgram, sockets: Map<string, Link>): Link | undefined {
+function socketOf(program: RunningProgram, sockets: Map<string, Served>): Served | undefined {
   for (const { target } of openDescriptors(program)) {
-    const link = sockets.get(target);
-    if (link !== undefined) return link;
+    const found = sockets.get(target);
+    if (found !== undefined) return found;
   }
   return undefined;
 }

@@ -117,7 +117,7 @@ export function findProblems(
     ...Map.groupBy(paths, (path) => `${path.interface} ${path.mac}`).values()
       .flatMap((together) => [...merge(together.flatMap(sizeProblems)), ...lossProblems(together)]),
   ];
-  // Who answers in another's stead answers besides: that is no fault of the network.
+  // A host that answers in another's stead answers besides: that is no fault of the network.
   return contests.length === 0
     ? problems
     : problems.filter(({ kind }) => kind !== "doubled-frames");

@@ -101,11 +101,11 @@ export class Discovery {
   writeQuery(
     view: Uint8Array,
     at: number,
-    source: Uint8Array,
+    sender: Uint8Array,
     address: Address | undefined,
   ): number {
     view.fill(0, at, at + ETHERNET_FRAME_BYTES_MIN);
-    writeAoeHeader(view, at, MAC_BROADCAST, source, {
+    writeAoeHeader(view, at, MAC_BROADCAST, sender, {
       flags: 0,
       shelf: address?.shelf ?? SHELF_BROADCAST,
       slot: address?.slot ?? SLOT_BROADCAST,
@@ -121,11 +121,11 @@ export class Discovery {
    *
    * @returns Length of the frame in bytes.
    */
-  writeIdentify(view: Uint8Array, at: number, source: Uint8Array, path: FoundPath): number {
+  writeIdentify(view: Uint8Array, at: number, sender: Uint8Array, path: FoundPath): number {
     view.fill(0, at, at + ETHERNET_FRAME_BYTES_MIN);
     const { shelf, slot } = path.address;
     const header = { flags: 0, shelf, slot, command: COMMAND_ATA, tag: this.#nextTag() };
-    writeAoeHeader(view, at, path.mac, source, header);
+    writeAoeHeader(view, at, path.mac, sender, header);
     writeAtaRequest(view, at, {
       flags: 0,
       feature: 0,
@@ -142,10 +142,10 @@ export class Discovery {
     if (readUint16Be(view, at + AOE_TAG) !== this.#tagHigh) return;
     const address = { shelf: aoeShelf(view, at), slot: view[at + AOE_SLOT]! };
     if (address.shelf === SHELF_BROADCAST || address.slot === SLOT_BROADCAST) return;
-    const source = at + ETHERNET_SOURCE;
+    const sender = at + ETHERNET_SOURCE;
     // A group address is nobody's: an answer to it would reach everybody.
-    if ((view[source]! & 1) !== 0) return;
-    const key = `${address.shelf}.${address.slot} ${link} ${formatMac(view, source)}`;
+    if ((view[sender]! & 1) !== 0) return;
+    const key = `${address.shelf}.${address.slot} ${link} ${formatMac(view, sender)}`;
     const path = this.#paths.get(key);
     switch (view[at + AOE_COMMAND]) {
       case COMMAND_CONFIG: {
@@ -153,7 +153,7 @@ export class Discovery {
         const config = readConfigResponse(view, at, length);
         if (config === undefined) return;
         if (path === undefined) {
-          const mac = view.slice(source, source + MAC_BYTES);
+          const mac = view.slice(sender, sender + MAC_BYTES);
           this.#add(key, {
             ...{ address, link, mac, config, contradictory: false },
             ...{ identity: undefined, lba48: true, refusal: undefined },

@@ -1,4 +1,4 @@
-// One thing asked of one place, outside of a session: written, asked again under a fresh tag, and
+// One thing asked of one addressee, outside of a session: written, asked again under a fresh tag, and
 // its answer recognized (wire/README.md, 'Layout'). What an answer means is for the asker to read.
 
 import {
@@ -50,16 +50,16 @@ const ASKED_MAX = 16_384;
 const TAG_MASK = TAG_USERLAND - 1;
 
 /** One address, seen through one interface at one MAC. */
-export interface Place {
+export interface Addressee {
   readonly address: Address;
   /** The caller's number of the interface. */
   readonly link: number;
   readonly mac: Uint8Array;
 }
 
-/** What is asked of a place. */
+/** What is asked of an addressee. */
 export interface Question {
-  readonly place: Place;
+  readonly addressee: Addressee;
   /** As at offset 19 of the frame. */
   readonly command: number;
   /** The whole frame, in which the header is still to be written. */
@@ -103,7 +103,7 @@ export class Questions {
   write(
     view: Uint8Array,
     at: number,
-    source: Uint8Array,
+    sender: Uint8Array,
     question: Question,
     nowMs: number,
   ): number {
@@ -116,9 +116,9 @@ export class Questions {
       }
     }
     this.#asked.set(tag, { question, sentMs: nowMs, answered: false });
-    const { frame, command, place: { address: { shelf, slot }, mac } } = question;
+    const { frame, command, addressee: { address: { shelf, slot }, mac } } = question;
     view.set(frame, at);
-    writeAoeHeader(view, at, mac, source, { flags: 0, shelf, slot, command, tag });
+    writeAoeHeader(view, at, mac, sender, { flags: 0, shelf, slot, command, tag });
     return frame.length;
   }
 
@@ -137,9 +137,9 @@ export class Questions {
     const asked = this.#asked.get(readUint32Be(view, at + AOE_TAG));
     if (asked === undefined) return undefined;
     const { question, sentMs, answered } = asked;
-    const { address, mac } = question.place;
+    const { address, mac } = question.addressee;
     if (
-      link !== question.place.link || aoeShelf(view, at) !== address.shelf ||
+      link !== question.addressee.link || aoeShelf(view, at) !== address.shelf ||
       view[at + AOE_SLOT] !== address.slot || view[at + AOE_COMMAND] !== question.command ||
       !macEquals(view, at + ETHERNET_SOURCE, mac, 0)
     ) {
@@ -164,7 +164,7 @@ export class Questions {
  * @param frameBytes Length to which the frame is padded, at least 60: targets pass over what
  * follows a request, so that a frame of any size can be sent.
  */
-export function identifyQuestion(place: Place, frameBytes: number): Question {
+export function identifyQuestion(addressee: Addressee, frameBytes: number): Question {
   const frame = emptyFrame(frameBytes);
   writeAtaRequest(frame, 0, {
     flags: 0,
@@ -173,7 +173,7 @@ export function identifyQuestion(place: Place, frameBytes: number): Question {
     command: ATA_IDENTIFY_DEVICE,
     lba: LBA_DEVICE_0,
   });
-  return { place, command: COMMAND_ATA, frame };
+  return { addressee, command: COMMAND_ATA, frame };
 }
 
 /**
@@ -181,7 +181,7 @@ export function identifyQuestion(place: Place, frameBytes: number): Question {
  *
  * @param lba48 Whether the disk knows 48-bit commands, as its IDENTIFY says.
  */
-export function readQuestion(place: Place, sectors: number, lba48: boolean): Question {
+export function readQuestion(addressee: Addressee, sectors: number, lba48: boolean): Question {
   const frame = emptyFrame(ATA_HEADER_BYTES);
   writeAtaRequest(frame, 0, {
     flags: lba48 ? ATA_FLAG_LBA48 : 0,
@@ -191,37 +191,41 @@ export function readQuestion(place: Place, sectors: number, lba48: boolean): Que
     lba: 0,
   });
   if (!lba48) writeLba28(frame, 0, 0);
-  return { place, command: COMMAND_ATA, frame };
+  return { addressee, command: COMMAND_ATA, frame };
 }
 
 /** Query config; `command` is a sub-command of the wire's, the string at most 1024 bytes. */
-export function configQuestion(place: Place, command: number, string: Uint8Array): Question {
+export function configQuestion(
+  addressee: Addressee,
+  command: number,
+  string: Uint8Array,
+): Question {
   const frame = emptyFrame(CONFIG_STRING + string.length);
   writeConfigRequest(frame, 0, command, string);
-  return { place, command: COMMAND_CONFIG, frame };
+  return { addressee, command: COMMAND_CONFIG, frame };
 }
 
 /** The MAC mask list: read, or edited with one directive for each MAC, at most 255. */
 export function maskQuestion(
-  place: Place,
+  addressee: Addressee,
   command: number,
   directive: number,
   macs: readonly Uint8Array[],
 ): Question {
   const frame = emptyFrame(MASK_DIRECTIVES + macs.length * MASK_DIRECTIVE_BYTES);
   writeMaskSection(frame, 0, command, directive, joinMacs(macs));
-  return { place, command: COMMAND_MASK, frame };
+  return { addressee, command: COMMAND_MASK, frame };
 }
 
 /** The reservation: read, or set to these MACs, at most 255. */
 export function reserveQuestion(
-  place: Place,
+  addressee: Addressee,
   command: number,
   macs: readonly Uint8Array[],
 ): Question {
   const frame = emptyFrame(RESERVE_MACS + macs.length * MAC_BYTES);
   writeReserveSection(frame, 0, command, joinMacs(macs));
-  return { place, command: COMMAND_RESERVE, frame };
+  return { addressee, command: COMMAND_RESERVE, frame };
 }
 
 function emptyFrame(bytes: number): Uint8Array {

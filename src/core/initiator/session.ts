@@ -166,10 +166,10 @@ export class Session {
 
   /** The path a frame came by, or undefined when its source is unknown. */
   pathOfFrame(interfaceIndex: number, view: Uint8Array, at: number): Path | undefined {
-    const source = at + ETHERNET_SOURCE;
-    const high = (view[source]! << 8) | view[source + 1]!;
-    const low = (view[source + 2]! << 24) | (view[source + 3]! << 16) | (view[source + 4]! << 8) |
-      view[source + 5]!;
+    const sender = at + ETHERNET_SOURCE;
+    const high = (view[sender]! << 8) | view[sender + 1]!;
+    const low = (view[sender + 2]! << 24) | (view[sender + 3]! << 16) | (view[sender + 4]! << 8) |
+      view[sender + 5]!;
     for (let i = 0; i < this.paths.length; i++) {
       const path = this.paths[i]!;
       if (path.macLow === low && path.macHigh === high && path.interfaceIndex === interfaceIndex) {

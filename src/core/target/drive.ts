@@ -312,7 +312,7 @@ export class Drive {
           return refuse(view, at, ATA_ERROR_ABRT);
         }
         // What was answered while the cache was on must be stable before this is (ATA8-ACS 7.48.5).
-        // Who only reads has no cache, and switches nobody else's.
+        // An initiator that may only read has no cache, and switches nobody else's.
         if (!this.#readOnly) this.switchCache(false);
         return this.#work(DRIVE_FLUSH, 0, 0);
       default:

@@ -127,7 +127,7 @@ export class UblkDriver extends BlockDriver implements BlockAnswers {
   }
 
   /**
-   * Who wants the device gone stops the device, and not this thread. Otherwise it stays, and its
+   * The main thread, which wants the device gone, stops the device, and not this thread. Otherwise it stays, and its
    * requests wait for the next process.
    */
   stop(): void {

@@ -36,14 +36,14 @@ export class ErrorReporter {
     }
     this.#quietUntil[index] = nowMs + QUIET_MS;
     const { shelf, slot, path } = this.#configOf(index);
-    const place = operation === DRIVE_FLUSH || operation === DRIVE_TRIM
+    const where = operation === DRIVE_FLUSH || operation === DRIVE_TRIM
       ? ""
       : ` at sector ${sector}`;
     const consequence = operation === DRIVE_FLUSH
       ? "; flushes fail from now on, since written data may be lost"
       : "";
     this.#post(
-      `${formatAddress(shelf, slot)}: ${OPERATION_NAMES[operation]} of "${path}"${place}: ` +
+      `${formatAddress(shelf, slot)}: ${OPERATION_NAMES[operation]} of "${path}"${where}: ` +
         errnoText(code) + consequence,
     );
   }
