@@ -26,8 +26,8 @@ Sizes are bytes, with K, M, G or T behind them if wanted; -o, -l, --offset and -
     title: "SECURITY",
     text: `
 There is no security in AoE. Nothing is authenticated or encrypted. Whoever can send a frame on the
-segment can read and write every disk on it. \`serve -m\` and \`aoe mask\` compare a MAC address that
-the sender chose, and anybody may edit a mask list that admits him or is empty. They prevent
+segment can read and write every disk on it. \`serve -m\`, the configuration's ACLs and \`aoe mask\` compare a MAC address
+that the sender chose, and anybody may edit a mask list that admits him or is empty. They prevent
 accidents, not attacks. Keep AoE on a network, or a VLAN, of its own.
 
 AoE gives every host the same blocks. Only a cluster file system may be mounted twice, and nothing

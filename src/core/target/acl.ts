@@ -33,6 +33,8 @@ export class Acl {
   readonly #lengths: Uint8Array;
   readonly #verdicts: Uint8Array;
   readonly #otherwise: number;
+  /** Nobody is named. */
+  readonly #open: boolean;
   readonly #rememberedHigh = new Int32Array(REMEMBERED).fill(NONE);
   readonly #rememberedLow = new Int32Array(REMEMBERED);
   readonly #rememberedVerdicts = new Uint8Array(REMEMBERED);
@@ -49,6 +51,7 @@ export class Acl {
     this.#bytes = new Uint8Array(patterns.length * MAC_BYTES);
     this.#lengths = new Uint8Array(patterns.length);
     this.#verdicts = Uint8Array.from(patterns, ({ verdict }) => verdict);
+    this.#open = patterns.length === 0;
     this.#otherwise = accept.length > 0 ? ACL_REFUSED : ACL_WRITES;
     for (const [i, { digits }] of patterns.entries()) {
       this.#lengths[i] = digits.length / 2;
@@ -60,7 +63,7 @@ export class Acl {
 
   /** What the address at `at` may do: an ACL constant. */
   decide(view: Uint8Array, at: number): number {
-    if (this.#lengths.length === 0) return ACL_WRITES;
+    if (this.#open) return ACL_WRITES;
     const high = view[at]! << 8 | view[at + 1]!;
     const low = view[at + 2]! << 24 | view[at + 3]! << 16 | view[at + 4]! << 8 | view[at + 5]!;
     const entry = (view[at + 4]! ^ view[at + 5]!) % REMEMBERED;
