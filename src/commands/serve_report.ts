@@ -186,12 +186,27 @@ export class Reporter {
         else this.#say(`${name} is up, MTU ${mtu}, ${sectors} sectors a frame`);
         break;
       }
+      case "rival":
+        this.#tellRival(message);
+        break;
       case "renamed": {
         const { name, before } = message;
         if (this.#json) printEvent({ event: "renamed", interface: name, before });
         else this.#say(`${before} is called ${name} now: served as before`);
         break;
       }
+    }
+  }
+
+  #tellRival(message: Extract<TargetMessage, { kind: "rival" }>): void {
+    const { shelf, slot, mac, interface: name } = message;
+    const address = formatAddress(shelf, slot);
+    if (this.#json) printEvent({ event: "rival", address, mac, interface: name });
+    else {
+      printError(
+        `aoe: ${eventTime()}${address}: another target answers for it as well, ${mac} on ${name}: ` +
+          `give one of the two another address`,
+      );
     }
   }
 
@@ -280,6 +295,7 @@ function keyOf(message: TargetMessage): string | undefined {
     case "link":
     case "renamed":
       return `${message.name}: ${message.kind}`;
+    case "rival":
     case "source":
     case "silence":
     case "write-cache":

@@ -146,11 +146,7 @@ const REQUEST_TO_ALL = [
  */
 export function targetFilter(addresses: readonly Address[]): Uint8Array {
   if (addresses.length === 0) return assemble([instruction(RETURN, 0)]);
-  const slotsOfShelf = new Map<number, Set<number>>();
-  for (const { shelf, slot } of addresses) {
-    const slots = slotsOfShelf.get(shelf) ?? new Set<number>();
-    slotsOfShelf.set(shelf, slots.add(slot));
-  }
+  const slotsOfShelf = byShelf(addresses);
   const everySlot = new Set(addresses.map((address) => address.slot));
   slotsOfShelf.set(SHELF_BROADCAST, everySlot);
   const program = [
@@ -189,6 +185,41 @@ export function targetFilter(addresses: readonly Address[]): Uint8Array {
     throw new RangeError(`${addresses.length} exports are too many for one packet filter`);
   }
   return assemble(program);
+}
+
+/**
+ * A program that passes AoE responses from one of these addresses: what an export of that address
+ * never receives, unless another target has it as well.
+ */
+export function rivalFilter(addresses: readonly Address[]): Uint8Array {
+  const program = [
+    ...aoeToThisHost(),
+    instruction(JUMP_SET, AOE_FLAG_RESPONSE, 1, 0),
+    instruction(RETURN, 0),
+  ];
+  for (const [shelf, slots] of byShelf(addresses)) {
+    program.push(
+      instruction(LOAD_HALF, AOE_SHELF),
+      instruction(JUMP_EQUAL, shelf, 1, 0),
+      instruction(JUMP_ALWAYS, 2 + 2 * slots.size),
+      instruction(LOAD_BYTE, AOE_SLOT),
+    );
+    for (const slot of slots) {
+      program.push(instruction(JUMP_EQUAL, slot, 0, 1), instruction(RETURN, ACCEPT_ALL_BYTES));
+    }
+    program.push(instruction(RETURN, 0));
+  }
+  program.push(instruction(RETURN, 0));
+  return assemble(program);
+}
+
+function byShelf(addresses: readonly Address[]): Map<number, Set<number>> {
+  const slotsOfShelf = new Map<number, Set<number>>();
+  for (const { shelf, slot } of addresses) {
+    const slots = slotsOfShelf.get(shelf) ?? new Set<number>();
+    slotsOfShelf.set(shelf, slots.add(slot));
+  }
+  return slotsOfShelf;
 }
 
 /**

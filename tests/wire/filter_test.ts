@@ -4,7 +4,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { Address } from "../../src/wire/aoe.ts";
-import { initiatorFilter, targetFilter } from "../../src/wire/filter.ts";
+import { initiatorFilter, rivalFilter, targetFilter } from "../../src/wire/filter.ts";
 import { run, TO_BROADCAST, TO_HOST, TO_MULTICAST, TO_OTHER_HOST } from "./bpf.ts";
 import { bytesOf } from "./encoding.ts";
 
@@ -151,4 +151,17 @@ Deno.test("filter: the same export twice is one", () => {
 Deno.test("filter: more exports than the kernel takes are refused", () => {
   const exports = Array.from({ length: 600 }, (_, shelf) => ({ shelf, slot: 1 }));
   assertThrows(() => targetFilter(exports), RangeError, "600 exports are too many");
+});
+
+Deno.test("filter: a rival is who answers for one of our addresses", () => {
+  const filter = rivalFilter(EXPORTS);
+  assertLoadable(filter);
+  for (const [shelf, slot, passes] of [[1, 1, true], [1, 2, true], [0x1234, 0, true]] as const) {
+    const type = TO_BROADCAST;
+    assertEquals(run(filter, frameFor(shelf, slot, { flags: 8 }), type) > 0, passes);
+    assertEquals(run(filter, frameFor(shelf, slot), type), 0, "a request is none");
+  }
+  for (const [shelf, slot] of [[1, 3], [1, 0], [2, 1], [0x3412, 0]] as const) {
+    assertEquals(run(filter, frameFor(shelf, slot, { flags: 8 }), TO_HOST), 0);
+  }
 });

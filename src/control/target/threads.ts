@@ -13,6 +13,7 @@ import type { RiskyExport, TargetMessage } from "../../loops/target/messages.ts"
 import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { giveAddress, takeAddress } from "./addresses.ts";
 import { closeExport } from "./open_file.ts";
+import { RivalWatch } from "./rival_watch.ts";
 import { LOOK_EVERY_MS } from "./stand_in.ts";
 import { TargetThread } from "./thread.ts";
 import type { TargetThreadConfig } from "./thread.ts";
@@ -58,7 +59,7 @@ export function threadCount(workers: number, exports: number): number {
 /** Files that a group opens, a little more rather than less. */
 export function filesOfGroup(workers: number, exports: number, interfaces: number): number {
   const threads = threadCount(workers, exports);
-  return threads * (FILES_OF_THREAD + 2 * interfaces) + exports * FILES_OF_EXPORT;
+  return threads * (FILES_OF_THREAD + 2 * interfaces) + exports * FILES_OF_EXPORT + interfaces;
 }
 
 /** An export, and where it is. */
@@ -86,6 +87,10 @@ export class TargetGroup {
   readonly #watch = setInterval(() => {
     for (const { standIn } of this.#threads) standIn.look();
   }, LOOK_EVERY_MS);
+  readonly #rivals = new RivalWatch(
+    () => ({ exports: this.exports, interfaces: this.#interfaces }),
+    (message) => this.#options.onMessage(message),
+  );
   readonly #atRisk: RiskyExport[] = [];
 
   /**
@@ -129,6 +134,7 @@ export class TargetGroup {
     for (const thread of this.#threads) thread.stop();
     await Promise.allSettled(this.#threads.map((thread) => thread.done));
     clearInterval(this.#watch);
+    this.#rivals.close();
     for (const thread of this.#threads) thread.close();
     this.#ended.resolve();
     return this.#abandoned;

@@ -58,6 +58,14 @@ export type TargetMessage =
   }
   /** The interface has another name, and is served as before. */
   | { readonly kind: "renamed"; readonly name: string; readonly before: string }
+  /** Another target answers for an address of ours. */
+  | {
+    readonly kind: "rival";
+    readonly shelf: number;
+    readonly slot: number;
+    readonly mac: string;
+    readonly interface: string;
+  }
   | { readonly kind: "error"; readonly text: string }
   /** The mailbox has room for another order. */
   | { readonly kind: "taken" }

@@ -5,7 +5,7 @@ import { benchResult, benchSector, sharedTool, startBench } from "../../harness/
 import type { BenchResult } from "../../harness/aoebench.ts";
 import { startLiveTarget } from "../../harness/live_target.ts";
 import type { LiveTarget } from "../../harness/live_target.ts";
-import { eventually } from "../../harness/process.ts";
+import { eventually, sleep } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable } from "../../harness/target.ts";
 import { type Namespace, Testbed } from "../../harness/testbed.ts";
@@ -134,6 +134,36 @@ interopTest("live: what is removed answers no more, and is free for another", []
       "or serve it all the same with --force",
   );
 });
+
+interopTest(
+  "live: another target for the same address is heard, and told of once",
+  [],
+  async () => {
+    await using testbed = await Testbed.create();
+    const { target, initiator } = await testbed.pair(1500);
+    await using live = await startLiveTarget(target, ["net0"]);
+    await live.do({ ask: "add", address: "1.1", path: await testbed.image("a.img", IMAGE_BYTES) });
+    await using other = await startLiveTarget(initiator, ["net0"]);
+    const path = await testbed.image("b.img", IMAGE_BYTES);
+    await other.do({ ask: "add", address: "1.2", path });
+    await other.do({ ask: "remove", address: "1.2", drain: false });
+    // Each that comes says so; the third time it is no news.
+    for (let i = 0; i < 3; i++) {
+      await other.do({ ask: "add", address: "1.1", path });
+      await sleep(i === 0 ? 1500 : 500);
+      await other.do({ ask: "remove", address: "1.1", drain: false });
+    }
+    await sleep(1500);
+    const told = live.process.lines.filter(({ text }) => text.includes(`"kind":"rival"`));
+    assertEquals(told.map(({ text }) => JSON.parse(text)), [{
+      kind: "rival",
+      shelf: 1,
+      slot: 1,
+      mac: await initiator.mac("net0"),
+      interface: "net0",
+    }]);
+  },
+);
 
 interopTest("live: size, ACL and write protection change while it is served", [], async () => {
   await using testbed = await Testbed.create();
