@@ -53,7 +53,7 @@ export class PacketRing {
   /** Offset of its first block in the arena. */
   readonly #at: number;
   readonly #bytesMax: number;
-  readonly #slotsWanted: number;
+  #slotsWanted: number;
   readonly #dataAt: number;
   #mappedBytes = 0;
   /** Offset of each slot in the arena. */
@@ -83,6 +83,11 @@ export class PacketRing {
     return this.#slots.length;
   }
 
+  /** Frames that it should hold, memory permitting. */
+  get slotsWanted(): number {
+    return this.#slotsWanted;
+  }
+
   /** Bytes of the longest frame that a slot takes whole; 0 while it is not open. */
   get frameBytes(): number {
     return this.#frameBytes;
@@ -92,11 +97,13 @@ export class PacketRing {
    * Makes a socket receive by it; to be done before the socket is bound.
    *
    * @param frameBytes Of the longest frame; a longer one is cut.
+   * @param wanted Frames that it should hold, memory permitting; as before when undefined.
    * @throws {SystemError} ENOMEM when the kernel has no memory for it, EINVAL or ENOPROTOOPT where
    * it knows no such rings; the socket may be used as before then.
    */
-  open(fd: number, frameBytes: number): void {
+  open(fd: number, frameBytes: number, wanted = this.#slotsWanted): void {
     this.close();
+    this.#slotsWanted = wanted;
     const what = "Receive by a ring of shared memory";
     const { slotBytes, blockBytes, blocks } = this.#layOut(frameBytes);
     if (blocks === 0) throw new SystemError(what, ENOMEM);

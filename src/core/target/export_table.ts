@@ -23,6 +23,8 @@ export class ExportTable {
   activeCount = 0;
   /** Those served, and those whose last commands are not over. */
   count = 0;
+  /** Of the turn: not handed over for a frame, since V8 would box it. */
+  #nowMs = 0;
   readonly #byIndex: (TargetExport | undefined)[] = new Array(EXPORTS_MAX).fill(undefined);
   readonly #keys = new Int32Array(HASH_ENTRIES).fill(NONE);
   readonly #found: (TargetExport | undefined)[] = new Array(HASH_ENTRIES).fill(undefined);
@@ -69,10 +71,16 @@ export class ExportTable {
     this.count--;
   }
 
+  /** A turn begins. */
+  beginTurn(nowMs: number): void {
+    this.#nowMs = nowMs;
+    for (let i = 0; i < this.activeCount; i++) this.active[i]!.beginTurn(nowMs);
+  }
+
   /** One has something to do. */
-  activate(ex: TargetExport, nowMs: number): void {
+  activate(ex: TargetExport): void {
     ex.active = true;
-    ex.beginTurn(nowMs);
+    ex.beginTurn(this.#nowMs);
     this.active[this.activeCount++] = ex;
   }
 

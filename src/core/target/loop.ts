@@ -116,7 +116,6 @@ export class TargetLoop {
   /** Of this turn, added to the shared counters at its end. */
   #received = 0;
   #sent = 0;
-  #nowMs = 0;
   /** When the frames of this flush left is known. */
   #sentKnown = false;
 
@@ -161,9 +160,7 @@ export class TargetLoop {
     const meter = this.#meter;
     meter.look();
     const { nowMs } = meter;
-    this.#nowMs = nowMs;
-    const { active } = this.#exports;
-    for (let i = 0; i < this.#exports.activeCount; i++) active[i]!.beginTurn(nowMs);
+    this.#exports.beginTurn(nowMs);
     this.#received = 0;
     disk.batch = 0;
     this.#sent = 0;
@@ -212,7 +209,7 @@ export class TargetLoop {
 
   /** An export has something to do that no frame asks for. */
   activate(ex: TargetExport): void {
-    if (!ex.active) this.#exports.activate(ex, this.#nowMs);
+    if (!ex.active) this.#exports.activate(ex);
   }
 
   /** Sends the advert of one export by an interface, if it is served there. */
@@ -367,7 +364,7 @@ export class TargetLoop {
     const commands = this.#commands;
     const drive = ex.drive;
     const operation = drive.operation;
-    if (!ex.active) this.#exports.activate(ex, this.#nowMs);
+    if (!ex.active) this.#exports.activate(ex);
     ex.hold();
     this.#meter.takeWork(frame, ex.index, drive, this.#bytes, this.#pool.start(frame));
     commands.exportOf[frame] = ex.index;

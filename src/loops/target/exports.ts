@@ -17,6 +17,7 @@ import type { TargetLink } from "./link.ts";
 import type { RiskyExport, TargetJobConfig, TargetMessage } from "./messages.ts";
 import { NbdSource } from "./nbd_source.ts";
 import type { NbdSourceMemory } from "./nbd_source.ts";
+import { ringSlots } from "./parts.ts";
 import type { TargetParts } from "./parts.ts";
 
 /** Commands that an export may hold at least, however many share the frames. */
@@ -105,6 +106,7 @@ export class ServedExports {
     for (const [number, link] of links.entries()) {
       const here = list.filter((ex) => (ex.links >>> number & 1) !== 0);
       link.filter = targetFilter(here.map((ex) => ex.settings));
+      link.growTo(ringSlots(here.length, this.#config.buffers));
     }
   }
 

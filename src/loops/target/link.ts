@@ -33,6 +33,8 @@ const HEAD_WORDS = ETHERNET_FRAME_BYTES_MIN / 4;
 /** How long a patient link sleeps at most. */
 const RECEIVE_WAIT_MS = 10;
 
+const PAUSE_MS = 1;
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 /** Passes nothing, until it is known what is served. */
 const NO_FRAMES = targetFilter([]);
 
@@ -82,11 +84,17 @@ export class TargetLink implements FrameLink {
   readonly #receivedFrames = new Int32Array(RECEIVE_BATCH).fill(NONE);
   readonly #sending: MessageTable;
   readonly #sendingFrames: Int32Array;
-  readonly #ring: PacketRing | undefined;
-  /** Frames of the ring that the last `receive` has found. */
+  #ring: PacketRing | undefined;
+  /** A place for another one, while this one is emptied. */
+  #otherRing: PacketRing | undefined;
+  /** The socket and the ring before this one, as long as frames are left in it. */
+  #retiring: { readonly socket: PacketSocket; readonly ring: PacketRing } | undefined;
+  /** Frames that the last `receive` has found, and in which ring. */
   #found = 0;
-  #index = 0;
+  #foundIn: PacketRing | undefined;
+  /** Of sockets that are closed. */
   #dropsBefore = 0;
+  #index = 0;
   #socket: PacketSocket | undefined;
   #sendFirst = 0;
   #sendEnd = 0;
@@ -118,15 +126,21 @@ export class TargetLink implements FrameLink {
     this.#sending = new MessageTable(options.arena, options.pool.count, 2);
     this.#sendingFrames = new Int32Array(options.pool.count);
     const { arena, ring } = options;
-    this.#ring = ring === undefined
-      ? undefined
-      : new PacketRing(arena, ring.bytesMax, ring.slots, ATA_DATA);
+    if (ring === undefined) return;
+    this.#ring = new PacketRing(arena, ring.bytesMax, ring.slots, ATA_DATA);
+    this.#otherRing = new PacketRing(arena, ring.bytesMax, ring.slots, ATA_DATA);
   }
 
   /** BPF program that passes what is served here. */
   set filter(filter: Uint8Array) {
     this.#filter = filter;
     this.#socket?.setFilter(filter);
+  }
+
+  /** Makes room for so many frames in the ring, memory permitting, where it has much less. */
+  growTo(slots: number): void {
+    if (!this.byRing || slots < 2 * this.#ring!.slotsWanted || this.#retiring !== undefined) return;
+    this.#replaceRing(this.#ring!.frameBytes, slots);
   }
 
   /** Whether it is for an interface of that name. */
@@ -197,8 +211,10 @@ export class TargetLink implements FrameLink {
       this.#index = link.index;
       this.running = false;
     } else if (this.byRing && this.#ring!.frameBytes < frameBytes) {
-      this.close();
-      this.#open(link.index, frameBytes);
+      if (!this.#replaceRing(frameBytes, this.#ring!.slotsWanted)) {
+        this.close();
+        this.#open(link.index, frameBytes);
+      }
     }
     this.name = link.name;
     this.port = link.master !== 0;
@@ -238,7 +254,7 @@ export class TargetLink implements FrameLink {
     const at = this.#pool.start(frame);
     let dataAt = at + ATA_DATA;
     if (i < this.#found) {
-      const from = this.#ring!.at(i);
+      const from = this.#foundIn!.at(i);
       copyHead(this.#words, from >>> 2, at >>> 2);
       dataAt = from + ATA_DATA;
     }
@@ -249,19 +265,19 @@ export class TargetLink implements FrameLink {
   /** Bytes of received frame `i`. */
   length(i: number): number {
     return i < this.#found
-      ? Math.min(this.#ring!.length(i), this.#pool.frameBytes)
+      ? Math.min(this.#foundIn!.length(i), this.#pool.frameBytes)
       : this.#received.length(i);
   }
 
   /** Gives the slots of what was received back to the kernel. */
   giveBack(): void {
-    if (this.#found > 0) this.#ring!.giveBack(this.#found);
+    if (this.#found > 0) this.#foundIn!.giveBack(this.#found);
     this.#found = 0;
   }
 
   /** Whether a frame arrives while it looks so many times; only with a ring. */
   watch(times: number): boolean {
-    return this.#ring!.watch(times);
+    return this.#retiring !== undefined || this.#ring!.watch(times);
   }
 
   /** Puts an answer in line that lies in its frame as a whole. */
@@ -316,6 +332,7 @@ export class TargetLink implements FrameLink {
 
   close(): void {
     this.#dropsBefore += this.#socket?.takeDrops() ?? 0;
+    this.#endRetiring();
     this.#socket?.close();
     this.#socket = undefined;
     this.#ring?.close();
@@ -349,10 +366,64 @@ export class TargetLink implements FrameLink {
     }
   }
 
+  /**
+   * Receives by another ring from now on, of other sizes, on another socket. Between the moments at
+   * which the new one begins to take frames and the old one ends both take them: a frame comes twice
+   * rather than never. What is left in the old one is taken first, and before that nothing of either,
+   * so that the order of frames stays what it was; a repetition does not harm (rule 13).
+   *
+   * @returns Whether it could be had; everything is as before otherwise.
+   */
+  #replaceRing(frameBytes: number, slots: number): boolean {
+    this.#endRetiring();
+    const before = { socket: this.#socket!, ring: this.#ring! };
+    const ring = this.#otherRing!;
+    let socket: PacketSocket;
+    try {
+      socket = new PacketSocket(this.#index, {
+        etherType: ETHERTYPE_AOE,
+        filter: NO_FRAMES,
+        bufferBytes: this.#bufferBytes,
+        waitMs: RECEIVE_WAIT_MS,
+        prepare: (fd) => ring.open(fd, frameBytes, slots),
+      });
+    } catch {
+      ring.close();
+      return false;
+    }
+    socket.setFilter(this.#filter);
+    before.socket.setFilter(NO_FRAMES);
+    // A frame that another processor had on its way through the old filter has arrived after that.
+    Atomics.wait(PAUSE, 0, 0, PAUSE_MS);
+    this.#dropsBefore += before.socket.takeDrops();
+    this.#retiring = before;
+    this.#socket = socket;
+    this.#ring = ring;
+    this.#otherRing = before.ring;
+    this.readable = true;
+    return true;
+  }
+
+  #endRetiring(): void {
+    this.#retiring?.socket.close();
+    this.#retiring?.ring.close();
+    this.#retiring = undefined;
+  }
+
+  /** The ring whose frames are the next. */
+  #nextRing(): PacketRing {
+    if (this.#retiring !== undefined) {
+      if (this.#retiring.ring.look(1) > 0) return this.#retiring.ring;
+      this.#endRetiring();
+    }
+    return this.#ring!;
+  }
+
   #receiveByRing(): number {
     // As in `#arm`.
     if (this.blocked) return 0;
-    const ready = this.#ring!.look(Math.min(this.#batch, RING_BATCH));
+    const ring = this.#foundIn = this.#nextRing();
+    const ready = ring.look(Math.min(this.#batch, RING_BATCH));
     let count = 0;
     for (; count < ready; count++) {
       const frame = this.#pool.take();

@@ -76,11 +76,16 @@ export function socketBytes({ exports, buffers }: Demand, frameBytes: number): n
 
 /** A ring that holds the windows of several initiators. */
 function ringSize({ interfaces, exports, buffers }: Demand): RingSize {
-  const wanted = buffers * exports.length * INITIATORS;
   return {
     bytesMax: Math.min(RING_BYTES_MAX, Math.floor(RINGS_BYTES_MAX / (interfaces.length || 1))),
-    slots: Math.min(RING_SLOTS_MAX, Math.max(RING_SLOTS_MIN, wanted)),
+    slots: ringSlots(exports.length, buffers),
   };
+}
+
+/** Frames that a ring should hold for so many exports. */
+export function ringSlots(exports: number, buffers: number): number {
+  const wanted = buffers * exports * INITIATORS;
+  return Math.min(RING_SLOTS_MAX, Math.max(RING_SLOTS_MIN, wanted));
 }
 
 /**
@@ -137,7 +142,7 @@ export function buildParts(config: TargetJobConfig, mtuMax: number): TargetParts
     : undefined;
   const sources = exports.filter((ex) => ex.source !== undefined).length;
   const room = LINKS_MAX - interfaces.length;
-  const spare = room * (RING_BYTES_LATER + frames * LINK_BYTES_OF_FRAME + LINK_BYTES_ELSE);
+  const spare = room * (2 * RING_BYTES_LATER + frames * LINK_BYTES_OF_FRAME + LINK_BYTES_ELSE);
   const { arena, built } = Arena.fit((arena) => {
     const pool = new FramePool(arena, frames, mtuMax, direct ? 4096 : 512);
     const vectors = new VectorTable(arena, frames);

@@ -40,7 +40,7 @@ Deno.test("exports: only those with something to do take part in a turn", () => 
   const table = new ExportTable([0, 1, 2].map((i) => exportOf(i, 1, i)));
   const [first, , last] = table.list;
   for (const ex of [first!, last!]) {
-    table.activate(ex, 1);
+    table.activate(ex);
     ex.hold();
   }
   table.endTurn();

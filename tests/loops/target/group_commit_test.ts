@@ -18,7 +18,7 @@ Deno.test("sync: a flush fails when a stable write has taken the error of its wr
   const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16 };
   const ex = new TargetExport(0, config, options);
   const exports = new ExportTable([ex]);
-  exports.activate(ex, 0);
+  exports.activate(ex);
   const outcomes: number[] = [];
   const commit = new GroupCommit(
     {
