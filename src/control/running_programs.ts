@@ -44,32 +44,52 @@ export function* openDescriptors(program: RunningProgram): Generator<OpenDescrip
   const folder = `/proc/${program.pid}`;
   for (const { name } of namesOf(`${folder}/fd`)) {
     const path = `${folder}/fd/${name}`;
-    let target: string;
-    try {
-      target = Deno.readLinkSync(path);
-    } catch {
-      continue;
-    }
+    const target = once(path, () => {
+      try {
+        return Deno.readLinkSync(path);
+      } catch {
+        return undefined;
+      }
+    });
+    if (target === undefined) continue;
     yield { program, target, path, infoPath: `${folder}/fdinfo/${name}` };
   }
 }
 
 /** The text of a file of procfs or sysfs; "" when it cannot be read. */
 export function kernelText(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return "";
-  }
+  return once(path, () => {
+    try {
+      return Deno.readTextFileSync(path);
+    } catch {
+      return "";
+    }
+  });
 }
 
 /** The entries of a folder of procfs or sysfs; none when it is not there. */
 export function namesOf(folder: string): Deno.DirEntry[] {
-  try {
-    return [...Deno.readDirSync(folder)];
-  } catch {
-    return [];
-  }
+  return once(`${folder}/`, () => {
+    try {
+      return [...Deno.readDirSync(folder)];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/**
+ * What has been read since this thread last gave way: who looks for two hundred files in one go reads
+ * once what all processes have open, and not two hundred times.
+ */
+const remembered = new Map<string, unknown>();
+
+function once<T>(key: string, read: () => T): T {
+  if (remembered.has(key)) return remembered.get(key) as T;
+  if (remembered.size === 0) queueMicrotask(() => remembered.clear());
+  const value = read();
+  remembered.set(key, value);
+  return value;
 }
 
 function runningProgram(pid: number): RunningProgram | undefined {

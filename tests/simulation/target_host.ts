@@ -62,7 +62,11 @@ export interface TargetHostOptions {
 interface Life {
   readonly memory: SimulatedMemory;
   readonly loop: TargetLoop;
-  readonly ex: TargetExport;
+  readonly exports: ExportTable;
+  readonly makeExport: (index: number, suspect: boolean) => TargetExport;
+  ex: TargetExport;
+  /** The export is on its way out, and back after so long. */
+  leaving: { flushes: boolean; readonly backAfterMs: number } | undefined;
   readonly links: SimulatedLink[];
   readonly counters: TargetCounters;
   readonly queue: SimulatedQueue | SimulatedServer;
@@ -144,6 +148,38 @@ export class TargetHost {
     this.advertise();
   }
 
+  /** The export is taken away while it is in use, and comes back a while later. */
+  leave(drain: boolean, backAfterMs: number): void {
+    const life = this.#life;
+    // A server's would come back with another connection.
+    if (!this.up || life.leaving !== undefined || this.#options.server) return;
+    if (!life.exports.list.includes(life.ex)) return;
+    life.exports.leave(life.ex);
+    life.leaving = { flushes: drain, backAfterMs };
+    this.#wake(life, 0);
+  }
+
+  /** See loops/target/live_changes.ts. */
+  #settle(life: Life): void {
+    const { leaving, ex } = life;
+    if (leaving === undefined || !ex.idle) return;
+    if (leaving.flushes) {
+      leaving.flushes = false;
+      ex.askSync();
+      life.loop.activate(ex);
+      this.#wake(life, 0);
+      return;
+    }
+    life.leaving = undefined;
+    life.exports.forget(ex);
+    this.#clock.after(leaving.backAfterMs, () => {
+      if (life !== this.#life) return;
+      life.ex = life.makeExport(1 - ex.index, ex.syncFailed);
+      life.exports.add(life.ex);
+      this.advertise();
+    });
+  }
+
   /** An interface of the host has another MTU. */
   setMtu(port: number, mtu: number): void {
     this.#wires[port]!.mtu = mtu;
@@ -164,8 +200,22 @@ export class TargetHost {
     this.#wake(this.#life, 0);
   }
 
+  #settings(directFd: number, suspect: boolean): ExportSettings {
+    const { shelf, slot, serial, trim, sync, server, directAlignment, offsetBytes } = this.#options;
+    return {
+      ...{ shelf, slot, serial, trim, sync, directAlignment, offsetBytes, directFd, suspect },
+      fd: server ? SERVER_FD : FILE_FD,
+      lengthBytes: undefined,
+      remote: false,
+      readOnly: false,
+      physicalSectorBytes: SECTOR_BYTES,
+      rotational: false,
+      incarnation: this.incarnation,
+    };
+  }
+
   #boot(): Life {
-    const { shelf, slot, serial, buffers, trim, sync, server, frames } = this.#options;
+    const { buffers, server, frames } = this.#options;
     const { mtu, directAlignment, offsetBytes, gathers, inPlaceMax, breakages } = this.#options;
     const random = this.#random;
     const alignment = directAlignment > 0 ? 4096 : 512;
@@ -179,16 +229,6 @@ export class TargetHost {
     const commands = new TargetCommands(frames);
     const vectors = new SimulatedVectors();
     const directFd = directAlignment > 0 ? DIRECT_FD : -1;
-    const settings: ExportSettings = {
-      ...{ shelf, slot, serial, trim, sync, directAlignment, offsetBytes, directFd },
-      fd: server ? SERVER_FD : FILE_FD,
-      lengthBytes: undefined,
-      remote: false,
-      readOnly: false,
-      physicalSectorBytes: SECTOR_BYTES,
-      rotational: false,
-      incarnation: this.incarnation,
-    };
     const wake = () => this.#wake(life, 0);
     const parts = {
       ...{ memory, vectors, pool, commands, offsetBytes, directFd, breakages, wake },
@@ -198,35 +238,41 @@ export class TargetHost {
       ? new SimulatedServer(this.#clock, random, this.disk, parts)
       : new SimulatedQueue(this.#clock, random, this.disk, parts);
     const { disk } = this;
-    const ex = new TargetExport(0, settings, {
-      backing: {
-        get bytes() {
-          return offsetBytes + disk.sectors * SECTOR_BYTES;
+    const makeExport = (index: number, suspect: boolean): TargetExport => {
+      const ex = new TargetExport(index, this.#settings(directFd, suspect), {
+        backing: {
+          get bytes() {
+            return offsetBytes + disk.sectors * SECTOR_BYTES;
+          },
+          remoteServer: server,
+          get atRisk() {
+            return queue instanceof SimulatedServer && queue.atRisk;
+          },
+          pages: gathers && !server ? new SimulatedPages(random) : undefined,
         },
-        remoteServer: server,
-        get atRisk() {
-          return queue instanceof SimulatedServer && queue.atRisk;
-        },
-        pages: gathers && !server ? new SimulatedPages(random) : undefined,
-      },
-      frames,
-      heldMax: frames - 32,
-      segments: Math.ceil((offsetBytes + disk.sectors * SECTOR_BYTES) / MAPPED_SEGMENT_BYTES),
-      buffers,
-    });
-    breakRules(ex, breakages);
+        frames,
+        heldMax: frames - 32,
+        segments: Math.ceil((offsetBytes + disk.sectors * SECTOR_BYTES) / MAPPED_SEGMENT_BYTES),
+        buffers,
+      });
+      breakRules(ex, breakages);
+      return ex;
+    };
+    const ex = makeExport(0, false);
+    const exports = new ExportTable([ex]);
     const links: SimulatedLink[] = [];
-    const counters = new TargetCounters(TargetCounters.allocate(1));
-    const metrics = new TargetMetrics(TargetMetrics.allocate(1, LINKS_MAX));
+    const counters = new TargetCounters(TargetCounters.allocate(2));
+    const metrics = new TargetMetrics(TargetMetrics.allocate(2, LINKS_MAX));
     const control = new Int32Array(CONTROL_WORDS);
     const loop = new TargetLoop({
       ...{ pool, commands, vectors, queue, inPlaceMax, counters, links, control },
       inPlace: queue.inPlace,
-      exports: new ExportTable([ex]),
+      exports,
       meter: new TargetMeter(metrics, frames, { nowMs: () => this.#clock.nowMs }),
       onDiskError: () => {},
     });
     const life: Life = {
+      ...{ exports, makeExport, leaving: undefined },
       ...{ memory, loop, ex, links, counters, queue, pool, commands, control },
       turnAtMs: Infinity,
     };
@@ -274,6 +320,7 @@ export class TargetHost {
     life.control[CONTROL_WARY] = random.chance(0.1) ? 1 : 0;
     for (const link of life.links) link.blocked = link.blocked && random.chance(0.5);
     life.loop.turn(true);
+    this.#settle(life);
     for (const link of life.links) {
       if (link.blocked || link.readable) this.#wake(life, random.next());
     }

@@ -66,6 +66,8 @@ interface Profile {
   readonly pauses: boolean;
   readonly crashes: boolean;
   readonly resizes: boolean;
+  /** The export is taken away and comes back. */
+  readonly leaves: boolean;
   readonly diskErrors: number;
   readonly writeThrough: boolean;
   readonly latencyMaxMs: number;
@@ -134,6 +136,7 @@ function profileOf(random: Random): Profile {
       discardShare: random.of([0, 0, 0.05]),
     },
     mtuFlips: random.chance(0.2),
+    leaves: kind === "own" && random.chance(0.2),
     server: random.chance(0.2),
     serverKills: random.chance(0.7),
     directAlignment: random.of([0, 0, 0, 512, 4096]),
@@ -409,6 +412,10 @@ class World {
       if (target instanceof TargetHost) {
         target.killServer(random.next() * random.of([10, 1000, 20_000]));
       }
+    });
+    some(profile.leaves, () => {
+      if (!(target instanceof TargetHost)) return;
+      target.leave(random.chance(0.5), random.next() * random.of([1, 100, 5000]));
     });
     some(profile.resizes, () => {
       if (!target.up) return;

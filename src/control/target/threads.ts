@@ -80,6 +80,8 @@ export class TargetGroup {
   readonly #leaving = new Set<ExportConfig>();
   /** Files of these were opened to be read only. */
   readonly #openedReadOnly = new WeakSet<ExportConfig>();
+  /** Addresses and paths of which writes were lost: whoever serves them again says so. */
+  readonly #suspects = new Set<string>();
   #abandoned = 0;
   readonly #ended = Promise.withResolvers<void>();
   /** The last of the changes that are made one after the other. */
@@ -195,6 +197,8 @@ export class TargetGroup {
     if (this.#find(config) !== undefined) {
       throw new Deno.errors.AddrInUse(`${name} is served already: choose another address`);
     }
+    // No later flush of a file tells what an earlier one has lost.
+    if (this.#suspects.has(`${name} ${config.path}`)) config = { ...config, suspect: true };
     this.#takeAddresses(config, options.force === true);
     try {
       const thread = this.#threadFor(config);
@@ -229,6 +233,8 @@ export class TargetGroup {
     this.#leaving.add(config);
     try {
       const flushed = await thread.order({ kind: "remove", index, drain }) ?? true;
+      const name = formatAddress(config.shelf, config.slot);
+      if (!flushed) this.#suspects.add(`${name} ${config.path}`);
       thread.exports[index] = undefined;
       thread.standIn.forget(config);
       closeExport(config);

@@ -55,6 +55,8 @@ export interface ExportSettings {
   readonly incarnation: number | undefined;
   /** Who may use it; everybody when undefined. */
   readonly acl?: AclConfig | undefined;
+  /** Whether writes of it that were answered have been lost while it was served before. */
+  readonly suspect?: boolean | undefined;
   /** Whether what frames set is kept beyond the process; see `Target.proposes`. */
   readonly keeps?: boolean | undefined;
   /** What an earlier process has kept. */
@@ -206,6 +208,7 @@ export class TargetExport {
     const sectors = exportedSectors(this.#fileBytes, offsetBytes, lengthBytes);
     this.target = makeTarget(settings, sectors, options);
     this.drive = this.target.drive;
+    this.syncFailed = settings.suspect === true;
     this.heldMax = options.heldMax;
     this.order = new OverlapOrder(options.frames);
     this.#waitingForSync = new CommandQueue(options.frames);

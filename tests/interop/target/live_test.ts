@@ -228,6 +228,11 @@ interopTest(
     await live.do({ ask: "add-interface", name: "net2" });
     await eventually("e1.1 answers on net2", () => answers(initiator, "1.1", "net2"));
     assertEquals(await answers(initiator, "1.2", "net2"), false);
+    await live.do({ ask: "remove-interface", name: "net2" });
+    await target.ip("link add link net2 name mv0 type macvlan mode bridge");
+    await target.ip("link set dev mv0 up");
+    await live.do({ ask: "add-interface", name: "mv0" });
+    await eventually("e1.1 answers on mv0", () => answers(initiator, "1.1", "net2"));
     await target.bridge("br0", ["net1"], 1500);
     const port = await live.ask({ ask: "add-interface", name: "net1" });
     assertEquals(port.refusal, "net1 is a port of br0: name br0");
