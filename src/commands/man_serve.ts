@@ -64,9 +64,20 @@ version's, is named and nothing starts: mend it, or remove it and with it what i
   {
     title: "ASKED WHILE IT RUNS",
     text: `
-\`aoe ctl list\` and \`aoe ctl stats\` ask a running \`serve\` by a socket of its user alone, in
-$RUNTIME_DIRECTORY or in /run/aoe/NAME. Several on one host need a --name each; one without a name is
-called \`serve\`, and goes without a socket where another has that name.`,
+\`aoe ctl\` asks and changes a running \`serve\` by a socket of its user alone, in $RUNTIME_DIRECTORY or
+in /run/aoe/NAME. Several on one host need a --name each; one without a name is called \`serve\`, and
+goes without a socket where another has that name. Exports are added, removed and drained while the
+others are served on; the last flush of one that goes is said.
+
+With a configuration, SIGHUP or \`aoe ctl reload\` reads it again. What is the same is not touched, not
+by a frame; an ACL, interfaces, length and read-only change while the export is served; another path,
+offset, direct, sync or write-cache takes it away and serves it anew. A configuration with a mistake
+changes nothing, and every mistake is said with its line. What [daemon] says is read at the start only.
+Exports added by hand stay as they are unless the configuration gets one of that address.
+
+With a configuration, or with --wait, a file, interface or NBD server that is missing at the start is
+no end: the rest is served, the missing is said once and listed with its reason by \`aoe ctl list\`, and
+looked for every second, an NBD server less and less often up to every 30 seconds.`,
   },
   {
     title: "LEAST PRIVILEGE",
@@ -81,6 +92,15 @@ configured; in /dev and / only what was named, so that a device that is plugged 
 start. What an older kernel lacks is said once. Which programs of others have an image open is looked
 for as root, before; afterwards NAME sees only its own. Socket buffers are at most net.core.wmem_max and
 rmem_max.`,
+  },
+  {
+    title: "UNDER A SERVICE MANAGER",
+    text: `
+By sd_notify(3) it says when it is ready, reloads and stops, how many exports wait, and, where
+WATCHDOG_USEC asks for it, that it is alive: as long as each thread works, sleeps or waits for a disk. A
+disk that hangs is no reason for a new start, which would hang as well, and take the others with it.
+Lines for systemd's journal have their severity: errors <3>, warnings <4>, the rest <6>. Of one kind of
+event that others can cause ten a minute are told, and then a count.`,
   },
   {
     title: "DURABILITY",

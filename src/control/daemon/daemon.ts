@@ -471,7 +471,8 @@ export class Daemon {
   }
 
   #status(): string {
-    const [served, waiting] = [this.files.length, this.waiting.length];
+    const waiting = this.waiting.length;
+    const served = this.#wanted.size - waiting;
     const what = served === 1 ? "Serving one export" : `Serving ${served} exports`;
     return waiting === 0 ? what : `${what}, waiting for ${waiting}`;
   }

@@ -28,10 +28,11 @@ interopTest(
       { address: "e1.2", path: "two.img" },
       { address: "e1.3", path: "three.img", interfaces: ["late0"] },
       { address: "e1.4", path: nbd },
+      { address: "e1.5", path: "five.img", size: "1M", interfaces: ["lat?0"] },
     );
     const serve = await daemon.start();
     const told = inbox.take();
-    assertEquals(told, ["READY=1\nSTATUS=Serving 2 exports, waiting for 3"]);
+    assertEquals(told, ["READY=1\nSTATUS=Serving one export, waiting for 4"]);
     const reasons = (await daemon.list()).map(({ address, state, reason }) =>
       `${address} ${state}: ${reason}`
     );
@@ -40,6 +41,7 @@ interopTest(
       "e1.2 waiting",
       "e1.3 waiting",
       "e1.4 waiting",
+      "e1.5 waiting",
     ]);
     assertStringIncludes(reasons[1]!, `No such file "${testbed.path("two.img")}"`);
     assertEquals(reasons[2], 'e1.3 waiting: no interface is called "late0"');
@@ -58,11 +60,11 @@ interopTest(
     await daemon.host.ip("link set late0 up");
     await eventually("what came is served", async () => {
       const states = (await daemon.list()).map(({ state }) => state);
-      return states.join() === "serving,serving,serving,waiting";
+      return states.join() === "serving,serving,serving,waiting,serving";
     });
     const aoe = await aoeExecutable();
     await daemon.other.runChecked([aoe, "stat", "-i", "net0", "e1.2"]);
-    await daemon.host.runChecked([aoe, "stat", "-i", "late1", "e1.3"]);
+    await daemon.host.runChecked([aoe, "stat", "-i", "late1", "e1.3", "e1.5"]);
     assertEquals(serve.errorLines.filter((line) => line.includes("e1.4 waits")).length, 1);
     await serve.stop();
     assertEquals(inbox.take(), ["STOPPING=1"]);
@@ -157,6 +159,8 @@ interopTest("daemon: exports are added, removed and drained by hand", [], async 
   await using testbed = await Testbed.create();
   const daemon = await Daemon.create(testbed, "net0");
   await daemon.configure({ address: "e1.1", path: "1.img", size: "1M" });
+  using inbox = new DatagramInbox(testbed.path("notify"));
+  daemon.env.WATCHDOG_USEC = "200000";
   const serve = await daemon.start();
   const added = await daemon.ctl(
     "add",
@@ -195,6 +199,7 @@ interopTest("daemon: exports are added, removed and drained by hand", [], async 
   assertEquals((await daemon.list()).map(({ address }) => address), ["e1.1"]);
   // Its file is nobody's any more.
   assertEquals((await daemon.ctl("add", "1.3", testbed.path("2.img"))).code, 0);
+  await eventually("it says that it is alive", () => inbox.take().includes("WATCHDOG=1"));
   await serve.stop();
 });
 
