@@ -9,8 +9,15 @@ import { visibleText } from "./visible_text.ts";
 export const TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 export const OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/** Pairs of a label's name and its value. */
-export type Labels = readonly (readonly [name: string, value: string])[];
+/** Labels as they stand in a sample: made once for each thing that is told of. */
+export type Labels = string;
+
+/** Pairs of a label's name and its value, as they stand in a sample. */
+export function labelsOf(
+  ...pairs: readonly (readonly [name: string, value: string])[]
+): Labels {
+  return pairs.map(([name, value]) => `${name}="${escapeLabel(value)}"`).join(",");
+}
 
 /** Whoever asks for OpenMetrics in a header `Accept` gets it, unless its own format is preferred. */
 export function wantsOpenMetrics(accept: string | null): boolean {
@@ -45,7 +52,9 @@ export class Exposition {
 
   /** One number of the family. */
   sample(labels: Labels, value: number): void {
-    this.#lines.push(`${this.#name}${formatLabels(labels)} ${value}`);
+    this.#lines.push(
+      labels === "" ? `${this.#name} ${value}` : `${this.#name}{${labels}} ${value}`,
+    );
   }
 
   /**
@@ -60,15 +69,17 @@ export class Exposition {
     ends: readonly number[],
     total: number,
   ): void {
-    const head = labels.map(([name, value]) => `${name}="${escapeLabel(value)}",`).join("");
+    const head = `${this.#name}_bucket{${labels},le="`;
     let count = 0;
-    counts.forEach((more, i) => {
-      count += more;
+    for (let i = 0; i < counts.length; i++) {
+      count += counts[i]!;
       const end = i < ends.length ? canonical(ends[i]!) : "+Inf";
-      this.#lines.push(`${this.#name}_bucket{${head}le="${end}"} ${count}`);
-    });
-    const rest = formatLabels(labels);
-    this.#lines.push(`${this.#name}_sum${rest} ${total}`, `${this.#name}_count${rest} ${count}`);
+      this.#lines.push(`${head}${end}"} ${count}`);
+    }
+    this.#lines.push(
+      `${this.#name}_sum{${labels}} ${total}`,
+      `${this.#name}_count{${labels}} ${count}`,
+    );
   }
 
   /** All of it. */
@@ -112,11 +123,6 @@ export function binaryEndsMs(first: number, last: number, step: number): number[
     throw new RangeError("A coarse bucket must end where a fine one does");
   }
   return ends;
-}
-
-function formatLabels(labels: Labels): string {
-  if (labels.length === 0) return "";
-  return `{${labels.map(([name, value]) => `${name}="${escapeLabel(value)}"`).join(",")}}`;
 }
 
 /** As OpenMetrics wants a bound to be written: with a point. */

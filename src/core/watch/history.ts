@@ -42,7 +42,8 @@ const NOTHING: Work = {
 export class History {
   readonly #stepMs: number;
   readonly #tracks = new Map<string, Track>();
-  #loads = new Map<string, LoadSnapshot>();
+  /** By initiator and export, as they were when they last moved. */
+  readonly #loads = new Map<string, Map<string, LoadSnapshot>>();
   #disks = new Map<string, DiskSnapshot>();
   #drops: number[] = [];
   #before: Snapshot | undefined;
@@ -206,27 +207,33 @@ export class History {
   }
 
   #loadRates(loads: readonly LoadSnapshot[], seconds: number): LoadRates[] {
-    const now = new Map<string, LoadSnapshot>();
     const moved: LoadRates[] = [];
     for (const load of loads) {
-      const key = `${load.mac} ${load.address}`;
-      now.set(key, load);
-      const before = this.#loads.get(key);
-      const since = (of: (load: LoadSnapshot) => number) =>
-        Math.max(0, of(load) - (before === undefined ? 0 : of(before)));
-      const commands = since((one) => one.reads + one.writes + one.others);
-      if (commands === 0 && load.inHand === 0) continue;
+      let ofInitiator = this.#loads.get(load.mac);
+      if (ofInitiator === undefined) {
+        ofInitiator = new Map();
+        this.#loads.set(load.mac, ofInitiator);
+      }
+      const before = ofInitiator.get(load.address);
+      const count = load.reads + load.writes + load.others;
+      const passed = count -
+        (before === undefined ? 0 : before.reads + before.writes + before.others);
+      if (passed === 0 && load.inHand === 0) continue;
+      ofInitiator.set(load.address, load);
+      // Less than before: another export has the address now.
+      const commands = Math.max(0, passed);
+      const since = (of: "readBytes" | "writtenBytes" | "answerMs") =>
+        Math.max(0, load[of] - (before === undefined ? 0 : before[of]));
       moved.push({
         mac: load.mac,
         address: load.address,
         commands: round(commands / seconds),
-        readBytes: round(since((one) => one.readBytes) / seconds),
-        writtenBytes: round(since((one) => one.writtenBytes) / seconds),
-        meanMs: round(commands === 0 ? 0 : since((one) => one.answerMs) / commands),
+        readBytes: round(since("readBytes") / seconds),
+        writtenBytes: round(since("writtenBytes") / seconds),
+        meanMs: round(commands === 0 ? 0 : since("answerMs") / commands),
         inHand: load.inHand,
       });
     }
-    this.#loads = now;
     return moved.sort((a, b) => b.commands - a.commands);
   }
 

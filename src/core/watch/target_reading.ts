@@ -145,14 +145,23 @@ function readInitiators(threads: readonly TargetMetrics[]): InitiatorSnapshot[] 
 
 function readLoads(metrics: TargetMetrics): LoadSnapshot[] {
   const found: LoadSnapshot[] = [];
+  // Made once for each, not for each pair.
+  const macs: (string | undefined)[] = [];
+  const addresses: (string | undefined)[] = [];
+  for (let number = 0; number < metrics.exports; number++) {
+    const who = metrics.exportAt(number);
+    if (who !== undefined) addresses[number] = formatAddress(who.shelf, who.slot);
+  }
   for (let number = 0; number < metrics.loadsUsed; number++) {
     const at = metrics.rowOfLoad(number);
     const word = (which: number) => metrics.words[at + which]!;
-    const who = metrics.exportAt(metrics.loadExport(number));
-    if (who === undefined || word(LOAD_TAKEN) === 0) continue;
+    const address = addresses[metrics.loadExport(number)];
+    if (address === undefined || word(LOAD_TAKEN) === 0) continue;
+    const initiator = metrics.loadInitiator(number);
+    macs[initiator] ??= macOf({ metrics, number: initiator, at });
     found.push({
-      mac: macOf({ metrics, number: metrics.loadInitiator(number), at }),
-      address: formatAddress(who.shelf, who.slot),
+      mac: macs[initiator]!,
+      address,
       reads: word(LOAD_READS),
       writes: word(LOAD_WRITES),
       others: word(LOAD_OTHERS),

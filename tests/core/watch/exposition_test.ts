@@ -8,6 +8,7 @@ import {
   binaryEndsMs,
   CoarseTimes,
   Exposition,
+  labelsOf,
   wantsOpenMetrics,
 } from "../../../src/core/watch/exposition.ts";
 import { exposeSnapshot } from "../../../src/core/watch/families.ts";
@@ -58,9 +59,9 @@ Deno.test("exposition: Prometheus' text, and OpenMetrics where that is asked for
   const text = (openMetrics: boolean) => {
     const out = new Exposition(openMetrics);
     out.family("aoe_reads_total", "counter", "Line\nand \\.");
-    out.sample([["export", "e1.1"]], 3);
+    out.sample(labelsOf(["export", "e1.1"]), 3);
     out.family("aoe_answer_seconds", "histogram", "Time.");
-    out.histogram([["a", "b"]], [1, 0, 2], [0.5, 1], 4.25);
+    out.histogram(labelsOf(["a", "b"]), [1, 0, 2], [0.5, 1], 4.25);
     return out.text();
   };
   assertEquals(
