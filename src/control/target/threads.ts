@@ -2,6 +2,7 @@
 // they run, exports and interfaces come, go and change, and the others are served on
 // (loops/target/live_changes.ts).
 
+import { giveBackFreed } from "../../../ffi/malloc.ts";
 import { measureCrossingNs } from "../../../ffi/syscall_cost.ts";
 import { listInterfaces, masterName } from "../../../ffi/netlink.ts";
 import { formatAddress } from "../../wire/aoe.ts";
@@ -17,6 +18,9 @@ import { RivalWatch } from "./rival_watch.ts";
 import { LOOK_EVERY_MS } from "./stand_in.ts";
 import { TargetThread } from "./thread.ts";
 import type { TargetThreadConfig } from "./thread.ts";
+
+/** When all is loaded, and when what is hot is compiled: half of what a target holds then is free. */
+const TRIM_AFTER_MS = [1000, 10_000];
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
@@ -110,6 +114,7 @@ export class TargetGroup {
       await group.stop();
       throw error;
     }
+    for (const ms of TRIM_AFTER_MS) Deno.unrefTimer(setTimeout(giveBackFreed, ms));
     // Who serves all the same, though others have the address, takes what it can.
     for (const ex of options.exports) group.#takeAddresses(ex, true);
     return group;

@@ -302,7 +302,7 @@ async function usage(process: RunningProcess): Promise<{ ownMiB: number; cpuMs: 
 }
 
 interopTest(
-  "serve: its own memory stays under 80 MB and does not grow, and an idle target uses no processor",
+  "serve: its own memory stays under 64 MB and does not grow, and an idle target uses no processor",
   sharedTool("aoebench"),
   async () => {
     await using testbed = await Testbed.create();
@@ -322,7 +322,7 @@ interopTest(
     const warm = await round(2);
     const worn = await round(4);
     const told = `${warm.ownMiB.toFixed(0)} and then ${worn.ownMiB.toFixed(0)} MiB`;
-    assert(worn.ownMiB < 80e6 / mebibyte, told);
+    assert(worn.ownMiB < 64e6 / mebibyte, told);
     // V8 settles within some MiB; a leak of one word per request would pass 4 s of load with more.
     assert(worn.ownMiB - warm.ownMiB < 8, told);
     await sleep(500);
