@@ -18,21 +18,12 @@ const SUITE = "bookworm";
 const MIRROR = "http://deb.debian.org/debian";
 /** Enough to boot, with what their dependencies add. */
 const PACKAGES = [
-  ...[
-    "apt",
-    "libgcc-s1",
-    "base-files",
-    "base-passwd",
-    "bash",
-    "coreutils",
-    "dash",
-    "diffutils",
-    "e2fsprogs",
-  ],
+  ...["apt", "dpkg", "tar", "perl-base", "libgcc-s1"],
+  ...["base-files", "base-passwd", "bash", "coreutils", "dash", "diffutils", "e2fsprogs"],
   ...["findutils", "grep", "gzip", "init-system-helpers", "iproute2", "kmod", "libc-bin", "mount"],
   ...["sed", "systemd", "systemd-sysv", "udev", "util-linux"],
 ];
-const DISK_MIB = 768;
+const DISK_MIB = 896;
 
 /** What building and booting it needs. */
 export const debianTools: readonly Requirement[] = [

@@ -97,6 +97,26 @@ interopTest("serve --user: serves as that user, with CAP_NET_RAW alone, in every
   assertMatch((await run([aoe, "ctl", "list", "--name", name])).stdout, /^e1\.1 /m);
   await initiator.runChecked([aoe, "config", "e1.1", "set", "kept", "-i", "net0"]);
   assertEquals(Deno.statSync(testbed.path(`state/${name}/e1.1.json`)).uid, 65534);
+  // An export that is added later must lie where those from the start do, whoever may open it.
+  const elsewhere = await Deno.makeTempDir();
+  try {
+    await Deno.chmod(elsewhere, 0o777);
+    for (const path of [`${elsewhere}/far.img`, testbed.path("near.img")]) {
+      await Deno.writeFile(path, new Uint8Array(1 << 20));
+      await Deno.chmod(path, 0o666);
+    }
+    const add = (address: string, path: string) =>
+      run([aoe, "ctl", "add", address, path, "--name", name]);
+    const near = await add("e1.2", testbed.path("near.img"));
+    assertEquals(near.code, 0, near.stderr);
+    const far = await add("e1.3", `${elsewhere}/far.img`);
+    assertEquals(far.code, 1, far.stdout);
+    assertMatch(far.stderr, /far\.img" as nobody: it lies outside of the folders/);
+    const listed = await run([aoe, "ctl", "list", "--name", name]);
+    assertEquals(/^e1\.3/m.test(listed.stdout), false, listed.stdout);
+  } finally {
+    await Deno.remove(elsewhere, { recursive: true });
+  }
   // An interface that comes again takes new sockets, and these the capability.
   await target.ip("link delete net0");
   await server.waitForLine(/net0 is (gone|down)/);

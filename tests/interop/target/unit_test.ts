@@ -68,6 +68,16 @@ interopTest("unit: five commands to a disk that survives a reboot, under systemd
   await initiator.runChecked([aoe, "copy", "-q", data, "e1.1", "-i", "net0"]);
   // root asks it, by the socket in its own folder.
   assertMatch((await machine.runChecked(["aoe", "ctl", "list"])).stdout, /^e1\.1 +serving/m);
+  // What is added to the configuration is served without a new start.
+  const more = `[[export]]\naddress = "e1.2"\npath = "/var/lib/aoe/second.img"\nsize = "8M"\n`;
+  await machine.runChecked(["sh", "-c", `printf %s '${more}' >>/etc/aoe.toml`]);
+  await machine.runChecked(["systemctl", "reload", "aoe"]);
+  await eventually(
+    "the new disk is served",
+    async () =>
+      /^e1\.2 /m.test((await initiator.runChecked([aoe, "discover", "-i", "net0"])).stdout),
+  );
+  assertEquals(await property("MainPID"), pid);
   // The watchdog hears of it, and what is killed is started again.
   assertEquals(await property("WatchdogUSec"), "30s");
   await machine.runChecked(["kill", "-9", pid]);
