@@ -5,7 +5,8 @@
 import configuration from "../deno.json" with { type: "json" };
 import { runtimeNeeds } from "./runtime_needs.ts";
 
-const STAGE = ".build/package";
+/** Two that are made at once do not disturb each other. */
+const STAGE = `.build/package.${Deno.pid}`;
 const SCRIPTS = ".tasks/debian";
 const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "amd64", aarch64: "arm64" };
 const DESCRIPTION = `ATA over Ethernet target and initiator
@@ -34,8 +35,9 @@ async function pack(): Promise<void> {
   await output(
     "env",
     ...[`SOURCE_DATE_EPOCH=${epoch}`, "dpkg-deb", "--root-owner-group", "-Zgzip", "-z6"],
-    ...["--build", STAGE, name],
+    ...["--build", STAGE, `${STAGE}.deb`],
   );
+  await Deno.rename(`${STAGE}.deb`, name);
   await Deno.remove(STAGE, { recursive: true });
   console.log(
     `Made ${name}, ${(Deno.statSync(name).size / 1e6).toFixed(1)} MB: apt install ./${name}`,
