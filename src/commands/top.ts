@@ -7,6 +7,7 @@ import { argument, command, option } from "@optique/core/primitives";
 import { choice, string } from "@optique/core/valueparser";
 import { askWatched } from "../control/watch/questions.ts";
 import {
+  onlyWanted,
   pastsOf,
   TOP_SORTS,
   TOP_VIEWS,
@@ -99,7 +100,7 @@ async function runPlain(options: TopOptions, terminal: boolean): Promise<number>
     const beganMs = performance.now();
     const { overview } = await askWatched(options.name, []);
     if (options.json) {
-      if (!printJson(overview)) return 0;
+      if (!printJson(onlyWanted(overview, options.filter, look))) return 0;
     } else for (const line of topText(overview, choiceOf(options), look)) printLine(line);
     if (options.once || !options.json) return 0;
     const restMs = REDRAW_MS - (performance.now() - beganMs);

@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { TargetMetrics } from "../../src/core/target/metrics.ts";
 import { ALERT_RULES } from "../../src/core/watch/alert_rules.ts";
+import { TIME_WORDS } from "../../src/core/time_buckets.ts";
 import { exposeSnapshot } from "../../src/core/watch/families.ts";
 import { grafanaDashboard } from "../../src/core/watch/grafana_dashboard.ts";
 import { readTarget } from "../../src/core/watch/target_reading.ts";
@@ -27,7 +28,13 @@ function seriesNames(): Set<string> {
     disks: [{
       ...{ address: "e1.1", node: "", up: true, reads: 0, writes: 0, readBytes: 0 },
       ...{ writtenBytes: 0, commands: 0, retransmissions: 0, overflows: 0 },
-      paths: [{ ...path, roundTripMs: 0, timeoutMs: 0, frameBytes: 0 }],
+      paths: [{
+        ...path,
+        roundTripMs: 0,
+        timeoutMs: 0,
+        frameBytes: 0,
+        trips: new Float64Array(TIME_WORDS),
+      }],
     }],
   }, false);
   const families = [...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)];

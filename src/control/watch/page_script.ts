@@ -78,6 +78,8 @@ const TABLES = {
     ["requests", "requests", (r) => r.reads + r.writes, rate],
     ["reads", "read", (r) => r.readBytes, byteRate],
     ["writes", "written", (r) => r.writtenBytes, byteRate],
+    ["p50", "p50", (r) => r.p50Ms, time],
+    ["p99", "p99", (r) => r.p99Ms, time],
     ["again", "again", (r) => r.total.retransmissions, number],
     ["paths", "paths", (r) => r.paths.map((p) => p.interface + " " + p.mac + (p.up ? " " + time(p.roundTripMs) +
       ", window " + number(p.window) : " lost")).join("; "), undefined, "left"]],
@@ -256,8 +258,8 @@ function extend() {
     ? [requests(r), r.readBytes + r.writtenBytes, r.p50Ms, r.p99Ms, Math.max(r.depth, r.inHand),
       r.errors + r.drops + r.retransmissions]
     : disk !== undefined
-    ? [disk.reads + disk.writes, disk.readBytes + disk.writtenBytes, Math.min(...up.map((p) => p.roundTripMs)),
-      Math.max(...up.map((p) => p.roundTripMs)), up.reduce((sum, p) => sum + p.window, 0), disk.retransmissions]
+    ? [disk.reads + disk.writes, disk.readBytes + disk.writtenBytes, disk.p50Ms, disk.p99Ms,
+      up.reduce((sum, p) => sum + p.window, 0), disk.retransmissions]
     : undefined;
   if (values === undefined) return;
   Object.keys(past.series).forEach((key, i) => {

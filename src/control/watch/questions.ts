@@ -29,7 +29,21 @@ export async function askWatched(
   if (serving!.status === "fulfilled") return join(serving!.value as WatchAnswer, disks);
   const [first, ...others] = disks;
   if (name === undefined && first !== undefined) return join(first, others);
-  throw serving!.reason;
+  if (name !== undefined || !(serving!.reason instanceof Deno.errors.NotFound)) {
+    throw serving!.reason;
+  }
+  // One that is there and does not answer is not nothing.
+  for (const answer of attached) {
+    if (answer.status === "fulfilled") continue;
+    if (!(answer.reason instanceof Deno.errors.PermissionDenied)) throw answer.reason;
+    throw new Deno.errors.PermissionDenied("Attached disks are root's: ask as root");
+  }
+  const { message } = serving!.reason;
+  throw new Deno.errors.NotFound(`No disk is attached, and ${uncapitalised(message)}`);
+}
+
+function uncapitalised(sentence: string): string {
+  return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
 function join(first: WatchAnswer, others: readonly WatchAnswer[]): WatchAnswer {

@@ -2,6 +2,7 @@
 // health and its frame size; how long answers take is in pace.ts, and which command goes where is
 // decided in initiator.ts.
 
+import { TIME_BUCKETS, TIME_WORDS, timeBucket } from "../time_buckets.ts";
 import {
   CLASS_FLUSH,
   CLASS_IDENTIFY,
@@ -110,6 +111,9 @@ export class Path {
 
   /** Counters for people. */
   readonly counters = { sent: 0, answered: 0, lost: 0, needless: 0, timesLost: 0 };
+
+  /** How long the disk's answers took, a histogram for people; IDENTIFY, which needs no disk, is not in it. */
+  readonly trips = new Float64Array(TIME_WORDS);
 
   readonly #times: PathTimes;
   #slowStartEnd = Infinity;
@@ -237,6 +241,7 @@ export class Path {
       return;
     }
     this.#diskMs = nowMs;
+    if (sentMs === sentMs) this.#countTrip(nowMs - sentMs);
     if (paceClass === CLASS_FLUSH) return;
     this.paces[paceClass === CLASS_READ ? CLASS_WRITE : CLASS_READ]!.learn(pace);
     this.paces[CLASS_FLUSH]!.learn(pace);
@@ -249,6 +254,13 @@ export class Path {
     if (this.flying + 1 < Math.floor(this.window)) return;
     this.window += this.window < this.#slowStartEnd ? 1 : 1 / this.window;
     if (this.window > this.windowMax) this.window = this.windowMax;
+  }
+
+  #countTrip(ms: number): void {
+    const { trips } = this;
+    const bucket = timeBucket(ms);
+    trips[bucket] = trips[bucket]! + 1;
+    trips[TIME_BUCKETS] = trips[TIME_BUCKETS]! + ms;
   }
 
   /** The target lives: what it has not answered is with its disk, unless the network loses much. */

@@ -5,7 +5,7 @@ import { DROP_NAMES } from "../target/target.ts";
 import { TIME_BUCKETS } from "../time_buckets.ts";
 import { binaryEndsMs, CoarseTimes, Exposition, labelsOf } from "./exposition.ts";
 import type { Labels } from "./exposition.ts";
-import type { LoadSnapshot, Snapshot, Work } from "./snapshot.ts";
+import type { LoadSnapshot, PathSnapshot, Snapshot, Work } from "./snapshot.ts";
 
 /** 32 µs to 8.4 s, and for each of many initiators fewer. */
 const FINE = new CoarseTimes([...binaryEndsMs(5, 13, 2), ...binaryEndsMs(14, 23, 1)]);
@@ -230,25 +230,29 @@ function exposeDisks(out: Exposition, { disks }: Snapshot): void {
     "Frames that the kernel dropped: they came faster than they could be taken.",
     (disk) => disk.overflows,
   );
-  type Path = Disk["paths"][0];
-  const path = (name: string, help: string, of: (path: Path) => number) => {
+  const path = (name: string, help: string, of: (path: PathSnapshot) => number) => {
     out.family(`aoe_initiator_path_${name}`, "gauge", help);
     for (const disk of disks) {
-      for (const one of disk.paths) {
-        const labels = labelsOf(
-          ["disk", disk.address],
-          ["interface", one.interface],
-          ["target", one.mac],
-        );
-        out.sample(labels, of(one));
-      }
+      for (const one of disk.paths) out.sample(labelsOfPath(disk.address, one), of(one));
     }
   };
   path("up", "Whether the path is used.", ({ up }) => up ? 1 : 0);
   path("window_commands", "Commands that may be on their way at once.", ({ window }) => window);
   path("round_trip_seconds", "Smoothed round trip.", (one) => one.roundTripMs / 1000);
+  out.family(
+    "aoe_initiator_path_answer_seconds",
+    "histogram",
+    "From sending a command to the disk's answer.",
+  );
+  for (const { address, paths } of disks) {
+    for (const one of paths) exposeTimes(out, FINE, labelsOfPath(address, one), one.trips);
+  }
   path("timeout_seconds", "After which a command is sent again.", (one) => one.timeoutMs / 1000);
   path("frame_bytes", "Largest frame.", (one) => one.frameBytes);
+}
+
+function labelsOfPath(disk: string, path: PathSnapshot): Labels {
+  return labelsOf(["disk", disk], ["interface", path.interface], ["target", path.mac]);
 }
 
 function exposeTimes(

@@ -92,13 +92,19 @@ export class History {
       overflows: link.overflows,
       ...this.#rates(`interface ${link.name}`, link.work, [link.answers], seconds),
     }));
+    const parts = snapshot.exports.length > 0
+      ? snapshot.interfaces.map(({ work, answers }) => ({ work, times: [answers] }))
+      : snapshot.disks.map((disk) => ({
+        work: workWith(disk),
+        times: disk.paths.map(({ trips }) => trips),
+      }));
     const { version, name, pid, startedMs, atMs } = snapshot;
     this.#overview = {
       ...{ version, name, pid, startedMs, atMs, seconds: round(seconds) },
       all: this.#rates(
         ALL,
-        addUp(snapshot.interfaces.map(({ work }) => work)),
-        snapshot.interfaces.map(({ answers }) => answers),
+        addUp(parts.map(({ work }) => work)),
+        parts.flatMap(({ times }) => times),
         seconds,
       ),
       ...{ exports, interfaces },
@@ -155,7 +161,8 @@ export class History {
     }
     track.work = work;
     const rate = (now: number, then = 0) => round(Math.max(0, now - then) / seconds);
-    const kind = (which: number) => rate(work.commands[which]!, before.commands[which]);
+    // Of nothing at all there are not even kinds.
+    const kind = (which: number) => rate(work.commands[which] ?? 0, before.commands[which]);
     const sum = (of: (work: Work) => readonly number[]) => of(work).reduce((a, b) => a + b, 0);
     const sumBefore = (of: (work: Work) => readonly number[]) =>
       of(before).reduce((a, b) => a + b, 0);
@@ -261,8 +268,10 @@ export class History {
       const before = this.#disks.get(disk.address);
       const rate = (of: (disk: DiskSnapshot) => number) =>
         round(Math.max(0, of(disk) - (before === undefined ? 0 : of(before))) / seconds);
-      const { address, node, up, paths, commands, readBytes, writtenBytes } = disk;
+      const { address, node, up, commands, readBytes, writtenBytes } = disk;
       const { retransmissions, overflows } = disk;
+      const trips = tripsSince(disk, before);
+      const paths = disk.paths.map(({ trips: _, ...path }) => path);
       const found: DiskRates = {
         ...{ address, node, up, paths },
         reads: rate((one) => one.reads),
@@ -270,14 +279,15 @@ export class History {
         readBytes: rate((one) => one.readBytes),
         writtenBytes: rate((one) => one.writtenBytes),
         retransmissions: rate((one) => one.retransmissions),
+        p50Ms: round(timePercentileMs(trips, 50)),
+        p99Ms: round(timePercentileMs(trips, 99)),
         total: { commands, readBytes, writtenBytes, retransmissions, overflows },
       };
-      const fastest = Math.min(...paths.filter((path) => path.up).map((path) => path.roundTripMs));
       this.#record(this.#track(`disk ${address}`), true, [
         found.reads + found.writes,
         found.readBytes + found.writtenBytes,
-        Number.isFinite(fastest) ? fastest : 0,
-        Math.max(0, ...paths.filter((path) => path.up).map((path) => path.roundTripMs)),
+        found.p50Ms,
+        found.p99Ms,
         paths.reduce((sum, path) => sum + (path.up ? path.window : 0), 0),
         found.retransmissions,
       ]);
@@ -297,9 +307,28 @@ export class History {
   }
 }
 
+/** What was done with a disk of somebody else's. */
+function workWith({ reads, writes, readBytes, writtenBytes, retransmissions }: DiskSnapshot): Work {
+  return { ...NOTHING, commands: [reads, writes], readBytes, writtenBytes, retransmissions };
+}
+
 /** Commands that read or write. */
 function transfers({ commands }: Work): number {
   return (commands[0] ?? 0) + (commands[1] ?? 0);
+}
+
+/** The round trips of all paths to a disk since it was seen last. */
+function tripsSince(disk: DiskSnapshot, before: DiskSnapshot | undefined): Times {
+  const passed = new Float64Array(TIME_WORDS);
+  for (const path of disk.paths) {
+    const then = before?.paths.find((one) =>
+      one.mac === path.mac && one.interface === path.interface
+    );
+    for (let i = 0; i < TIME_WORDS; i++) {
+      passed[i] = passed[i]! + Math.max(0, path.trips[i]! - (then?.trips[i] ?? 0));
+    }
+  }
+  return passed;
 }
 
 /** The export that each initiator asks most of. */

@@ -54,6 +54,9 @@ export interface DiskRates {
   readonly readBytes: number;
   readonly writtenBytes: number;
   readonly retransmissions: number;
+  /** Within which so many of a hundred answers came back. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
   readonly total: {
     readonly commands: number;
     readonly readBytes: number;
@@ -61,7 +64,7 @@ export interface DiskRates {
     readonly retransmissions: number;
     readonly overflows: number;
   };
-  readonly paths: readonly PathSnapshot[];
+  readonly paths: readonly Omit<PathSnapshot, "trips">[];
 }
 
 /** Frames dropped for one reason. */
@@ -80,6 +83,7 @@ export interface Overview {
   readonly atMs: number;
   /** What rates are taken over. */
   readonly seconds: number;
+  /** Of what is served, or where nothing is of the disks. */
   readonly all: Rates;
   readonly exports: readonly (Rates & { readonly address: string; readonly path: string })[];
   /** Those that did most, at most `INITIATORS_SHOWN`. */

@@ -100,6 +100,8 @@ export interface PathSnapshot {
   readonly roundTripMs: number;
   readonly timeoutMs: number;
   readonly frameBytes: number;
+  /** How long the disk's answers took by it. */
+  readonly trips: Times;
 }
 
 /** A process, as a target, an initiator, or both. */

@@ -115,6 +115,7 @@ const COLUMNS: Readonly<Record<TopView, readonly Column[]>> = {
     { title: "READ/S", columns: 6 },
     { title: "WRIT/S", columns: 6 },
     { title: "TRIP", columns: 6 },
+    { title: "P99", columns: 6 },
     { title: "WINDOW", columns: 6 },
     { title: "AGAIN", columns: 6 },
     { title: "PATHS", columns: 40, left: true },
@@ -159,6 +160,26 @@ export function topText(overview: Overview, choice: TopChoice, terminal: TopTerm
     ]),
     ...(faults === "" ? [] : ["", faults]),
   ].map((line) => line.trimEnd());
+}
+
+/** What a filter leaves of an overview: the rows that the tables would show. */
+export function onlyWanted(overview: Overview, filter: string, terminal: TopTerminal): Overview {
+  const kept = <T>(view: TopView, all: readonly T[]) => {
+    const rows = rowsOf(overview, view, terminal);
+    return all.filter((_, i) => isWanted(rows[i]!, filter));
+  };
+  return {
+    ...overview,
+    loads: kept("loads", overview.loads),
+    exports: kept("exports", overview.exports),
+    initiators: kept("initiators", overview.initiators),
+    interfaces: kept("interfaces", overview.interfaces),
+    disks: kept("disks", overview.disks),
+  };
+}
+
+function isWanted({ words }: TopRow, filter: string): boolean {
+  return words.toLowerCase().includes(filter.toLowerCase());
 }
 
 function titleOf({ name, all, exports, disks, ...about }: Overview, terminal: TopTerminal): string {
@@ -234,9 +255,8 @@ function tableOf(
   const columns = fitting(COLUMNS[view], terminal.columns);
   const title = columns.map((column) => fitText(column.title, column.columns, !column.left, true))
     .join(" ");
-  const wanted = filter.toLowerCase();
   const rows = rowsOf(overview, view, terminal)
-    .filter(({ words }) => wanted === "" || words.toLowerCase().includes(wanted))
+    .filter((row) => isWanted(row, filter))
     .sort((a, b) => sort === "name" ? compareNames(a, b) : b[sort] - a[sort] || compareNames(a, b));
   const lines = rows.slice(Math.min(skipped, Math.max(0, rows.length - 1))).slice(0, room - 1)
     .map((row) => {
@@ -353,6 +373,7 @@ function diskRows({ disks }: Overview, terminal: TopTerminal): TopRow[] {
         shortBytes(disk.readBytes),
         shortBytes(disk.writtenBytes),
         shortTime(trip, micro(terminal)),
+        shortTime(disk.p99Ms, micro(terminal)),
         shortNumber(window),
         shortNumber(disk.total.retransmissions),
         paths,

@@ -5,6 +5,7 @@ import type { Initiator } from "../../core/initiator/initiator.ts";
 import { CLASS_READ } from "../../core/initiator/pace.ts";
 import { PATH_UP } from "../../core/initiator/path.ts";
 import type { Path } from "../../core/initiator/path.ts";
+import { TIME_WORDS } from "../../core/time_buckets.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 
 /** Bytes of the job done, in the sense of the job's driver. */
@@ -34,7 +35,7 @@ const COUNTERS = 16;
 /** Paths of one disk that are told of; an initiator knows no more. */
 const PATHS_MAX = 64;
 // Words of a path: its MAC in two halves, the first one more than it is; whether it is used; its
-// numbers, and the name of its interface, a character a word.
+// numbers, the name of its interface, a character a word, and its histogram of round trips.
 const PATH_MAC_HIGH = 0;
 const PATH_MAC_LOW = 1;
 const PATH_USED = 2;
@@ -44,7 +45,8 @@ const PATH_TIMEOUT_MS = 5;
 const PATH_FRAME_BYTES = 6;
 const PATH_NAME = 7;
 const NAME_WORDS = 16;
-const PATH_WORDS = PATH_NAME + NAME_WORDS;
+const PATH_TRIPS = PATH_NAME + NAME_WORDS;
+const PATH_WORDS = PATH_TRIPS + TIME_WORDS;
 
 /** One path, as a thread sees it. */
 export interface CountedPath {
@@ -55,6 +57,8 @@ export interface CountedPath {
   readonly roundTripMs: number;
   readonly timeoutMs: number;
   readonly frameBytes: number;
+  /** How long answers took: `TIME_WORDS` numbers. */
+  readonly trips: ArrayLike<number>;
 }
 
 /** The counters of one thread. */
@@ -108,6 +112,7 @@ export class InitiatorCounters {
       values[at + PATH_ROUND_TRIP_MS] = path.srttMs;
       values[at + PATH_TIMEOUT_MS] = path.paces[CLASS_READ]!.rtoMs;
       values[at + PATH_FRAME_BYTES] = path.sectors * SECTOR_BYTES;
+      values.set(path.trips, at + PATH_TRIPS);
       for (let c = 0; c < NAME_WORDS && name !== ""; c++) {
         values[at + PATH_NAME + c] = c < name.length ? name.charCodeAt(c) : 0;
       }
@@ -122,7 +127,7 @@ export class InitiatorCounters {
       if (row[PATH_MAC_HIGH] === 0) break;
       const mac = (row[PATH_MAC_HIGH]! - 1).toString(16).padStart(4, "0") +
         row[PATH_MAC_LOW]!.toString(16).padStart(8, "0");
-      const name = row.subarray(PATH_NAME, PATH_WORDS);
+      const name = row.subarray(PATH_NAME, PATH_TRIPS);
       found.push({
         interface: String.fromCharCode(...name.subarray(0, Math.max(0, name.indexOf(0)))),
         mac: mac.match(/../g)!.join(":"),
@@ -131,6 +136,7 @@ export class InitiatorCounters {
         roundTripMs: row[PATH_ROUND_TRIP_MS]!,
         timeoutMs: row[PATH_TIMEOUT_MS]!,
         frameBytes: row[PATH_FRAME_BYTES]!,
+        trips: row.slice(PATH_TRIPS, PATH_WORDS),
       });
     }
     return found;

@@ -2,7 +2,8 @@
 // large frames are given up.
 
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { CLASS_IDENTIFY, CLASS_READ } from "../../../src/core/initiator/pace.ts";
+import { TIME_BUCKETS, timeBucket } from "../../../src/core/time_buckets.ts";
+import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ } from "../../../src/core/initiator/pace.ts";
 import { Path, PATH_PROBING, PATH_UP } from "../../../src/core/initiator/path.ts";
 
 const TIMES = { rtoInitialMs: 150, rtoMinMs: 50, rtoMaxMs: 4000, pathLostMs: 300 };
@@ -37,6 +38,18 @@ Deno.test("path: the timeout is bounded on both sides, and doubles", () => {
   }
   path.answered(2000, 1999.9, 2, CLASS_READ);
   assertEquals(path.paces[CLASS_READ]!.rtoMs, 50, "one answer ends the backoff");
+});
+
+Deno.test("path: the disk's round trips are counted by their length, IDENTIFY's are not", () => {
+  const path = upPath();
+  path.answered(1000, 998, 2, CLASS_READ);
+  path.answered(1001, 999, 2, CLASS_FLUSH);
+  path.answered(1050, 1002, 2, CLASS_READ);
+  path.answered(1051, 1050, 2, CLASS_IDENTIFY);
+  path.answered(1052, NaN, 2, CLASS_READ);
+  assertEquals([path.trips[timeBucket(2)], path.trips[timeBucket(48)]], [2, 1]);
+  assertEquals(path.trips.subarray(0, TIME_BUCKETS).reduce((sum, n) => sum + n, 0), 3);
+  assertEquals(path.trips[TIME_BUCKETS], 52);
 });
 
 Deno.test("path: a copy whose sending time is unknown gives no sample", () => {

@@ -94,7 +94,13 @@ Deno.test("history: drops are told of by reason, and disks by their paths", () =
   const disk = {
     ...{ address: "e3.4", node: "/dev/etherd/e3.4", up: true, reads: 0, writes: 0 },
     ...{ readBytes: 0, writtenBytes: 0, commands: 0, retransmissions: 0, overflows: 0 },
-    paths: [{ ...path, roundTripMs: 0.25, timeoutMs: 5, frameBytes: 1500 }],
+    paths: [{ ...path, roundTripMs: 0.25, timeoutMs: 5, frameBytes: 1500, trips: NO_TIMES }],
+  };
+  const trips = new Float64Array(TIME_WORDS);
+  trips[timeBucket(2)] = 400;
+  const used = {
+    ...{ ...disk, reads: 400, readBytes: 4096, retransmissions: 2 },
+    paths: [{ ...disk.paths[0]!, trips }],
   };
   const drops = DROP_NAMES.map((_, i) => i === 4 ? 30 : 0);
   const link = (work: Partial<Work>, overflows: number) => ({
@@ -105,12 +111,25 @@ Deno.test("history: drops are told of by reason, and disks by their paths", () =
   history.take(snapshotAt(1000, 0, { interfaces: [link({}, 0)], disks: [disk] }));
   const overview = history.take(snapshotAt(3000, 0, {
     interfaces: [link({ drops }, 7)],
-    disks: [{ ...disk, reads: 400, readBytes: 4096, retransmissions: 2 }],
+    disks: [used],
   }));
   assertEquals(overview.drops, [
     { reason: "from a MAC that is not allowed", total: 30, rate: 15 },
     { reason: "by the kernel, too fast to be taken", total: 7, rate: 3.5 },
   ]);
   assertEquals([overview.disks[0]!.reads, overview.disks[0]!.retransmissions], [200, 1]);
-  assertEquals(history.past("disk e3.4")!.series.p50Ms, [0.25, 0.25]);
+  const { p50Ms } = overview.disks[0]!;
+  assertAlmostEquals(p50Ms, 2, 0.25);
+  assertEquals(history.past("disk e3.4")!.series.p50Ms.map((ms) => ms > 0), [false, true]);
+  assertEquals("trips" in overview.disks[0]!.paths[0]!, false);
+
+  // Where nothing is served, the disks are all there is.
+  const alone = new History(1000);
+  const none = { exports: [], interfaces: [], initiators: [], loads: [] };
+  alone.begin(snapshotAt(1000, 0, { ...none, disks: [disk] }));
+  const { all } = alone.take(snapshotAt(3000, 0, { ...none, disks: [used] }));
+  assertEquals([all.reads, all.writes, all.readBytes, all.retransmissions], [200, 0, 2048, 1]);
+  assertEquals(all.p50Ms, p50Ms);
+  const without = alone.take(snapshotAt(4000, 0, { ...none, disks: [] }));
+  assertEquals([without.all.reads, without.all.others, without.all.total.commands], [0, 0, 0]);
 });

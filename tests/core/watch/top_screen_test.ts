@@ -10,6 +10,7 @@ import {
 } from "../../../src/core/watch/figures.ts";
 import type { Overview, Rates } from "../../../src/core/watch/overview.ts";
 import {
+  onlyWanted,
   TOP_SORTS,
   TOP_VIEWS,
   type TopChoice,
@@ -65,6 +66,7 @@ function overviewOf(count: number, path = "/srv/disk.img"): Overview {
       total: {
         ...{ commands: 1, readBytes: 1, writtenBytes: 1, retransmissions: 3, overflows: 0 },
       },
+      ...{ p50Ms: 0.2, p99Ms: 0.9 },
       paths: [{
         ...{ interface: "eth0", mac: mac(9), up: true, window: 8, roundTripMs: 0.2 },
         ...{ timeoutMs: 5, frameBytes: 1024 },
@@ -134,6 +136,11 @@ Deno.test("top: sorted by what was chosen, and only what was asked for", () => {
   assertEquals(names({ filter: "E1.12" }), ["e1.12"]);
   const text = topText(overview, { ...CHOICE, filter: "no such" }, TERMINAL).join("\n");
   assertStringIncludes(text, 'Nothing has "no such" in it.');
+  const only = onlyWanted(overview, "E1.12", TERMINAL);
+  assertEquals([only.exports, only.loads, only.initiators, only.disks].map((rows) => rows.length), [
+    ...[1, 1, 1, 0],
+  ]);
+  assertEquals([only.exports[0], only.all], [overview.exports[11], overview.all]);
 });
 
 Deno.test("top: keys choose, filter and scroll, and q is a letter of a filter", () => {
