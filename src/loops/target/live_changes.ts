@@ -120,7 +120,15 @@ export class LiveChanges {
   #add(index: number, config: ExportConfig): void {
     const ex = this.#exports.add(index, config);
     this.#metrics.nameExport(index, config.shelf, config.slot);
-    this.#exports.route(this.#links.list);
+    try {
+      this.#exports.route(this.#links.list);
+    } catch (error) {
+      // The main thread closes its descriptors, and opens another file by their numbers.
+      this.#exports.table.leave(ex);
+      this.#exports.close(ex);
+      this.#metrics.forgetExport(index);
+      throw error;
+    }
     this.#exports.postState(config.shelf, config.slot);
     for (const link of this.#links.aided.links) this.#loop.announceExport(ex, link);
   }
@@ -129,18 +137,34 @@ export class LiveChanges {
     const ex = this.#exports.table.at(index);
     if (ex === undefined) throw new Error("There is no such export");
     this.#exports.table.leave(ex);
-    this.#exports.route(this.#links.list);
     this.#leavers.push({ order, ex, flushes: drain && ex.settings.fd !== -1 });
+    this.#routeAgain();
   }
 
   #change(index: number, config: ExportConfig): void {
     const ex = this.#exports.table.at(index);
     if (ex === undefined) throw new Error("There is no such export");
     const before = ex.links;
+    const configBefore = this.#exports.configOf(index);
     const resized = this.#exports.change(ex, config);
-    this.#exports.route(this.#links.list);
+    try {
+      this.#exports.route(this.#links.list);
+    } catch (error) {
+      this.#exports.change(ex, configBefore);
+      this.#routeAgain();
+      throw error;
+    }
     for (const [number, link] of this.#links.aided.links.entries()) {
       if (resized || (before >>> number & 1) === 0) this.#loop.announceExport(ex, link);
+    }
+  }
+
+  /** Routes where nothing comes to a link that it did not have. */
+  #routeAgain(): void {
+    try {
+      this.#exports.route(this.#links.list);
+    } catch {
+      // The kernel has no memory for a filter: what the one before passes too much is dropped.
     }
   }
 
@@ -169,6 +193,6 @@ export class LiveChanges {
     this.#metrics.nameLink(number, "");
     // What stood in line is given up.
     this.#links.aided.links[number]!.flush(this.#loop);
-    this.#exports.route(this.#links.list);
+    this.#routeAgain();
   }
 }
