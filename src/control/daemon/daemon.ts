@@ -234,13 +234,20 @@ export class Daemon {
     const mine = [...this.#wanted.values()].filter(({ from }) => from !== "ctl");
     const changes = planChanges(mine.map(({ plan }) => plan), plan.exports);
     const opened: WantedExport[] = [];
+    const refused = new Set<WantedExport>();
     const count = { add: 0, remove: 0, change: 0, replace: 0 };
     for (const change of changes) {
       const address = exportName(change.plan);
       const wanted = this.#wanted.get(address);
       count[change.kind]++;
       if (change.kind === "change" && wanted?.file !== undefined) {
-        if (await this.#changeLive(wanted, change.plan, change.changes)) continue;
+        if (await this.#changeLive(wanted, change.plan, change.changes)) {
+          if (wanted.plan === change.plan) continue;
+          // The next reload finds that it differs, and tries again.
+          refused.add(wanted);
+          count.change--;
+          continue;
+        }
       }
       if (wanted !== undefined) await this.#remove(wanted, false);
       if (change.kind !== "remove") opened.push(this.#want(change.plan, this.#options.from));
@@ -249,7 +256,8 @@ export class Daemon {
     // Where a line stands in the file may have changed of all.
     for (const ex of plan.exports) {
       const wanted = this.#wanted.get(exportName(ex));
-      if (wanted?.from === this.#options.from) wanted.plan = ex;
+      if (wanted?.from !== this.#options.from) continue;
+      wanted.plan = refused.has(wanted) ? { ...wanted.plan, line: ex.line } : ex;
     }
     await this.#leaveInterfaces();
     const touched = count.add + count.change + count.replace;
@@ -262,7 +270,11 @@ export class Daemon {
     };
   }
 
-  /** @returns False when that cannot be done while it is served. */
+  /**
+   * Has the plan of an export that could be changed; one that is refused is as it was.
+   *
+   * @returns False when that cannot be done while it is served.
+   */
   async #changeLive(
     wanted: WantedExport,
     plan: ExportPlan,
@@ -345,7 +357,13 @@ export class Daemon {
   /** Opens and serves in a running group; says what becomes of each, but for what waits as before. */
   async #serve(some: readonly WantedExport[], timeoutMs: number): Promise<void> {
     const before = some.map(({ reason }) => reason);
-    await this.#open(some, timeoutMs);
+    try {
+      await this.#open(some, timeoutMs);
+    } catch (error) {
+      // What is open and not served would be taken for served, and never looked for again.
+      this.#closeAll(some);
+      throw error;
+    }
     const nowMs = performance.now();
     for (const [i, wanted] of some.entries()) {
       const address = exportName(wanted.plan);
@@ -384,26 +402,37 @@ export class Daemon {
   /** Looks whether what is missing has come. */
   #lookAgain(): void {
     if (this.#lookingAgain) return;
-    const nowMs = performance.now();
-    const all = [...this.#wanted.values()];
-    const due = all.filter(({ file, dueMs }) => file === undefined && dueMs <= nowMs);
-    const patterned = all.filter(({ file, plan }) => file !== undefined && hasPatterns(plan));
-    if (due.length === 0 && patterned.length === 0) return;
+    const due = () => {
+      const nowMs = performance.now();
+      return [...this.#wanted.values()].filter((wanted) =>
+        wanted.file === undefined && wanted.dueMs <= nowMs
+      );
+    };
+    const patterned = () =>
+      [...this.#wanted.values()].filter(({ file, plan }) =>
+        file !== undefined && hasPatterns(plan)
+      );
+    if (due().length === 0 && patterned().length === 0) return;
     this.#lookingAgain = true;
     this.#inTurn(async () => {
-      const existing = patterned.length === 0 ? [] : listInterfaces();
-      for (const wanted of patterned) {
-        const has = wanted.file?.config.interfaces ?? [];
-        const names = plannedInterfaces(wanted.plan, existing);
-        // Those that have gone may come again, by any name.
-        if (names.every((name) => has.includes(name))) continue;
-        const interfaces = [...new Set([...has, ...names])];
-        await this.#changeLive(wanted, { ...wanted.plan }, { interfaces });
-      }
-      await this.#serve(due.filter(({ file }) => file === undefined), HOLDER_LIVE_MS);
+      await this.#followPatterns(patterned());
+      // As it is now: a change that came first may have taken some of them away.
+      await this.#serve(due(), HOLDER_LIVE_MS);
     }).catch((error: Error) => {
       this.#options.tell({ kind: "warning", text: error.message });
     }).finally(() => this.#lookingAgain = false);
+  }
+
+  async #followPatterns(patterned: readonly WantedExport[]): Promise<void> {
+    const existing = patterned.length === 0 ? [] : listInterfaces();
+    for (const wanted of patterned) {
+      const has = wanted.file?.config.interfaces ?? [];
+      const names = plannedInterfaces(wanted.plan, existing);
+      // Those that have gone may come again, by any name.
+      if (names.every((name) => has.includes(name))) continue;
+      const interfaces = [...new Set([...has, ...names])];
+      await this.#changeLive(wanted, { ...wanted.plan }, { interfaces });
+    }
   }
 
   async #joinInterfaces(names: readonly string[]): Promise<void> {
@@ -520,9 +549,12 @@ export class Daemon {
     const interfaces = plan.interfaces.length === 0 ? this.group.interfaces : plan.interfaces;
     const wanted = this.#want({ ...plan, interfaces }, "ctl");
     wanted.reason = whyUnreachable(wanted.plan, listInterfaces());
-    if (wanted.reason === undefined) await this.#serve([wanted], HOLDER_LIVE_MS);
+    try {
+      if (wanted.reason === undefined) await this.#serve([wanted], HOLDER_LIVE_MS);
+    } finally {
+      if (wanted.file === undefined) this.#wanted.delete(address);
+    }
     if (wanted.file !== undefined) return listedExport(wanted, listInterfaces(), this.group);
-    this.#wanted.delete(address);
     throw new Error(wanted.reason);
   }
 
