@@ -219,7 +219,7 @@ class Voice {
     // What goes wrong before it is ready concerns the command that waits for it.
     const heard = severity === "warning" && !this.ready && !this.#resumes;
     if (this.#daemon && heard) printJson({ warning: text } satisfies DaemonMessage);
-    else if (this.#daemon) writeSystemLog(visible(oneLine(text)), severity);
+    else if (this.#daemon) writeSystemLog(visible(oneLine(text), false), severity);
     else if (severity === "warning") warn(this.ready ? eventTime() + text : text);
     else printError(this.ready ? eventTime() + text : text);
   }

@@ -35,8 +35,8 @@ const FINISH_MS_MAX = 1000;
 
 /** What a terminal must not be sent in a text of others, nor a reader of JSON mistake. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
-/** Our own colours are among it, and the lines of a longer text. */
-const UNSEEN_BUT_OURS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}](?:\[[\d;]{1,8}m)?/gu;
+/** Our own colours are among it, and the lines of a longer text; no colour hides (8). */
+const UNSEEN_BUT_OURS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}](?:\[(?!(?:\d+;)*0*8[;m])[\d;]{1,8}m)?/gu;
 
 const encoder = new TextEncoder();
 const journals = new Map<unknown, boolean>();
@@ -104,7 +104,7 @@ export async function finishOutput(code: number): Promise<number> {
  * line went nowhere, and a command that has nothing else to do may end; one that serves goes on.
  */
 export function printLine(line: string): boolean {
-  const text = journalLine(visible(line), Deno.stdout, "info") + "\n";
+  const text = journalLine(visible(line, hasColors(Deno.stdout)), Deno.stdout, "info") + "\n";
   if (queue !== undefined) return queue.add(Deno.stdout, text);
   if (stdoutOpen) stdoutOpen = writeAll(Deno.stdout, text);
   return stdoutOpen;
@@ -132,7 +132,7 @@ export function formatJson(value: unknown): string {
  * @param severity For systemd's journal, where the line goes there.
  */
 export function printError(line: string, severity: keyof typeof SEVERITIES = "error"): void {
-  const text = journalLine(visible(line), Deno.stderr, severity) + "\n";
+  const text = journalLine(visible(line, hasColors(Deno.stderr)), Deno.stderr, severity) + "\n";
   if (queue !== undefined) queue.add(Deno.stderr, text);
   else writeAll(Deno.stderr, text);
 }
@@ -284,10 +284,14 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** A line in which nothing moves a terminal's cursor, hides, or turns what stands behind it. */
-export function visible(line: string): string {
+/**
+ * A line in which nothing moves a terminal's cursor, hides, or turns what stands behind it.
+ *
+ * @param colours Whether we paint there; where we do not, a colour is somebody else's.
+ */
+export function visible(line: string, colours: boolean): string {
   return line.replace(UNSEEN_BUT_OURS, (found) => {
-    if (found.startsWith("\n") || found.startsWith("\x1b[")) return found;
+    if (found.startsWith("\n") || colours && found.startsWith("\x1b[")) return found;
     const code = found.codePointAt(0)!;
     return `\\u{${code.toString(16)}}${found.slice(code > 0xffff ? 2 : 1)}`;
   });

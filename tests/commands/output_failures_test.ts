@@ -7,6 +7,7 @@ import { interopTest } from "../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../harness/target.ts";
 import { type Namespace, Testbed } from "../harness/testbed.ts";
 
+const OLD_TARGET = new URL("../harness/old_target.ts", import.meta.url).pathname;
 const REFUSAL = "aoe: Standard output cannot be written: No space left on device (ENOSPC)\n";
 /** Runs the words behind it with a standard output, or error, that is full. */
 const FULL = ["sh", "-c", 'exec "$@" >/dev/full', "sh"];
@@ -220,12 +221,25 @@ interopTest("output: a pipe that nobody empties keeps no signal from being heard
 interopTest("output: strings of others neither hide nor move anything", [], async () => {
   await using testbed = await Testbed.create();
   const { host, aoe } = await prepare(testbed);
-  const nasty = "a\u009b31m\u202egpj.exe\u2066\u001b]0;title\u0007";
+  const nasty = "a\u009b31m\u202egpj.exe\u2066\u001b]0;title\u0007\u001b[31m";
   await host.runChecked([aoe, "config", "1.1", "set", nasty]);
-  for (const words of ["discover", "discover --json", "config 1.1", "config 1.1 --json"]) {
-    const { code, stdout } = await host.run([aoe, ...words.split(" ")]);
-    assertEquals(code, 0);
-    assert(!/[\p{Cc}\p{Cf}]/u.test(stdout.replaceAll("\n", "")), `${words}: ${stdout}`);
-    assert(stdout.includes("gpj.exe"), stdout);
+  const model = "\x1b[31mgpj.exe\x9b8m\x07";
+  const other = host.start([Deno.execPath(), "run", "-A", OLD_TARGET, "lo", "3", "1", "", model]);
+  await other.waitForLine(/^Serving/);
+  // A path is somebody's string, too.
+  const path = await testbed.image("b\x1b[31mgpj.exe\u202e\x1b[2J.img", 2 ** 20);
+  const exports = [["7.0", path]] as const;
+  const target = await startTarget(host, { interfaces: "lo", exports });
+  const shown = await Promise.all([
+    ...["discover", "discover --json", "config 1.1", "config 1.1 --json"],
+    ...["identify 3.1", "stat 3.1", "stat 3.1 --json"],
+  ].map(async (words) => {
+    const { code, stdout, stderr } = await host.run([aoe, ...words.split(" ")]);
+    assertEquals([code, stderr], [0, ""]);
+    return [words, stdout] as const;
+  }));
+  for (const [words, text] of [...shown, ["serve", target.text] as const]) {
+    assert(!/[\p{Cc}\p{Cf}]/u.test(text.replaceAll("\n", "")), `${words}: ${text}`);
+    assert(words === "stat 3.1" || text.includes("gpj.exe"), `${words}: ${text}`);
   }
 });

@@ -1,5 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { counted, formatBytes, formatJson, formatTable, paint } from "../../src/commands/output.ts";
+import {
+  counted,
+  formatBytes,
+  formatJson,
+  formatTable,
+  paint,
+  visible,
+} from "../../src/commands/output.ts";
 
 Deno.test("output: colours on a terminal only, and none with NO_COLOR", () => {
   const terminal = { isTerminal: () => true };
@@ -53,6 +60,14 @@ Deno.test("output: nothing in JSON is unseen, and it is read back as it was", ()
   assertEquals(JSON.parse(text), { serial: nasty, "\u202e": 1 });
   assertEquals(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), false, text);
   assertEquals(text.includes("ü"), true);
+});
+
+Deno.test("output: of a line only our own colours are more than visible text", () => {
+  const line = "e1.1 \x1b[1mbold\x1b[0m \x1b[8mhidden\x1b[2J\u202egpj\u{e0041}\r\x9b31m ü";
+  const seen = "\\u{1b}[8mhidden\\u{1b}[2J\\u{202e}gpj\\u{e0041}\\u{d}\\u{9b}31m ü";
+  assertEquals(visible(line, true), `e1.1 \x1b[1mbold\x1b[0m ${seen}`);
+  assertEquals(visible(line, false), `e1.1 \\u{1b}[1mbold\\u{1b}[0m ${seen}`);
+  assertEquals(visible("\x1b[1;8mx\x1b[08m", true), "\\u{1b}[1;8mx\\u{1b}[08m");
 });
 
 Deno.test("output: what is counted stands in the right number", () => {

@@ -1,6 +1,7 @@
 // A target as old ones are (qaoed, a disk of 2002): 28-bit commands and FLUSH CACHE only, as its
 // IDENTIFY says, and neither mask nor reservations. Started with the interface, shelf, slot,
-// and "silent" or "error": what becomes of a command that it does not know. Serves from memory.
+// and "silent" or "error": what becomes of a command that it does not know; then its model, if it is
+// to say something nasty. Serves from memory.
 
 import { Arena } from "../../ffi/arena.ts";
 import { MessageTable } from "../../ffi/message_table.ts";
@@ -31,21 +32,26 @@ import { targetFilter } from "../../src/wire/filter.ts";
 
 const FRAME_BYTES = 12_288;
 const SECTORS = 16_384;
+const MODEL_WORD = 27;
 
 class OldTarget {
   readonly #disk = new Uint8Array(SECTORS * SECTOR_BYTES);
   readonly #saysSo: boolean;
   readonly #link: { mac: Uint8Array; mtu: number; sectors: number };
   readonly #target: Target;
+  /** Written as it is, byte for byte. */
+  readonly #model: string;
 
   constructor(
     address: { readonly shelf: number; readonly slot: number },
     saysSo: boolean,
     link: { mac: Uint8Array; mtu: number; sectors: number },
+    model: string,
   ) {
+    this.#model = model;
     const drive = new Drive({
       ...{ sectors: SECTORS, readOnly: false, sync: false, trim: false, rotational: true },
-      ...{ physicalSectorBytes: SECTOR_BYTES, serial: "old", firmware: "1", model: "old target" },
+      ...{ physicalSectorBytes: SECTOR_BYTES, serial: "old", firmware: "1", model },
     });
     this.#target = new Target({ ...address, drive, buffers: 16 });
     this.#saysSo = saysSo;
@@ -71,6 +77,9 @@ class OldTarget {
     if (verdict !== DISK_WORK) {
       if (verdict > 0 && ata === ATA_IDENTIFY_DEVICE) {
         for (const word of [83, 86]) view.set([0x00, 0x50], at + ATA_DATA + 2 * word);
+        for (let i = 0; i < this.#model.length; i++) {
+          view[at + ATA_DATA + 2 * MODEL_WORD + (i ^ 1)] = this.#model.charCodeAt(i);
+        }
       }
       return verdict;
     }
@@ -88,7 +97,7 @@ class OldTarget {
 }
 
 if (import.meta.main) {
-  const [iface, shelf, slot, manner] = Deno.args;
+  const [iface, shelf, slot, manner, model = "old target"] = Deno.args;
   const address = { shelf: Number(shelf), slot: Number(slot) };
   const link = listInterfaces().find(({ name }) => name === iface);
   if (link === undefined) throw new Error(`No interface "${iface}"`);
@@ -104,7 +113,7 @@ if (import.meta.main) {
     at: arena.allocate(FRAME_BYTES, 64),
   }));
   const served = { mac, mtu, sectors: sectorsPerFrame(mtu) };
-  const target = new OldTarget(address, manner === "error", served);
+  const target = new OldTarget(address, manner === "error", served, model);
   console.log(`Serving on ${iface}`);
   for (;;) {
     messages.setOne(0, arena.address + at, FRAME_BYTES);
