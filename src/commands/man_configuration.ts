@@ -87,11 +87,11 @@ interfaces = ["san*"]
   read, the disk is read-only, and its config string, mask list and reservation are not to be set.
 - \`[daemon]\`: \`name\`, \`workers\`, \`buffers\`, \`poll\`, \`map\`, \`no-uring\`, \`no-ring\`, \`capture\`,
   \`capture-size\` and \`drop\`, as on the command line; \`state\` (a folder, or false for none),
-  \`control\` (a socket, or false), \`metrics\` (HOST:PORT, PORT or unix:PATH) and \`user\`.
+  \`control\` (false: no socket for aoe ctl), \`metrics\` (HOST:PORT, PORT or unix:PATH) and \`user\`.
 - \`[initiator]\`: the \`interfaces\` that discover, stat, attach and all the others ask on when they get
   no -i. Those that are not there or down are left out.
 
---name, --state, --metrics, --user, --capture, --capture-size, --drop, --json, -q and -v may stand beside --config. Whatever else
-stands in the file is not said twice.`,
+--name, --state, --no-state, --metrics, --user, --capture, --capture-size, --drop, --json, -q and -v may
+stand beside --config. Whatever else stands in the file is not said twice.`,
   },
 ];

@@ -54,9 +54,11 @@ looked at before anything starts.`,
   {
     title: "WHAT SURVIVES",
     text: `
-Config strings, mask lists and reservations live in the process and end with it, unless --state names a
-folder: then each change is written, synced and put in place before its answer leaves, a file an export
-(DIR/NAME/e1.1.json, of the daemon's --name, \`serve\` without one), and the next start begins with it.
+Config strings, mask lists and reservations of a serve by arguments live in the process and end with it,
+unless --state names a folder. With a configuration they are kept: in $STATE_DIRECTORY or /var/lib/aoe,
+unless it or --state names another, or --no-state or \`state = false\` says none. Each change is written,
+synced and put in place before its answer leaves, a file an export (DIR/NAME/e1.1.json, of the daemon's
+--name, \`serve\` without one), and the next start begins with it.
 A process that is killed leaves the old or the new one. What cannot be written is refused with AoE
 error 3, and the log says why; other commands go on meanwhile. A file that is damaged, or a newer
 version's, is named and nothing starts: mend it, or remove it and with it what it kept.`,

@@ -70,8 +70,10 @@ export interface ServeOptions {
   readonly name: string | undefined;
   /** Whether what is missing is waited for. */
   readonly wait: boolean;
-  /** Where config strings, mask lists and reservations are kept; undefined: nowhere. */
+  /** Where config strings, mask lists and reservations are kept; undefined: not said. */
   readonly state: string | undefined;
+  /** Whether they are kept nowhere. */
+  readonly noState: boolean;
   readonly json: boolean;
   /** -1 quiet, 0, 1 and 2 for -v and -vv. */
   readonly verbosity: number;
@@ -193,9 +195,12 @@ export const serveParser = command(
       state: optional(
         option("--state", path("DIR"), {
           description:
-            message`Keep config strings, mask lists and reservations in this folder (default: they end with the process).`,
+            message`Keep config strings, mask lists and reservations in this folder (default: /var/lib/aoe with a configuration; else they end with the process).`,
         }),
       ),
+      noState: option("--no-state", {
+        description: message`Keep none of them, whatever the configuration says.`,
+      }),
       json: jsonFlag(),
       quiet: option("-q", "--quiet", { description: message`Say only what goes wrong.` }),
       verbose: multiple(

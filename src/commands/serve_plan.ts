@@ -26,6 +26,9 @@ export interface WantedPlan {
  * @throws {Failure} Once all mistakes have been said.
  */
 export function wantedPlan(options: ServeOptions): WantedPlan {
+  if (options.noState && options.state !== undefined) {
+    throw new Failure("Give --state or --no-state, not both", EXIT_USAGE);
+  }
   const bare = options.interfaces.length === 0 && options.exports.length === 0;
   const file = options.config ??
     (bare && (options.check || hasConfiguration()) ? configurationFile() : undefined);
@@ -108,12 +111,17 @@ function refuseBoth(options: ServeOptions, file: string): void {
   );
 }
 
+/** What the arguments say of state; undefined when that is nothing. */
+function stateOf({ state, noState }: ServeOptions): string | false | undefined {
+  return noState ? false : state;
+}
+
 /** What names a process, or helps to find a fault, may stand beside a configuration. */
 function withAids(plan: DaemonPlan, options: ServeOptions): DaemonPlan {
   return {
     ...plan,
     name: options.name ?? plan.name,
-    stateDir: options.state ?? plan.stateDir,
+    stateDir: stateOf(options) ?? plan.stateDir,
     metrics: options.metrics ?? plan.metrics,
     user: options.user ?? plan.user,
     capture: options.capture ?? plan.capture,
@@ -143,7 +151,7 @@ function planOfArguments(options: ServeOptions): DaemonPlan {
   const { capture, captureBytes, dropPercent } = options;
   return {
     name: options.name,
-    stateDir: options.state ?? false,
+    stateDir: stateOf(options) ?? false,
     ...{ control: true, metrics: options.metrics, user: options.user },
     waits: options.wait,
     ...{ workers, buffers, pollUs, uring, ring, mapBytes },

@@ -51,13 +51,15 @@ export const topParser = command(
       })),
       view: withDefault(
         option("--view", choice([...TOP_VIEWS]), {
-          description: message`What is shown first (default loads: who loads what).`,
+          description:
+            message`What is shown first: loads (who loads what, the default), exports, initiators, interfaces or disks.`,
         }),
         "loads" as const,
       ),
       sort: withDefault(
         option("--sort", choice([...TOP_SORTS]), {
-          description: message`What rows are sorted by (default requests).`,
+          description:
+            message`What rows are sorted by: requests (the default), bytes, time, depth, faults or name.`,
         }),
         "requests" as const,
       ),

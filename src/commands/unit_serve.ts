@@ -36,7 +36,8 @@ export function serveUnit(options: ServeUnit): string[] {
       EXIT_USAGE,
     );
   }
-  for (const text of [name, user ?? ""]) refuseControls(text);
+  refuseControls(name);
+  if (user !== undefined) refuseUser(user);
   const called = specifierFree(name);
   return [
     "[Unit]",
@@ -144,4 +145,13 @@ function imageFolders(config: string): string[] {
     // It is written later.
     return [...IMAGE_FOLDERS];
   }
+}
+
+/** systemd refuses a unit whose user cannot be one, or takes it for another. */
+function refuseUser(user: string): void {
+  if (/^([A-Za-z_][\w.-]*\$?|[1-9]\d*)$/.test(user)) return;
+  throw new Failure(
+    `--user ${JSON.stringify(user)}: expected the name of a user, as in --user aoe`,
+    EXIT_USAGE,
+  );
 }

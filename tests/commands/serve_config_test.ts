@@ -46,6 +46,7 @@ interfaces = ["nobody0"]
 const WRONG: readonly (readonly [readonly string[], RegExp])[] = [
   [["-s"], /--sync stands in it: write sync into/],
   [["--workers", "2"], /write workers in \[daemon\] into/],
+  [["--state", "/srv/state", "--no-state"], /--state or --no-state, not both/],
   [["lo", "1.1", "x.img"], /an interface stands in it/],
 ];
 

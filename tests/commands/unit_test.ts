@@ -145,7 +145,12 @@ Deno.test("unit serve: one capability, nothing but images to write to, and what 
 });
 
 Deno.test("unit serve: what has no meaning for it is refused", async () => {
-  for (const args of [["e1.1"], ["-i", "eth0"], ["--prefix", "/usr"], ["--config", "aoe.toml"]]) {
+  for (
+    const args of [["e1.1"], ["-i", "eth0"], ["--prefix", "/usr"], ["--config", "aoe.toml"], [
+      "--user",
+      "a b",
+    ]]
+  ) {
     const { code, stdout, stderr } = await serveUnit(...args);
     assertEquals([code, stdout], [2, ""]);
     assertMatch(stderr, /^aoe: /);

@@ -10,7 +10,7 @@ import { planChanges } from "../../core/daemon/plan_changes.ts";
 import type { PlannedChanges } from "../../core/daemon/plan_changes.ts";
 import type { KeptSettings } from "../../core/target/kept_settings.ts";
 import type { TargetMessage } from "../../loops/target/messages.ts";
-import { listInterfaces } from "../../../ffi/netlink.ts";
+import { listInterfaces, type NetworkInterface } from "../../../ffi/netlink.ts";
 import { groupCounters } from "../target/group_counters.ts";
 import { closeExport, ExportRefusal } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
@@ -108,6 +108,8 @@ export class Daemon {
   #timer: ReturnType<typeof setInterval> | undefined;
   #unwatch = () => {};
   #lookingAgain = false;
+  /** What interfaces are called now that were renamed while they were served, by what is asked for. */
+  readonly #newNames = new Map<string, string>();
   /** The last of the changes that are made one after the other. */
   #change: Promise<unknown> = Promise.resolve();
 
@@ -134,7 +136,7 @@ export class Daemon {
 
   /** What is waited for, and why. */
   get waiting(): readonly { readonly address: string; readonly reason: string }[] {
-    const existing = listInterfaces();
+    const existing = this.#servedInterfaces();
     return [...this.#wanted].flatMap(([address, wanted]) => {
       const reason = whyWaiting(wanted, existing);
       return reason === undefined ? [] : [{ address, reason }];
@@ -174,6 +176,7 @@ export class Daemon {
       exports: this.files.map(({ config }) => config),
       onMessage: (message) => {
         if (message.kind === "resized") this.#resized(message, message.sectors);
+        if (message.kind === "renamed") this.#renamed(message);
         onMessage(message);
       },
       keep: (address, settings) => this.#keep(address, settings),
@@ -486,6 +489,20 @@ export class Daemon {
     if (wanted?.file !== undefined) wanted.file = { ...wanted.file, sectors };
   }
 
+  #renamed({ name, before }: { readonly name: string; readonly before: string }): void {
+    const asked = [...this.#newNames].find(([, now]) => now === before)?.[0] ?? before;
+    if (name === asked) this.#newNames.delete(asked);
+    else this.#newNames.set(asked, name);
+  }
+
+  /** The interfaces that there are; one that was renamed is served on, and has its old name, too. */
+  #servedInterfaces(): NetworkInterface[] {
+    return listInterfaces().map((link) => {
+      const asked = [...this.#newNames].flatMap(([name, now]) => now === link.name ? [name] : []);
+      return asked.length === 0 ? link : { ...link, altNames: [...link.altNames, ...asked] };
+    });
+  }
+
   #closeAll(some: readonly WantedExport[]): void {
     for (const wanted of some) {
       if (wanted.file !== undefined) closeExport(wanted.file.config);
@@ -514,6 +531,8 @@ export class Daemon {
       if (socket !== undefined || name === undefined) return socket;
     } catch (error) {
       if (name !== undefined) throw error;
+      const reason = (error as Error).message;
+      this.#options.tell({ kind: "warning", text: `aoe ctl cannot reach this daemon: ${reason}` });
       return undefined;
     }
     throw new Deno.errors.AddrInUse(`Another aoe serve is called "${name}": choose another --name`);
@@ -571,7 +590,7 @@ export class Daemon {
   }
 
   #list(): DaemonListing {
-    const existing = listInterfaces();
+    const existing = this.#servedInterfaces();
     const exports = [...this.#wanted].toSorted(([, { plan: a }], [, { plan: b }]) =>
       a.address.shelf - b.address.shelf || a.address.slot - b.address.slot
     ).map(([, wanted]) => listedExport(wanted, existing, this.group));

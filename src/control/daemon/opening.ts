@@ -26,7 +26,8 @@ export function openPlanned(
 ): ExportFile {
   const open = isNbdUri(plan.path) ? openNbdExport : openExport;
   const file = open(plan.address, plan.path, plan);
-  const ignored = !file.created && plan.createBytes !== undefined
+  // A configuration is read at each start: there the image is made once, and then is there.
+  const ignored = !file.created && plan.createBytes !== undefined && plan.line === 0
     ? [`"${plan.path}" exists already: --size is ignored`]
     : [];
   return {

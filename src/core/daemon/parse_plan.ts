@@ -351,7 +351,7 @@ function readDaemon(
   const plan = {
     name: fields.text("name", name, (text) => isDaemonName(text) ? text : undefined),
     stateDir: fields.textOrFlag("state", "the path of a folder, from / on") ?? true,
-    control: fields.textOrFlag("control", "the path of a socket, from / on") ?? true,
+    control: fields.flag("control") ?? true,
     metrics: fields.text(
       "metrics",
       'HOST:PORT, as in "127.0.0.1:9477", PORT, or unix:PATH',

@@ -37,8 +37,8 @@ export interface DaemonPlan {
   readonly name: string | undefined;
   /** Where config strings, mask lists and reservations are kept; true: at the customary place. */
   readonly stateDir: string | boolean;
-  /** The socket for `aoe ctl`; true: at the customary place. */
-  readonly control: string | boolean;
+  /** Whether there is a socket for `aoe ctl`. */
+  readonly control: boolean;
   /** Where metrics are to be had: HOST:PORT, or the path of a socket. */
   readonly metrics: string | undefined;
   /** Whom to become before anything is opened. */

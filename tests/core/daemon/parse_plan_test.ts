@@ -165,6 +165,7 @@ const WRONG: readonly (readonly [string, number, RegExp])[] = [
   ["[daemon]\npoll = 1.5", 2, /whole number/],
   ["[daemon]\ndrop = 100", 2, /from 0\.01 to 99/],
   ["[daemon]\nname = 'a/b'", 2, /letters, digits/],
+  ["[daemon]\ncontrol = '/run/x.socket'", 2, /true or false, without quotation marks/],
   ["[daemon]\nstate = 'here'", 2, /from \/ on, or true or false/],
   ["[daemon]\nmetrics = 'localhost:99999'", 2, /HOST:PORT/],
   ["[daemon]\ncapture-size = '1M'", 2, /name its file/],

@@ -1,7 +1,13 @@
 // One daemon for many disks: what is missing is waited for, what is changed is changed while the rest
 // is served, what is wrong changes nothing; the service manager and the journal are told.
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { bench, sharedTool } from "../../harness/aoebench.ts";
 import { DatagramInbox } from "../../harness/datagram_inbox.ts";
 import { eventually } from "../../harness/process.ts";
@@ -151,7 +157,25 @@ interopTest(
     );
     await serve.waitForLine(/^<3>aoe: .*aoe\.toml:\d+: .*no key "sice"/);
     assertEquals(await daemon.listing(), before);
+
+    // An interface under another name is served as before, and is told of so.
+    for (const words of ["net0 down", "net0 name san0", "san0 up"]) {
+      await daemon.host.ip(`link set ${words}`);
+    }
+    await serve.waitForLine(/net0 is called san0 now: served as before/);
+    await serve.waitForLine(/san0 is up/);
+    assertEquals(await daemon.listing(), before);
     await serve.stop();
+
+    // The images that the configuration's sizes have made are nothing to warn of.
+    await daemon.host.ip("link set san0 down");
+    await daemon.host.ip("link set san0 name net0 up");
+    await Deno.remove(daemon.env.STATE_DIRECTORY!, { recursive: true });
+    await daemon.configure(...exports);
+    const again = await daemon.start("--no-state");
+    assertEquals(again.lines.filter(({ text }) => /warning/.test(text)), []);
+    await assertRejects(() => Deno.stat(daemon.env.STATE_DIRECTORY!), Deno.errors.NotFound);
+    await again.stop();
   },
 );
 
@@ -295,11 +319,11 @@ class Daemon {
   }
 
   /** Starts it as a service manager would, with the journal behind standard error. */
-  start() {
+  start(...flags: readonly string[]) {
     const script =
       'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2); export JOURNAL_STREAM; exec "$@"';
     return startTarget(this.host, {
-      ...{ interfaces: "", exports: [], process: { env: this.env } },
+      ...{ interfaces: "", exports: [], flags, process: { env: this.env } },
       before: ["sh", "-c", script, "sh"],
     });
   }
