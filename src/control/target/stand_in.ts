@@ -47,8 +47,8 @@ export interface StandInOptions {
 /** The stand-in of one target thread. */
 export class StandIn {
   readonly #options: StandInOptions;
-  /** The served interfaces by number: names may change. */
-  #indexes: ReadonlySet<number>;
+  /** As what the served interfaces were asked for, by their numbers: names may change. */
+  #asked: ReadonlyMap<number, string>;
   #interfaces: readonly string[];
   /** By their addresses. */
   readonly #states = new Map<string, TargetState>();
@@ -58,7 +58,8 @@ export class StandIn {
   #calmSinceMs = -Infinity;
   #active: {
     sockets: ProbeSockets;
-    targets: Target[];
+    /** By the links that each is served on. */
+    targets: Target[][];
     links: Link[];
     timer: ReturnType<typeof setInterval>;
   } | undefined;
@@ -67,13 +68,13 @@ export class StandIn {
   constructor(options: StandInOptions) {
     this.#options = options;
     this.#interfaces = options.interfaces;
-    this.#indexes = indexesOf(options.interfaces);
+    this.#asked = askedNames(options.interfaces);
   }
 
   /** The thread serves on other interfaces. */
   serveOn(interfaces: readonly string[]): void {
     this.#interfaces = [...interfaces];
-    this.#indexes = indexesOf(interfaces);
+    this.#asked = askedNames(interfaces);
   }
 
   /** Takes what the thread has told of an export. */
@@ -121,15 +122,20 @@ export class StandIn {
     const exports = this.#options.exports();
     Atomics.store(control, CONTROL_WARY, 1);
     const served = (link: NetworkInterface) =>
-      this.#indexes.has(link.index) || this.#interfaces.includes(link.name);
+      this.#asked.has(link.index) || this.#interfaces.includes(link.name);
     const interfaces = listInterfaces().filter((link) => link.up && served(link));
-    const targets = exports.flatMap((ex) => {
+    const targets = interfaces.map((): Target[] => []);
+    for (const ex of exports) {
       const state = this.#states.get(formatAddress(ex.shelf, ex.slot));
-      if (state === undefined) return [];
+      if (state === undefined) continue;
       const target = makeTarget(ex, state.sectors, { buffers });
       target.restore(state);
-      return [target];
-    });
+      interfaces.forEach(({ name, index }, link) => {
+        const asked = this.#asked.get(index) ?? name;
+        const { interfaces = [name] } = ex;
+        if (interfaces.includes(name) || interfaces.includes(asked)) targets[link]!.push(target);
+      });
+    }
     const links = interfaces.map(({ mac, mtu }) => ({ mac, mtu, sectors: sectorsPerFrame(mtu) }));
     try {
       const sockets = new ProbeSockets(interfaces, { filter: targetFilter(exports) });
@@ -152,10 +158,12 @@ export class StandIn {
     const { sockets, targets, links } = this.#active!;
     sockets.receive((view, at, length, link) => {
       if (length > QUESTION_BYTES_MAX) return;
-      for (const target of targets) {
+      // An answer is sent from the memory that the question lies in.
+      const question = view.slice(at, at + length);
+      for (const target of targets[link]!) {
         // A question to all is answered by each, and each answers in the question's own bytes.
         this.#scratch.fill(0);
-        this.#scratch.set(view.subarray(at, at + length));
+        this.#scratch.set(question);
         const answer = target.receiveQuestion(this.#scratch, 0, length, links[link]!);
         if (answer <= 0) continue;
         sockets.send(link, (frame, to) => {
@@ -167,8 +175,12 @@ export class StandIn {
   }
 }
 
-function indexesOf(names: readonly string[]): ReadonlySet<number> {
-  return new Set(
-    listInterfaces().filter(({ name }) => names.includes(name)).map(({ index }) => index),
+function askedNames(names: readonly string[]): ReadonlyMap<number, string> {
+  const existing = listInterfaces();
+  return new Map(
+    names.flatMap((asked) =>
+      existing.filter(({ name, altNames }) => name === asked || altNames.includes(asked))
+        .map(({ index }) => [index, asked] as const)
+    ),
   );
 }
