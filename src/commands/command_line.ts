@@ -137,12 +137,25 @@ export function endWith(error: unknown): Promise<number> {
 function explainError(error: unknown): number {
   const expected = error instanceof Failure || error instanceof DiskRefusal ||
     isSystemError(error);
-  const text = error instanceof Error ? error.message : String(error);
+  const text = error instanceof Error ? inWords(error) : String(error);
   printError(`aoe: ${expected ? "" : "Internal error: "}${oneLine(text)}`);
   if (Deno.env.get("AOE_DEBUG") === "1" && error instanceof Error) printError(error.stack ?? "");
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof DiskRefusal && error.silent) return EXIT_SILENT;
   return expected ? EXIT_FAILED : EXIT_INTERNAL;
+}
+
+/** Deno's own words of a file that it cannot use, as everything else is said here. */
+function inWords(error: Error): string {
+  const { message, code } = error as Error & { readonly code?: unknown };
+  const parts = /^(.+?) \(os error \d+\): (\w+) '(.*)'$/s.exec(message);
+  if (parts === null) return message;
+  const [, reason, call, path] = parts as unknown as [string, string, string, string];
+  const verb =
+    new Map([["mkdir", "make"], ["writefile", "write"], ["readfile", "read"]]).get(call) ??
+      (/^(open|rename|remove|copy|read|write|truncate)$/.test(call) ? call : "use");
+  const why = reason[0]!.toLowerCase() + reason.slice(1);
+  return `Cannot ${verb} "${path}": ${why}${typeof code === "string" ? ` (${code})` : ""}`;
 }
 
 /** Whether it is the machine's refusal: one of ours, perhaps from a worker, or one of Deno's. */

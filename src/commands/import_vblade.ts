@@ -48,6 +48,10 @@ export function runImportVblade(
 ): Promise<number> {
   const { exports: found, strangers } = readVbladeFiles(options.paths);
   const exports = mergeVbladeExports(found);
+  if (exports.length + strangers.length === 0) {
+    const where = options.paths.length === 0 ? "This host" : options.paths.join(", ");
+    throw new Failure(`${where} has nothing that vblade serves: name its files or folders`);
+  }
   const text = writeConfiguration(exports, strangers);
   for (const { from, text, why } of strangers) warn(`${from} is left out, since ${why}: ${text}`);
   const { mistakes } = parsePlan(text, { folder: "/", ethers: "" });

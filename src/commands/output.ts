@@ -176,7 +176,12 @@ export function oneLine(text: string): string {
 
 /** What Optique says of a mistake, as our own errors are: one line, and no final period. */
 export function oneSentence(text: string): string {
-  return oneLine(text).replace(/\.$/, "");
+  return oneLine(text).replace(/\.$/, "")
+    .replace(/^Expected an? (.+), but too few arguments$/, "Missing $1: --help says what it may be")
+    .replace(
+      /^Expected at least 1 values, but got only 0$/,
+      "Missing an argument: --help shows which",
+    );
 }
 
 /** Colours a text when the stream that it is meant for is a terminal. */

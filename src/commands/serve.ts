@@ -4,7 +4,7 @@ import { sectorsPerFrame } from "../wire/ata.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { DaemonPlan } from "../core/daemon/plan.ts";
 import { Daemon, StartRefusal } from "../control/daemon/daemon.ts";
-import { interfacesOfPlans } from "../control/daemon/opening.ts";
+import { interfacesOfPlans, whyUnreachable } from "../control/daemon/opening.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { openFilesObstacle } from "../control/open_files.ts";
 import { filesOfGroup, threadCount } from "../control/target/threads.ts";
@@ -64,6 +64,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
     overview: (pasts) => watcher.ask(pasts),
   });
   warnAboutAddresses(plan);
+  if (plan.waits) warnAboutMissing(plan, interfaces);
   for (const link of interfaces) warnAboutInterface(link);
   const drops = dropWarning(plan.dropPercent);
   if (drops !== undefined) warn(drops);
@@ -142,6 +143,17 @@ function warnAboutAddresses(plan: DaemonPlan): void {
     if (address.shelf !== SHELF_REJECTED_BY_LINUX) continue;
     const text = formatAddress(address.shelf, address.slot);
     warn(`${text}: the Linux driver rejects shelf 4095: choose another for Linux`);
+  }
+}
+
+/** Of exports that can be reached by another interface; what cannot be reached waits, and says so. */
+function warnAboutMissing({ exports }: DaemonPlan, present: readonly NetworkInterface[]): void {
+  const reached = exports.filter((ex) => whyUnreachable(ex, present) === undefined);
+  const missing = interfacesOfPlans(reached).names.filter((name) =>
+    !present.some((link) => link.name === name || link.altNames.includes(name))
+  );
+  for (const name of missing) {
+    warn(`No interface is called "${name}" now: it is served on once there is one`);
   }
 }
 

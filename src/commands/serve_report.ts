@@ -341,6 +341,8 @@ function durability({ exports }: DaemonPlan, files: readonly ExportFile[]): stri
   const every = (key: "readOnly" | "sync" | "direct") => exports.every((ex) => ex[key]);
   const writable = files.filter(({ config }) => !config.readOnly);
   const sources = writable.filter(({ config }) => config.source !== undefined);
+  // What waits may be writable.
+  if (files.length === 0) return [];
   if (every("readOnly")) return ["Writes are refused (-r)."];
   if (writable.length === 0) return ["Writes are refused: what is served is read-only."];
   if (every("sync")) return ["A write is answered once it is on stable storage (-s)."];

@@ -81,6 +81,8 @@ const wrong: readonly (readonly [string, RegExp])[] = [
   ["serve eth0 e1 a", /shelf from 0 to 65534 and a slot from 0 to 254.*"e1"/],
   ["serve eth0 65535.1 a", /shelf from 0 to 65534/],
   ["serve eth0 1.255 a", /slot from 0 to 254/],
+  ["ctl", /Missing `ACTION`: --help/],
+  ["revalidate", /Missing an argument: --help/],
   ["detach", /Say which disk to detach/],
   ["unit attach e1.1 --program ./aoe", /--program.*whole path/],
   ["attach --config disks --read-only", /on its line in "disks"/],
@@ -149,7 +151,10 @@ Deno.test("command line: our own mistakes end as a sentence, the stack on demand
     try { Deno.openSync("/nonexistent") } catch (error) { await endWith(error) }
     Deno.exit(await endWith(new TypeError("Broken\\n  in two")));`;
   const told = await run([Deno.execPath(), "eval", code]);
-  assertMatch(told.stderr, /^aoe: No such image\naoe: No such file or directory.*nonexistent.*\n/);
+  assertMatch(
+    told.stderr,
+    /^aoe: No such image\naoe: Cannot open "\/nonexistent": no such file or directory \(ENOENT\)\n/,
+  );
   assertMatch(told.stderr, /\naoe: Internal error: Broken in two\n$/);
   assertEquals(told.code, 70);
   const { stderr } = await run([Deno.execPath(), "eval", code], { env: { AOE_DEBUG: "1" } });

@@ -41,6 +41,16 @@ Deno.test("import-vblade: files, folders and vblade-persist's folders, into a ne
     assertEquals((await aoe("--force", "-o", output, places[1]!)).code, 0);
     assertStringIncludes((await aoe(places[1]!)).stdout, "sync = true");
     assertMatch((await aoe(`${folder}/none`)).stderr, /none" is not there/);
+    await Deno.mkdir(`${folder}/empty`);
+    const nothing = await aoe(`${folder}/empty`);
+    assertEquals([nothing.code, nothing.stdout], [1, ""]);
+    assertMatch(nothing.stderr, /^aoe: \/.*empty has nothing that vblade serves: /);
+    // What Deno says of a file is said as everything else is.
+    const nowhere = await aoe("-o", `${folder}/none/aoe.toml`, places[1]!);
+    assertEquals([nowhere.code, nowhere.stderr], [
+      1,
+      `aoe: Cannot write "${folder}/none/aoe.toml": no such file or directory (ENOENT)\n`,
+    ]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

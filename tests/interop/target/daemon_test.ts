@@ -30,7 +30,7 @@ interopTest(
     using inbox = new DatagramInbox(testbed.path("notify"));
     const nbd = `nbd+unix:///?socket=${testbed.path("nbd.sock")}`;
     await daemon.configure(
-      { address: "e1.1", path: "one.img" },
+      { address: "e1.1", path: "one.img", interfaces: ["net0", "away0"] },
       { address: "e1.2", path: "two.img" },
       { address: "e1.3", path: "three.img", interfaces: ["late0"] },
       { address: "e1.4", path: nbd },
@@ -59,6 +59,12 @@ interopTest(
       assertEquals(said.length, 1, serve.text);
       assertMatch(said[0]!, /^<4>aoe: e1/);
     }
+
+    // It is served by one interface of two: the other is missed, once.
+    const missed = serve.errorLines.filter((line) => line.includes("away0"));
+    assertEquals(missed, [
+      '<4>aoe: warning: No interface is called "away0" now: it is served on once there is one',
+    ]);
 
     await testbed.image("two.img", 2 << 20);
     await daemon.host.ip("link add late0 type veth peer name late1");
