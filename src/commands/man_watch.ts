@@ -20,7 +20,8 @@ seen (the same initiator, tag and sectors again) and times, by export, by interf
 \`aoe_target_answer_seconds\` is the time from taking a frame to handing its answer to the kernel, and
 \`aoe_target_disk_seconds\` the disk's share of it: what an initiator waits beyond it is the wire's. The
 first 1,023 initiators of a thread have numbers of their own; those of the rest are added up as
-\`other\`. A daemon that uses a disk tells of its paths: round trips, windows, retransmissions.`,
+\`other\`. A daemon that uses a disk tells of its paths: round trips, windows, retransmissions;
+\`aoe_initiator_path_answer_seconds\` is the time from sending a command until the disk's answer.`,
   },
 ];
 
@@ -32,8 +33,8 @@ export const TOP_MANUAL: readonly ManualSection[] = [
 First who loads what: each initiator and an export that it uses, with its share of all requests, the
 busiest on top. Then the exports. P50 and P99 are the times within which 50 and 99 of 100 answers were
 handed to the kernel, DISK is the mean time of what went to the disk, DEPTH the commands in hand, FAULTS
-the errors and dropped frames since the start. Of disks that are attached here: TRIP is the round trip,
-WINDOW how many commands may be on their way, AGAIN how many were sent again.
+the errors and dropped frames since the start. Of disks that are attached here: TRIP is the smoothed
+round trip, P99 the time within which 99 of 100 answers of the last second came back, WINDOW how many commands may be on their way, AGAIN how many were sent again.
 
 It asks the daemons of this host by their control sockets: nothing has to be configured, and with none
 of them it exits with 1.`,

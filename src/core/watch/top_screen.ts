@@ -231,18 +231,24 @@ function headOf(
   return head;
 }
 
-/** The table that was chosen; below who loads what there is room for the exports. */
+/**
+ * The table that was chosen; below who loads what there is room for the exports. Where nothing is
+ * served nobody loads anything, and the disks are what there is to see.
+ */
 function bodyOf(
   overview: Overview,
   choice: TopChoice,
   terminal: TopTerminal,
   room: number,
 ): string[] {
+  const isClient = overview.exports.length === 0 && overview.disks.length > 0;
+  if (choice.view === "loads" && isClient) {
+    return tableOf(overview, { ...choice, view: "disks" }, terminal, room);
+  }
   const table = tableOf(overview, choice, terminal, room);
   const left = room - table.length - 1;
-  const below = overview.exports.length > 0 ? "exports" : "disks";
   if (choice.view !== "loads" || left < ROOM_BELOW_MIN) return table;
-  const more = tableOf(overview, { ...choice, view: below, skipped: 0 }, terminal, left);
+  const more = tableOf(overview, { ...choice, view: "exports", skipped: 0 }, terminal, left);
   return [...table, "", ...more];
 }
 

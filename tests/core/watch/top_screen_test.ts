@@ -143,6 +143,18 @@ Deno.test("top: sorted by what was chosen, and only what was asked for", () => {
   assertEquals([only.exports[0], only.all], [overview.exports[11], overview.all]);
 });
 
+Deno.test("top: where nothing is served, the disks that are used stand first", () => {
+  const overview = { ...overviewOf(0), interfaces: [], all: ratesOf(0) };
+  const { address, reads, writes } = overview.disks[0]!;
+  const lines = topScreen(overview, {}, CHOICE, TERMINAL);
+  assertMatch(lines[1]!, /^DISK .* REQ\/S READ\/S WRIT\/S +TRIP +P99 WINDOW +AGAIN PATHS$/);
+  assertMatch(
+    lines[2]!,
+    new RegExp(`^${address} +up +${reads + writes} .* 200µs +900µs +8 +3 eth0 `),
+  );
+  assertEquals(lines.filter((line) => line.includes("INITIATOR")), []);
+});
+
 Deno.test("top: keys choose, filter and scroll, and q is a letter of a filter", () => {
   const keys = new TopKeys(CHOICE);
   const press = (...pressed: string[]) => pressed.map((key) => keys.press(key)).at(-1);
