@@ -4,6 +4,7 @@
 import { errnoText, SystemError } from "../../../ffi/errno.ts";
 import {
   closeFile,
+  fileIdentity,
   fileStatus,
   isReadOnlyDevice,
   isRemoteFile,
@@ -125,7 +126,7 @@ export function openExport(
           : Math.max(SECTOR_BYTES, status.physicalBlockBytes),
         rotational: queue !== undefined && readNumber(`${queue}/rotational`) === 1,
         serial: serialOf(address, path),
-        incarnation: incarnation(),
+        incarnation: incarnation(fd),
       },
     };
   } catch (error) {
@@ -360,11 +361,17 @@ function serialOf(address: Address, path: string): string {
 
 /**
  * A number that changes when the page cache may have been lost: with the kernel's boot
- * (wire/incarnation.ts). Killing this process loses nothing that was answered.
+ * (wire/incarnation.ts). Killing this process loses nothing that was answered. It changes, too, when
+ * another file has come to a path: to flush that one is not to flush what was written before.
  */
-function incarnation(): number | undefined {
+function incarnation(fd: number): number | undefined {
+  // A server may give a file another number each time.
+  const identity = isRemoteFile(fd) ? undefined : fileIdentity(fd);
+  const file = identity === undefined || identity.stands !== undefined
+    ? ""
+    : `${identity.device} ${identity.inode}`;
   try {
-    return hashOf(Deno.readTextFileSync("/proc/sys/kernel/random/boot_id")) || 1;
+    return hashOf(`${Deno.readTextFileSync("/proc/sys/kernel/random/boot_id")}${file}`) || 1;
   } catch {
     return undefined;
   }

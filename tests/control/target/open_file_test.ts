@@ -124,3 +124,17 @@ interopTest("exports: a device or file system that is read-only makes a read-onl
     }
   });
 });
+
+Deno.test("exports: another file in the place of one has another incarnation", async () => {
+  await withFolder((folder) => {
+    const path = `${folder}/disk.img`;
+    for (const name of [path, `${path}.new`]) Deno.writeFileSync(name, new Uint8Array(65_536));
+    const incarnation = () => open(path).config.incarnation;
+    const before = incarnation();
+    Deno.writeFileSync(path, new Uint8Array(65_536).fill(1));
+    assertEquals(incarnation(), before, "it is the same file");
+    Deno.renameSync(`${path}.new`, path);
+    // A flush of the new one does not cover what was written to the old one.
+    assertEquals(incarnation() === before, false);
+  });
+});
