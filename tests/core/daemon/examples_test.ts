@@ -1,17 +1,35 @@
-// The configurations that the manual shows are such as it describes.
+// The configurations that the manual and README.md show are such as they describe.
 
 import { assertEquals } from "@std/assert";
 import { CONFIGURATION_MANUAL } from "../../../src/commands/man_configuration.ts";
+import type { DaemonPlan } from "../../../src/core/daemon/plan.ts";
 import { parsePlan } from "../../../src/core/daemon/parse_plan.ts";
 
-const examples = CONFIGURATION_MANUAL.flatMap(({ text }) =>
-  [...text.matchAll(/^```toml\n(.*?)^```$/gms)].map(([, example]) => example!)
-);
+/** What the examples in a text come to. */
+function plansIn(text: string): DaemonPlan[] {
+  const examples = [...text.matchAll(/^```toml\n(.*?)^```$/gms)].map(([, example]) => example!);
+  const plans = examples.map((example) => parsePlan(example, { folder: "/etc", ethers: "" }));
+  assertEquals(plans.map(({ mistakes }) => mistakes), [[], []]);
+  return plans.map(({ plan }) => plan!);
+}
+
+Deno.test("configuration: README's home lab and classroom have no mistake", async () => {
+  const [lab, classroom] = plansIn(
+    await Deno.readTextFile(new URL("../../../README.md", import.meta.url)),
+  );
+  assertEquals(lab!.exports.map(({ sync, readOnly }) => [sync, readOnly]), [
+    [false, false],
+    [true, false],
+    [false, true],
+  ]);
+  assertEquals(classroom!.exports.map(({ direct, acl }) => [direct, acl?.accept.length]), [
+    [true, 1],
+    [true, 1],
+  ]);
+});
 
 Deno.test("configuration: the manual's home lab and classroom have no mistake", () => {
-  const plans = examples.map((text) => parsePlan(text, { folder: "/etc", ethers: "" }));
-  assertEquals(plans.map(({ mistakes }) => mistakes), [[], []]);
-  const [lab, classroom] = plans.map(({ plan }) => plan!);
+  const [lab, classroom] = plansIn(CONFIGURATION_MANUAL.map(({ text }) => text).join(""));
   assertEquals(lab!.exports.map(({ sync, readOnly }) => [sync, readOnly]), [
     [false, false],
     [true, false],
