@@ -7,6 +7,7 @@
 
 import configuration from "../deno.json" with { type: "json" };
 import { runtimeNeeds } from "./runtime_needs.ts";
+import { V8_FLAGS } from "./v8_flags.ts";
 
 const OUTPUT = "aoe";
 const BUILD_DIR = ".build";
@@ -23,6 +24,7 @@ const SOURCES = [
   "deno.lock",
   ".tasks/build.ts",
   ".tasks/runtime_needs.ts",
+  ".tasks/v8_flags.ts",
   EXTRACT_SCRIPT,
 ];
 
@@ -30,12 +32,7 @@ const SOURCES = [
 const RUN_FLAGS = [
   "--allow-all",
   "--no-prompt",
-  // A loop that serves few requests a second would run slow code for seconds, then share its core
-  // with the compiler: optimized at a tenth of V8's usual count, p99.9 at window 1 is half.
-  // A thread keeps little alive: it needs neither a large nursery nor a near copy of the built-ins,
-  // which are two of the five megabytes that these flags save for each.
-  "--v8-flags=--invocation-count-for-turbofan=300,--invocation-count-for-osr=100," +
-  "--max-semi-space-size=1,--min-semi-space-size=1,--no-short-builtin-calls",
+  `--v8-flags=${V8_FLAGS.join(",")}`,
 ];
 /** What only `deno run` would otherwise look for in the user's directory or on the network. */
 const DENO_RUN_FLAGS = [

@@ -1,6 +1,7 @@
 // The target's loop over real sockets, rings and files: what it answers, in which order it touches
 // the disk, and what it costs in garbage.
 
+import { V8_FLAGS } from "../../../.tasks/v8_flags.ts";
 import { assert, assertEquals } from "@std/assert";
 import {
   ATA_DATA_SET_MANAGEMENT,
@@ -232,7 +233,7 @@ async function manyCommands(kind: string, commands: number): Promise<string> {
     args: [
       "run",
       "-A",
-      "--v8-flags=--trace-gc,--expose-gc",
+      `--v8-flags=${[...V8_FLAGS, "--trace-gc", "--expose-gc"].join(",")}`,
       program,
       String(commands),
       ...kind.split(" "),
