@@ -1,5 +1,6 @@
 // `aoe ctl ACTION`: asks and changes a running `aoe serve`.
 
+import { visibleText } from "../core/watch/visible_text.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { isNbdUri } from "../wire/nbd_uri.ts";
@@ -100,7 +101,7 @@ function showListing({ exports }: DaemonListing): void {
     ex.bytes === null ? "" : formatBytes(ex.bytes),
     ex.worker === null ? "" : String(ex.worker),
     ex.interfaces.join(","),
-    ex.path,
+    visibleText(ex.path),
   ]);
   for (const line of formatTable(header, rows, { right: ["size", "worker"] })) printLine(line);
   for (const { address, reason } of exports) {
@@ -111,7 +112,9 @@ function showListing({ exports }: DaemonListing): void {
 
 function showAdded({ address, path, bytes, interfaces }: ListedExport): void {
   printLine(
-    `${address} is served: ${path}, ${formatBytes(bytes ?? 0)}, on ${interfaces.join(", ")}`,
+    `${address} is served: ${visibleText(path)}, ${formatBytes(bytes ?? 0)}, on ${
+      interfaces.join(", ")
+    }`,
   );
 }
 

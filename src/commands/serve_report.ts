@@ -1,6 +1,7 @@
 // What `aoe serve` says of what it serves and of what happens to it: sentences, or events as JSON lines.
 
 import { formatAddress } from "../wire/aoe.ts";
+import { visibleText } from "../core/watch/visible_text.ts";
 import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { EventLimits } from "../core/daemon/event_limits.ts";
@@ -311,7 +312,7 @@ function describeFile({ config, sectors, created, kind }: ExportFile): string {
   const size = formatBytes(sectors * SECTOR_BYTES);
   const name = kind === "nbd" ? "NBD export" : kind;
   const what = `${created ? "new " : ""}${name}${config.readOnly ? ", read-only" : ""}`;
-  return `${config.path}  ${size}, ${sectors} sectors, ${what}`;
+  return `${visibleText(config.path)}  ${size}, ${sectors} sectors, ${what}`;
 }
 
 function exportEvent({ config, sectors, created, kind }: ExportFile): Record<string, unknown> {

@@ -14,7 +14,8 @@ interopTest(
     const host = await testbed.namespace("host");
     await host.loopback();
     const env = { RUNTIME_DIRECTORY: testbed.path("run") };
-    const disk = await testbed.image("disk.img", 1 << 20);
+    // A name that would hide what stands behind it.
+    const disk = await testbed.image("\x1b[8mdisk.img", 1 << 20);
     const target = await startTarget(host, {
       ...{ interfaces: "lo", exports: [["1.1", disk]], flags: ["--name", "rack", "-r"] },
       process: { env },
@@ -23,7 +24,9 @@ interopTest(
     const ctl = (...words: string[]) => run([aoe, "ctl", ...words], { env });
 
     const shown = await ctl("list", "--name", "rack");
-    assertMatch(shown.stdout, /^e1\.1 +read-only +1\.0 MiB +\d+ +lo +\//m);
+    assertMatch(shown.stdout, /^e1\.1 +read-only +1\.0 MiB +\d+ +lo +\/.*\\u\{1b\}\[8mdisk\.img$/m);
+    assertMatch(target.text, /\\u\{1b\}\[8mdisk\.img/);
+    assert(!(target.text + shown.stdout).includes("\x1b"));
     const listed = JSON.parse((await ctl("list", "--name", "rack", "--json")).stdout);
     assertEquals(listed.name, "rack");
     assertEquals(listed.pid, target.pid);
