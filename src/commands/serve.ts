@@ -84,7 +84,7 @@ export async function runServe(options: ServeOptions): Promise<number> {
   heard.reload = () => void daemon.reload().catch(() => {});
   const about = { version: configuration.version, name: plan.name ?? "" };
   const watcher = new Watcher(groupSnapshots(daemon.group, () => daemon.files, about));
-  const watch = plan.metrics === undefined ? undefined : openWatch(plan.metrics, watcher);
+  const watch = await openWatchOrStop(plan, watcher, daemon);
   report.serving(daemon.files, interfaces);
   for (const waiting of daemon.waiting) report.event({ kind: "waiting", ...waiting });
   if (watch !== undefined) report.watched(watch);
@@ -100,6 +100,18 @@ export async function runServe(options: ServeOptions): Promise<number> {
   const seconds = (Date.now() - startedMs) / 1000;
   printSummary(daemon.group, daemon.files, { abandoned, seconds, ...options });
   return abandoned === 0 && daemon.group.atRisk.length === 0 ? 0 : EXIT_FAILED;
+}
+
+/** Shows numbers, if they are wanted; where that cannot be, nothing is left running or behind. */
+async function openWatchOrStop({ metrics }: DaemonPlan, watcher: Watcher, daemon: Daemon) {
+  if (metrics === undefined) return undefined;
+  try {
+    return openWatch(metrics, watcher);
+  } catch (error) {
+    watcher.close();
+    await daemon.stop();
+    throw error;
+  }
 }
 
 /** Names all that cannot be served: who has twenty mends them at one go. */

@@ -86,7 +86,7 @@ export const unitParser = command(
       root: optional(
         option("--root", path("DIR"), {
           description:
-            message`install: into a system whose files are here, and not the running one.`,
+            message`install, remove: in a system whose files are here, and not the running one.`,
         }),
       ),
     }),

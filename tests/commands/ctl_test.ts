@@ -48,6 +48,18 @@ interopTest(
       1,
       'aoe: Another aoe serve is called "rack": choose another --name\n',
     ]);
+    // One that cannot start leaves no socket behind, at which nobody would answer.
+    for (const flags of [["--metrics", "unix:/nonexistent/x"], ["--state", "/proc/none"]]) {
+      const image = await testbed.image("5.img", 512);
+      const failed = await host.run(
+        [aoe, "serve", "lo", "1.5", image, "--name", "other", ...flags],
+        { env },
+      );
+      assertEquals(failed.code, 1, failed.stderr);
+      assertEquals([...Deno.readDirSync(env.RUNTIME_DIRECTORY)].map(({ name }) => name).sort(), [
+        ...["other.lock", "rack.lock", "rack.socket"],
+      ]);
+    }
     // Without a name a second one is no mistake: it goes without a socket.
     for (const slot of [3, 4]) {
       await startTarget(host, {

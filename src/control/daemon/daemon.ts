@@ -126,7 +126,12 @@ export class Daemon {
     this.#socket = this.#openSocket(name);
     if (stateDir === false) return;
     const folder = stateDir === true ? stateFolderPath() : stateDir;
-    this.#state = new StateFolder(folder, this.#name);
+    try {
+      this.#state = new StateFolder(folder, this.#name);
+    } catch (error) {
+      void this.#socket?.close();
+      throw error;
+    }
   }
 
   /** What is served, in the order of the plan. */
