@@ -21,9 +21,11 @@ import {
   findHeldAddresses,
   hasPatterns,
   interfacesOfPlans,
+  noteName,
   openPlanned,
   plannedInterfaces,
   whyUnreachable,
+  withOldNames,
 } from "./opening.ts";
 import { DAEMON_NAME_DEFAULT, daemonSocketFolder, openDaemonSocket } from "./requests.ts";
 import type {
@@ -181,7 +183,7 @@ export class Daemon {
       exports: this.files.map(({ config }) => config),
       onMessage: (message) => {
         if (message.kind === "resized") this.#resized(message, message.sectors);
-        if (message.kind === "renamed") this.#renamed(message);
+        if (message.kind === "renamed") noteName(this.#newNames, message);
         onMessage(message);
       },
       keep: (address, settings) => this.#keep(address, settings),
@@ -494,18 +496,9 @@ export class Daemon {
     if (wanted?.file !== undefined) wanted.file = { ...wanted.file, sectors };
   }
 
-  #renamed({ name, before }: { readonly name: string; readonly before: string }): void {
-    const asked = [...this.#newNames].find(([, now]) => now === before)?.[0] ?? before;
-    if (name === asked) this.#newNames.delete(asked);
-    else this.#newNames.set(asked, name);
-  }
-
   /** The interfaces that there are; one that was renamed is served on, and has its old name, too. */
   #servedInterfaces(): NetworkInterface[] {
-    return listInterfaces().map((link) => {
-      const asked = [...this.#newNames].flatMap(([name, now]) => now === link.name ? [name] : []);
-      return asked.length === 0 ? link : { ...link, altNames: [...link.altNames, ...asked] };
-    });
+    return withOldNames(listInterfaces(), this.#newNames);
   }
 
   #closeAll(some: readonly WantedExport[]): void {

@@ -86,6 +86,27 @@ export function whyUnreachable(
   return reasons.some((reason) => reason === undefined) ? undefined : reasons.join("; ");
 }
 
+/** Notes how an interface is called now that is asked for by another name. */
+export function noteName(
+  newNames: Map<string, string>,
+  { name, before }: { readonly name: string; readonly before: string },
+): void {
+  const asked = [...newNames].find(([, now]) => now === before)?.[0] ?? before;
+  if (name === asked) newNames.delete(asked);
+  else newNames.set(asked, name);
+}
+
+/** Interfaces; one that was renamed is served on, and has its old name, too. */
+export function withOldNames(
+  links: readonly NetworkInterface[],
+  newNames: ReadonlyMap<string, string>,
+): NetworkInterface[] {
+  return links.map((link) => {
+    const asked = [...newNames].flatMap(([name, now]) => now === link.name ? [name] : []);
+    return asked.length === 0 ? link : { ...link, altNames: [...link.altNames, ...asked] };
+  });
+}
+
 /** What was heard of those who have an address already. */
 export interface HeldAddresses {
   /** Sentences, by `e1.1`. */
