@@ -114,6 +114,8 @@ export class Daemon {
   readonly #newNames = new Map<string, string>();
   /** The last of the changes that are made one after the other. */
   #change: Promise<unknown> = Promise.resolve();
+  /** Why it has no socket, though it wanted one; said once it serves, since that may fail as well. */
+  #unreachable: string | undefined;
 
   /**
    * Takes its name and its state, before anything else starts. One that was given no name goes
@@ -163,6 +165,8 @@ export class Daemon {
   async start(): Promise<void> {
     try {
       await this.#begin();
+      const text = this.#unreachable;
+      if (text !== undefined) this.#options.tell({ kind: "warning", text });
     } catch (error) {
       this.#closeAll([...this.#wanted.values()]);
       await this.#socket?.close();
@@ -529,8 +533,7 @@ export class Daemon {
       if (socket !== undefined || name === undefined) return socket;
     } catch (error) {
       if (name !== undefined) throw error;
-      const reason = (error as Error).message;
-      this.#options.tell({ kind: "warning", text: `aoe ctl cannot reach this daemon: ${reason}` });
+      this.#unreachable = `aoe ctl cannot reach this daemon: ${(error as Error).message}`;
       return undefined;
     }
     throw new Deno.errors.AddrInUse(`Another aoe serve is called "${name}": choose another --name`);
