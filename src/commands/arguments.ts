@@ -1,6 +1,7 @@
 // What the options and arguments of all commands accept. Every parser here refuses with one
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
+import type { ExportPlan } from "../core/daemon/plan.ts";
 import type { InitiatorSettings } from "../core/initiator/state.ts";
 import { type Message, message, text as plainText } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
@@ -552,5 +553,43 @@ function valueParser<T>(
         }
       },
     }),
+  };
+}
+
+/** What arguments say of an export, besides where it appears and what is behind it. */
+export interface ExportArguments {
+  /** All of the daemon's when empty. */
+  readonly interfaces: readonly string[];
+  readonly direct: boolean;
+  readonly sync: boolean;
+  readonly readOnly: boolean;
+  /** `fixed`: initiators may not switch it. */
+  readonly writeCache: "free" | "fixed" | undefined;
+  /** Who is answered, as 12 lower-case hex digits each; everybody when empty. */
+  readonly macs: readonly string[];
+  readonly offsetSectors: number | undefined;
+  readonly lengthSectors: number | undefined;
+  readonly sizeBytes: number | undefined;
+  /** `raw`: what is served is a disk, whatever it looks like. */
+  readonly format: "raw" | undefined;
+  readonly force: boolean;
+}
+
+/** The same as a configuration would have it. */
+export function planOfExport(wish: ExportArguments): Omit<ExportPlan, "address" | "path"> {
+  const { macs, offsetSectors = 0, lengthSectors } = wish;
+  return {
+    interfaces: wish.interfaces,
+    direct: wish.direct,
+    sync: wish.sync,
+    readOnly: wish.readOnly,
+    cacheFixed: wish.writeCache === "fixed",
+    offsetBytes: offsetSectors * SECTOR_BYTES,
+    lengthBytes: lengthSectors === undefined ? undefined : lengthSectors * SECTOR_BYTES,
+    createBytes: wish.sizeBytes,
+    format: wish.format,
+    force: wish.force,
+    acl: macs.length === 0 ? undefined : { accept: macs, reject: [], readOnly: [] },
+    line: 0,
   };
 }

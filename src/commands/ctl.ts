@@ -1,7 +1,6 @@
 // `aoe ctl ACTION`: asks and changes a running `aoe serve`.
 
 import { visibleText } from "../core/watch/visible_text.ts";
-import { SECTOR_BYTES } from "../wire/ata.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import { isNbdUri } from "../wire/nbd_uri.ts";
 import type { ExportPlan } from "../core/daemon/plan.ts";
@@ -13,6 +12,7 @@ import type {
   Reloaded,
 } from "../control/daemon/requests.ts";
 import type { CtlOptions } from "./ctl_arguments.ts";
+import { planOfExport } from "./arguments.ts";
 import { EXIT_FAILED, EXIT_USAGE } from "./exit_codes.ts";
 import { Failure, formatBytes, formatTable, printError, printJson, printLine } from "./output.ts";
 
@@ -73,23 +73,12 @@ function requestOf(options: CtlOptions): DaemonRequest {
 }
 
 function planOf(options: CtlOptions): ExportPlan {
-  const { path = "", macs, offsetSectors = 0, lengthSectors } = options;
+  const { path = "" } = options;
   return {
+    ...planOfExport(options),
     address: options.address!,
     // The daemon has another working folder.
     path: path.startsWith("/") || isNbdUri(path) ? path : `${Deno.cwd()}/${path}`,
-    interfaces: options.interfaces,
-    direct: options.direct,
-    sync: options.sync,
-    readOnly: options.readOnly,
-    cacheFixed: options.writeCache === "fixed",
-    offsetBytes: offsetSectors * SECTOR_BYTES,
-    lengthBytes: lengthSectors === undefined ? undefined : lengthSectors * SECTOR_BYTES,
-    createBytes: options.sizeBytes,
-    format: options.format,
-    force: options.force,
-    acl: macs.length === 0 ? undefined : { accept: macs, reject: [], readOnly: [] },
-    line: 0,
   };
 }
 

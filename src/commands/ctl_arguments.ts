@@ -5,6 +5,7 @@ import { lineBreak, message } from "@optique/core/message";
 import { map, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, option } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
+import { CREATE_BYTES_MIN } from "../core/daemon/values.ts";
 import type { Address } from "../wire/aoe.ts";
 import {
   address,
@@ -17,24 +18,13 @@ import {
   sectorsOrBytes,
   shortUsage,
 } from "./arguments.ts";
+import type { ExportArguments } from "./arguments.ts";
 
 /** What `aoe ctl` was asked to do. */
-export interface CtlOptions {
+export interface CtlOptions extends ExportArguments {
   readonly action: "list" | "stats" | "add" | "remove" | "drain" | "reload";
   readonly address: Address | undefined;
   readonly path: string | undefined;
-  /** All of the daemon's when empty. */
-  readonly interfaces: readonly string[];
-  readonly direct: boolean;
-  readonly sync: boolean;
-  readonly readOnly: boolean;
-  readonly writeCache: "free" | "fixed" | undefined;
-  readonly macs: readonly string[];
-  readonly offsetSectors: number | undefined;
-  readonly lengthSectors: number | undefined;
-  readonly sizeBytes: number | undefined;
-  readonly format: "raw" | undefined;
-  readonly force: boolean;
   readonly name: string | undefined;
   readonly json: boolean;
 }
@@ -88,7 +78,7 @@ export const ctlParser = command(
         }),
       ),
       sizeBytes: optional(
-        option("--size", byteSize({ min: 512 }), {
+        option("--size", byteSize({ min: CREATE_BYTES_MIN }), {
           description: message`add: make a missing image, sparse, of so many bytes.`,
         }),
       ),

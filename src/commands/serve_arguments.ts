@@ -29,36 +29,23 @@ import {
   shortUsage,
   wireOptions,
 } from "./arguments.ts";
+import type { ExportArguments } from "./arguments.ts";
 
 /** What `aoe serve` was asked to do. */
-export interface ServeOptions {
+export interface ServeOptions extends ExportArguments {
   /** The configuration; undefined where the arguments say everything, or nothing. */
   readonly config: string | undefined;
   /** Whether the configuration is only looked at. */
   readonly check: boolean;
-  readonly interfaces: readonly string[];
   readonly exports: readonly { readonly address: Address; readonly path: string }[];
   /** Commands an initiator may have in flight, as advertised. */
   readonly buffers: number | undefined;
-  readonly direct: boolean;
-  readonly sync: boolean;
-  readonly readOnly: boolean;
-  /** `fixed`: initiators may not switch it. */
-  readonly writeCache: "free" | "fixed" | undefined;
-  /** Who is answered, as 12 lower-case hex digits each; everybody when empty. */
-  readonly macs: readonly string[];
-  readonly offsetSectors: number | undefined;
-  readonly lengthSectors: number | undefined;
-  readonly sizeBytes: number | undefined;
   readonly workers: number | undefined;
   readonly pollUs: number | undefined;
   readonly uring: boolean;
   readonly ring: boolean;
   /** Bytes of the images that may stay mapped; undefined: as the machine has memory. */
   readonly mapBytes: number | undefined;
-  readonly force: boolean;
-  /** `raw`: what is served is a disk, whatever it looks like. */
-  readonly format: "raw" | undefined;
   /** Where metrics and the page are to be had. */
   readonly metrics: string | undefined;
   /** Whom root becomes, confined. */

@@ -1,11 +1,11 @@
 // What `aoe serve` is to do: what its arguments say, or its configuration, as one plan.
 
 import { formatAddress } from "../wire/aoe.ts";
-import { SECTOR_BYTES } from "../wire/ata.ts";
 import { configurationFile, hasConfiguration, readPlan } from "../control/configuration.ts";
-import type { DaemonPlan, ExportPlan } from "../core/daemon/plan.ts";
+import type { DaemonPlan } from "../core/daemon/plan.ts";
 import type { Mistake } from "../core/daemon/toml.ts";
 import { BUFFERS_DEFAULT } from "../core/daemon/values.ts";
+import { planOfExport } from "./arguments.ts";
 import { EXIT_USAGE } from "./exit_codes.ts";
 import { counted, Failure, printError, printJson } from "./output.ts";
 import type { ServeOptions } from "./serve_arguments.ts";
@@ -132,21 +132,7 @@ function withAids(plan: DaemonPlan, options: ServeOptions): DaemonPlan {
 
 /** What the arguments ask for: one set of options for all exports, and no state. */
 function planOfArguments(options: ServeOptions): DaemonPlan {
-  const { macs, offsetSectors = 0, lengthSectors } = options;
-  const shared: Omit<ExportPlan, "address" | "path"> = {
-    interfaces: options.interfaces,
-    direct: options.direct,
-    sync: options.sync,
-    readOnly: options.readOnly,
-    cacheFixed: options.writeCache === "fixed",
-    offsetBytes: offsetSectors * SECTOR_BYTES,
-    lengthBytes: lengthSectors === undefined ? undefined : lengthSectors * SECTOR_BYTES,
-    createBytes: options.sizeBytes,
-    format: options.format,
-    force: options.force,
-    acl: macs.length === 0 ? undefined : { accept: macs, reject: [], readOnly: [] },
-    line: 0,
-  };
+  const shared = planOfExport(options);
   const { workers, buffers = BUFFERS_DEFAULT, pollUs = 0, uring, ring, mapBytes } = options;
   const { capture, captureBytes, dropPercent } = options;
   return {
