@@ -5,10 +5,11 @@
 // `giveBack`. Without a ring they come by recvmmsg.
 
 import type { Arena } from "../../../ffi/arena.ts";
+import { openRingSocket } from "../ring_socket.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { PacketRing } from "../../../ffi/packet_ring.ts";
-import { PacketSocket } from "../../../ffi/packet_socket.ts";
+import type { PacketSocket } from "../../../ffi/packet_socket.ts";
 import type { OutgoingFrame } from "../../core/initiator/frames.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { ATA_DATA } from "../../wire/ata.ts";
@@ -259,24 +260,9 @@ export class InitiatorLink {
       filter: initiatorFilter(this.#disks),
       bufferBytes: SOCKET_BUFFER_BYTES,
     };
-    const ring = this.#ring;
-    let refusal: unknown;
-    const prepare = (fd: number) => {
-      try {
-        ring?.open(fd, frameBytes);
-      } catch (error) {
-        refusal = error;
-        throw error;
-      }
-    };
-    try {
-      this.#socket = new PacketSocket(index, { ...options, prepare });
-    } catch (error) {
-      ring?.close();
-      if (refusal === undefined) throw error;
-      this.withoutRing = refusal instanceof Error ? refusal.message : String(refusal);
-      this.#socket = new PacketSocket(index, options);
-    }
+    const { socket, withoutRing } = openRingSocket(index, options, this.#ring, frameBytes);
+    this.#socket = socket;
+    if (withoutRing !== undefined) this.withoutRing = withoutRing;
     for (let i = 0; i < RECEIVE_BATCH; i++) {
       const address = this.#arena.address + this.#framesAt + i * this.#stride;
       this.#received.setOne(i, address, this.#mtuMax + ETHERNET_HEADER_BYTES);

@@ -5,6 +5,7 @@
 // they bring along stays in its slot until `giveBack`. Without a ring they come by recvmmsg.
 
 import type { Arena } from "../../../ffi/arena.ts";
+import { openRingSocket } from "../ring_socket.ts";
 import { MessageTable } from "../../../ffi/message_table.ts";
 import type { NetworkInterface } from "../../../ffi/netlink.ts";
 import { PacketRing } from "../../../ffi/packet_ring.ts";
@@ -346,24 +347,9 @@ export class TargetLink implements FrameLink {
       bufferBytes: this.#bufferBytes,
       waitMs: RECEIVE_WAIT_MS,
     };
-    const ring = this.#ring;
-    let refusal: unknown;
-    const prepare = (fd: number) => {
-      try {
-        ring?.open(fd, frameBytes);
-      } catch (error) {
-        refusal = error;
-        throw error;
-      }
-    };
-    try {
-      this.#socket = new PacketSocket(index, { ...options, prepare });
-    } catch (error) {
-      ring?.close();
-      if (refusal === undefined) throw error;
-      this.withoutRing = refusal instanceof Error ? refusal.message : String(refusal);
-      this.#socket = new PacketSocket(index, options);
-    }
+    const { socket, withoutRing } = openRingSocket(index, options, this.#ring, frameBytes);
+    this.#socket = socket;
+    if (withoutRing !== undefined) this.withoutRing = withoutRing;
   }
 
   /**
