@@ -111,44 +111,33 @@ export class PollSet {
   }
 }
 
-/** The monotonic clock, read without allocating. */
+/** A clock of the kernel's, read without allocating: how long something takes, or the time of day. */
 export class Clock {
   readonly #arena: Arena;
   readonly #at: number;
   readonly #pointer: Pointer;
+  readonly #number: number;
 
-  constructor(arena: Arena) {
+  constructor(arena: Arena, of: "monotonic" | "realtime" = "monotonic") {
     this.#arena = arena;
     this.#at = arena.allocate(TIMESPEC_BYTES);
     this.#pointer = arena.pointer(this.#at);
+    this.#number = of === "monotonic" ? CLOCK_MONOTONIC : CLOCK_REALTIME;
   }
 
-  /** Milliseconds since some fixed moment, with fractions. */
+  /** Milliseconds since some fixed moment, or since 1970, with fractions. */
   nowMs(): number {
-    libc.clock_gettime(CLOCK_MONOTONIC, this.#pointer);
+    this.read();
     const at = this.#at >>> 2;
     return this.#arena.u32[at]! * 1000 + this.#arena.u32[at + 2]! / 1e6;
-  }
-}
-
-/** The time of day, read without allocating. */
-export class WallClock {
-  readonly #arena: Arena;
-  readonly #at: number;
-  readonly #pointer: Pointer;
-
-  constructor(arena: Arena) {
-    this.#arena = arena;
-    this.#at = arena.allocate(TIMESPEC_BYTES);
-    this.#pointer = arena.pointer(this.#at);
   }
 
   /** Takes the time that `seconds` and `nanoseconds` tell until the next call. */
   read(): void {
-    libc.clock_gettime(CLOCK_REALTIME, this.#pointer);
+    libc.clock_gettime(this.#number, this.#pointer);
   }
 
-  /** Since 1970, up to the year 2106. */
+  /** Since some fixed moment; of the time of day since 1970, up to the year 2106. */
   get seconds(): number {
     return this.#arena.u32[this.#at >>> 2]!;
   }

@@ -5,7 +5,7 @@ import { Arena } from "../../ffi/arena.ts";
 import { errnoText } from "../../ffi/errno.ts";
 import { EIO } from "../../ffi/errno_numbers.ts";
 import { closeFile, truncateFile, writeBlock } from "../../ffi/files.ts";
-import { WallClock } from "../../ffi/poll.ts";
+import { Clock } from "../../ffi/poll.ts";
 import {
   PCAP_HEADER_BYTES,
   PCAP_RECORD_BYTES,
@@ -40,7 +40,7 @@ export class FrameCapture {
   readonly #arena: Arena;
   readonly #bufferAt: number;
   readonly #buffer: Uint8Array;
-  readonly #clock: WallClock;
+  readonly #clock: Clock;
   readonly #offset = new BigInt64Array(1);
   #used = PCAP_HEADER_BYTES;
   #written = 0;
@@ -52,7 +52,7 @@ export class FrameCapture {
     this.#tell = tell;
     const { arena, built } = Arena.fit((arena) => ({
       bufferAt: arena.allocate(BUFFER_BYTES),
-      clock: new WallClock(arena),
+      clock: new Clock(arena, "realtime"),
     }));
     this.#arena = arena;
     this.#bufferAt = built.bufferAt;
