@@ -158,8 +158,8 @@ function openBacking(path: string, options: ExportFileOptions): Backing {
     switch (error.code) {
       case ENOENT:
         if (isDevicePath(path)) throw new ExportRefusal(`There is no device "${path}"`);
-        if (createBytes === undefined || readOnly) {
-          throw new ExportRefusal(`No such file "${path}": make one with --size, as in --size 10G`);
+        if (readOnly || createBytes === undefined) {
+          throw new ExportRefusal(explainAbsence(path, options));
         }
         break;
       case EBUSY:
@@ -175,6 +175,14 @@ function openBacking(path: string, options: ExportFileOptions): Backing {
     }
   }
   return { fd: create(path, createBytes), created: true, whyReadOnly: undefined };
+}
+
+function explainAbsence(path: string, { readOnly, createBytes }: ExportFileOptions): string {
+  const what = `No such file "${path}"`;
+  if (!readOnly) return `${what}: make one with --size, as in --size 10G`;
+  return createBytes === undefined
+    ? `${what}, and nothing to read: make it first`
+    : `${what}, and a new one would be empty for ever: leave out --size or -r`;
 }
 
 function explainAccess(path: string, readOnly: boolean, code: number): string {

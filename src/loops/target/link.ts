@@ -364,7 +364,7 @@ export class TargetLink implements FrameLink {
     this.#endRetiring();
     const before = { socket: this.#socket!, ring: this.#ring! };
     const ring = this.#otherRing!;
-    let socket: PacketSocket;
+    let socket: PacketSocket | undefined;
     try {
       socket = new PacketSocket(this.#index, {
         etherType: ETHERTYPE_AOE,
@@ -373,12 +373,14 @@ export class TargetLink implements FrameLink {
         waitMs: RECEIVE_WAIT_MS,
         prepare: (fd) => ring.open(fd, frameBytes, slots),
       });
+      socket.setFilter(this.#filter);
+      before.socket.setFilter(NO_FRAMES);
     } catch {
+      // Before Linux 6.7 the memory for filters is 20 KiB, of which these two take their share.
+      socket?.close();
       ring.close();
       return false;
     }
-    socket.setFilter(this.#filter);
-    before.socket.setFilter(NO_FRAMES);
     // A frame that another processor had on its way through the old filter has arrived after that.
     Atomics.wait(PAUSE, 0, 0, PAUSE_MS);
     this.#dropsBefore += before.socket.takeDrops();

@@ -78,6 +78,19 @@ Deno.test("exports: no file is made in /dev, and a device that is missing is cal
   assertMatch(refusal(path), /make one with --size/);
 });
 
+Deno.test("exports: a missing file that is only to be read is not to be made with --size", () => {
+  const path = "/dev/shm/aoe-no-such-image";
+  assertEquals(
+    refusal(path, { readOnly: true, createBytes: 1 << 20 }),
+    `No such file "${path}", and a new one would be empty for ever: leave out --size or -r`,
+  );
+  assertEquals(
+    refusal(path, { readOnly: true }),
+    `No such file "${path}", and nothing to read: make it first`,
+  );
+  assertThrows(() => Deno.lstatSync(path), Deno.errors.NotFound);
+});
+
 Deno.test("exports: from 128 PiB on sizes cannot be said, and are refused", () => {
   // A tmpfs has files of that size, other file systems may not.
   const path = `/dev/shm/aoe-test-${crypto.randomUUID()}.img`;
