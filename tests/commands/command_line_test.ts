@@ -1,12 +1,13 @@
-// The executable as a user meets it: help, errors, completions, manual pages. `deno task test`
-// builds ./aoe before.
+// What a user meets before anything is served or found: help, errors, completions, manual pages. One
+// of each kind is asked of the executable; `deno task test` builds ./aoe before.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
+import { commandLine } from "../harness/command_line.ts";
 import { run } from "../harness/process.ts";
 
 function aoe(...args: string[]) {
-  return run(["./aoe", ...args]);
+  return commandLine(args);
 }
 
 function assertFits(text: string): void {
@@ -32,6 +33,14 @@ Deno.test("command line: without arguments a short help, which fits 80 columns",
   }
   assertEquals((await aoe("--help")).stdout, stdout);
   assertEquals((await aoe("-h")).stdout, stdout);
+});
+
+Deno.test("command line: the executable says and returns what its command line does", async () => {
+  const lines = ["", "--version", "serve --help", "man serve", "serv", "serve eth0 1.1 a -b 0"];
+  for (const line of lines) {
+    const words = line.split(" ").filter((word) => word !== "");
+    assertEquals(await run(["./aoe", ...words]), await aoe(...words), line);
+  }
 });
 
 Deno.test("command line: --version is deno.json's", async () => {

@@ -13,7 +13,7 @@ import { discoverParser } from "../../src/commands/discover.ts";
 import { serveParser } from "../../src/commands/serve_arguments.ts";
 import { statParser } from "../../src/commands/stat.ts";
 import { parseSync } from "@optique/core/parser";
-import { run } from "../harness/process.ts";
+import { commandLine } from "../harness/command_line.ts";
 import { interopTest } from "../harness/requirements.ts";
 import { aoeExecutable, startTarget, startVblade } from "../harness/target.ts";
 import { Testbed } from "../harness/testbed.ts";
@@ -91,7 +91,7 @@ Deno.test("habits: what is wrong here and right elsewhere is said in the user's 
     ["identify /dev/etherd/e1.1p2", '"/dev/etherd/e1.1p2" is a partition; name the disk, "e1.1"'],
   ];
   for (const [line, sentence] of rows) {
-    const { code, stdout, stderr } = await run(["./aoe", ...words(line)]);
+    const { code, stdout, stderr } = await commandLine(words(line));
     assertEquals([code, stdout], [2, ""]);
     assertMatch(stderr, /^aoe: [^\n]+\n$/);
     assertStringIncludes(stderr, sentence);

@@ -1,7 +1,7 @@
 // `aoe import-vblade` with files: what is found where, and what is not written over.
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { run } from "../harness/process.ts";
+import { commandLine } from "../harness/command_line.ts";
 
 Deno.test("import-vblade: files, folders and vblade-persist's folders, into a new file", async () => {
   const folder = await Deno.makeTempDir();
@@ -24,14 +24,14 @@ Deno.test("import-vblade: files, folders and vblade-persist's folders, into a ne
     );
     const output = `${folder}/aoe.toml`;
     const places = ["vblade.conf", "conf.d", "vblades"].map((name) => `${folder}/${name}`);
-    const aoe = (...args: string[]) => run(["./aoe", "import-vblade", ...args]);
+    const aoe = (...args: string[]) => commandLine(["import-vblade", ...args]);
     const made = await aoe("-o", output, ...places);
     assertEquals([made.code, made.stdout], [1, `${output} has 3 exports\n`]);
     assertStringIncludes(made.stderr, `${folder}/vblade.conf:2 is left out`);
     assertMatch(made.stderr, /: eth0 what\n$/);
     const text = await Deno.readTextFile(output);
     for (const address of ["e1.7", "e1.8", "e1.9"]) assertStringIncludes(text, `"${address}"`);
-    const checked = await run(["./aoe", "serve", "--config", output, "--check"]);
+    const checked = await commandLine(["serve", "--config", output, "--check"]);
     assertEquals([checked.code, checked.stdout], [0, `${output} has no mistake: 3 exports\n`]);
 
     const again = await aoe("-o", output, places[1]!);

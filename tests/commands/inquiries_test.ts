@@ -2,6 +2,7 @@
 // tests/interop/initiator/inquiries_test.ts has them ask. `deno task test` builds ./aoe before.
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { commandLine } from "../harness/command_line.ts";
 import { run } from "../harness/process.ts";
 
 /** Wrong command lines, and what the one sentence says. */
@@ -30,7 +31,7 @@ const wrong: readonly (readonly [string[], RegExp])[] = [
 
 Deno.test("inquiries: what is wrong is said in one sentence, with exit code 2", async () => {
   for (const [words, sentence] of wrong) {
-    const { code, stdout, stderr } = await run(["./aoe", ...words]);
+    const { code, stdout, stderr } = await commandLine(words);
     assertEquals([words, code, stdout], [words, 2, ""], stderr);
     assertMatch(stderr, sentence, words.join(" "));
     assertMatch(stderr, /^aoe: [^\n]+[^.\n]\n$/, words.join(" "));

@@ -1,12 +1,10 @@
 // `aoe nbd` called wrongly: one sentence, and nothing is left behind.
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { run } from "../harness/process.ts";
-
-const main = new URL("../../main.ts", import.meta.url).pathname;
+import { commandLine } from "../harness/command_line.ts";
 
 async function nbd(...words: readonly string[]): Promise<[number, string]> {
-  const { code, stderr } = await run([Deno.execPath(), "run", "-A", main, "nbd", ...words]);
+  const { code, stderr } = await commandLine(["nbd", ...words]);
   return [code, stderr];
 }
 

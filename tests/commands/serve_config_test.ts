@@ -1,12 +1,12 @@
 // `aoe serve --config` before anything is served: what it says of mistakes, and what it refuses.
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { run } from "../harness/process.ts";
+import { commandLine } from "../harness/command_line.ts";
 
-const NONE = { env: { AOE_CONFIG: "/nonexistent/aoe.toml" } };
+const NONE = { AOE_CONFIG: "/nonexistent/aoe.toml" };
 
 function serve(...args: string[]) {
-  return run(["./aoe", "serve", ...args], NONE);
+  return commandLine(["serve", ...args], NONE);
 }
 
 Deno.test("serve --check: every mistake with its line on standard error, exit code 2", async () => {

@@ -2,11 +2,11 @@
 // nothing that was given adds a line, and all that `aoe attach` can be told can stand in a unit.
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { commandLine } from "../harness/command_line.ts";
 import { run } from "../harness/process.ts";
 
-async function unit(...args: string[]) {
-  const words = ["run", "-A", "main.ts", "unit", "attach", ...args];
-  return await run([Deno.execPath(), ...words], { env: { NO_COLOR: "1" } });
+function unit(...args: string[]) {
+  return commandLine(["unit", "attach", ...args]);
 }
 
 /** The value of a unit's directive, which stands there once. */
@@ -17,7 +17,7 @@ function valueOf(text: string, directive: string): string {
 }
 
 /** A command line as systemd.service(5) reads it: quotes, escapes, specifiers, then variables. */
-function commandLine(value: string): string[] {
+function wordsOf(value: string): string[] {
   const words = value.match(/"(?:[^"\\]|\\.)*"|[^\s"\\]+/g) ?? [];
   assertEquals(words.join(" "), value);
   return words.map((word, index) => {
@@ -42,10 +42,10 @@ Deno.test("unit: words come out of systemd as they went in", async () => {
   ) {
     const { code, stdout, stderr } = await unit("e1.1", "--program", program, "-i", link);
     assertEquals([code, stderr], [0, ""]);
-    assertEquals(commandLine(valueOf(stdout, "ExecStart")), [
+    assertEquals(wordsOf(valueOf(stdout, "ExecStart")), [
       ...[program, "attach", "e1.1", "--timeout", "60", "-i", link],
     ]);
-    assertEquals(commandLine(valueOf(stdout, "ExecStop")), [program, "detach", "e1.1"]);
+    assertEquals(wordsOf(valueOf(stdout, "ExecStop")), [program, "detach", "e1.1"]);
   }
 });
 
@@ -67,17 +67,17 @@ Deno.test("unit: what would add a line is refused", async () => {
 Deno.test("unit: everything that attach can be told", async () => {
   const all = ["-r", "--reserve", "--backend", "nbd", "--dead-after", "forever", "-i", "eth0"];
   const one = await unit("e1.1", ...all);
-  assertEquals(commandLine(valueOf(one.stdout, "ExecStart")).slice(1), [
+  assertEquals(wordsOf(valueOf(one.stdout, "ExecStart")).slice(1), [
     ...["attach", "e1.1", "--timeout", "60", "--dead-after", "forever", "--backend", "nbd"],
     ...["--read-only", "--reserve", "-i", "eth0"],
   ]);
   const every = await unit("--all", "--dead-after", "20", "-i", "a", "-i", "b-c");
-  assertEquals(commandLine(valueOf(every.stdout, "ExecStart")).slice(1), [
+  assertEquals(wordsOf(valueOf(every.stdout, "ExecStart")).slice(1), [
     ...["attach", "--all", "--dead-after", "20", "-i", "a", "-i", "b-c"],
   ]);
   assertMatch(every.stdout, /^After=.*-devices-a\.device .*-devices-b\\x2dc\.device$/m);
   const config = await unit("--config", "/etc/my aoe.conf");
-  assertEquals(commandLine(valueOf(config.stdout, "ExecStart")).slice(1), [
+  assertEquals(wordsOf(valueOf(config.stdout, "ExecStart")).slice(1), [
     ...["attach", "--config", "/etc/my aoe.conf"],
   ]);
 });
@@ -107,9 +107,8 @@ Deno.test("unit: the runtime is kept where nobody sweeps, and nothing is killed 
   assertEquals(valueOf(stdout, "SendSIGKILL"), "no");
 });
 
-async function serveUnit(...args: string[]) {
-  const words = ["run", "-A", "main.ts", "unit", "serve", ...args];
-  return await run([Deno.execPath(), ...words], { env: { NO_COLOR: "1" } });
+function serveUnit(...args: string[]) {
+  return commandLine(["unit", "serve", ...args]);
 }
 
 Deno.test("unit serve: one capability, nothing but images to write to, and what it watches", async () => {
@@ -123,7 +122,7 @@ Deno.test("unit serve: one capability, nothing but images to write to, and what 
     );
     const { code, stdout, stderr } = await serveUnit("--config", config, "--name", "lab");
     assertEquals([code, stderr], [0, ""]);
-    assertEquals(commandLine(valueOf(stdout, "ExecStart")), [
+    assertEquals(wordsOf(valueOf(stdout, "ExecStart")), [
       ...["/usr/local/bin/aoe", "serve", "--config", config, "--name", "lab"],
     ]);
     const rows: readonly (readonly [directive: string, value: string])[] = [
