@@ -31,10 +31,33 @@ export const TOP_MANUAL: readonly ManualSection[] = [
     title: "WHAT IT SHOWS",
     text: `
 First who loads what: each initiator and an export that it uses, with its share of all requests, the
-busiest on top. Then the exports. P50 and P99 are the times within which 50 and 99 of 100 answers were
-handed to the kernel, DISK is the mean time of what went to the disk, DEPTH the commands in hand, FAULTS
-the errors and dropped frames since the start. Of disks that are attached here: TRIP is the smoothed
-round trip, P99 the time within which 99 of 100 answers of the last second came back, WINDOW how many commands may be on their way, AGAIN how many were sent again.
+busiest on top. Then the exports. On a host that serves nothing, the disks that it uses.
+
+Of what is served here:
+
+| column | what it says |
+| --- | --- |
+| REQ/S, READ/S, WRIT/S | requests, bytes read and bytes written in a second |
+| SHARE | of all requests, how many are this initiator's for this export |
+| MEAN | mean time from taking a frame to handing its answer to the kernel |
+| HAND | commands in hand: taken, and not answered at this moment |
+| P50, P99 | within this, 50 and 99 of 100 answers were handed to the kernel |
+| DISK | mean time at the disk of what went there; what the page cache answers does not |
+| DEPTH | commands in hand, on the average of the second or now, whichever is more |
+| FAULTS | errors and dropped frames since the start |
+| MOST OF | the export that this initiator asks most of |
+| BATCH | frames that one look at the interface brought, on the average |
+| LOST | frames that the kernel dropped: they came faster than they could be taken |
+
+Of disks that are used here:
+
+| column | what it says |
+| --- | --- |
+| TRIP | the smoothed round trip, by the quickest path |
+| P99 | within this, 99 of 100 answers of the last second came back |
+| WINDOW | commands that may be on their way at once, by all paths |
+| AGAIN | commands that were sent again since the start |
+| PATHS | our interface and the MAC that answers there; "lost" where it does not |
 
 It asks the daemons of this host by their control sockets: nothing has to be configured, and with none
 of them it exits with 1.`,

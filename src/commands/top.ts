@@ -32,7 +32,8 @@ const TEXT_COLUMNS = 160;
 export interface TopOptions {
   readonly filter: string;
   readonly name: string | undefined;
-  readonly view: TopView;
+  /** What is shown first; of plain text, all that is shown. */
+  readonly view: TopView | undefined;
   readonly sort: TopSort;
   readonly once: boolean;
   readonly json: boolean;
@@ -49,12 +50,11 @@ export const topParser = command(
       name: optional(option("--name", daemonName(), {
         description: message`Which aoe serve, where there are several (default serve).`,
       })),
-      view: withDefault(
+      view: optional(
         option("--view", choice([...TOP_VIEWS]), {
           description:
-            message`What is shown first: loads (who loads what, the default), exports, initiators, interfaces or disks.`,
+            message`What is shown first: loads (who loads what, the default), exports, initiators, interfaces or disks; with --once, that alone.`,
         }),
-        "loads" as const,
       ),
       sort: withDefault(
         option("--sort", choice([...TOP_SORTS]), {
@@ -91,7 +91,7 @@ export async function runTop(options: TopOptions): Promise<number> {
 }
 
 function choiceOf({ view, sort, filter }: TopOptions): TopChoice {
-  return { view, sort, filter, typing: false, skipped: 0, notice: "" };
+  return { view: view ?? "loads", sort, filter, typing: false, skipped: 0, notice: "" };
 }
 
 /** Lines that scripts and people read: once, or with --json again each second. */
@@ -103,7 +103,10 @@ async function runPlain(options: TopOptions, terminal: boolean): Promise<number>
     const { overview } = await askWatched(options.name, []);
     if (options.json) {
       if (!printJson(onlyWanted(overview, options.filter, look))) return 0;
-    } else for (const line of topText(overview, choiceOf(options), look)) printLine(line);
+    } else {
+      const lines = topText(overview, choiceOf(options), options.view, look);
+      for (const line of lines) printLine(line);
+    }
     if (options.once || !options.json) return 0;
     const restMs = REDRAW_MS - (performance.now() - beganMs);
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, restMs)));

@@ -161,7 +161,10 @@ function exposeWork(
   countEach("dropped_frames", "Frames dropped", "reason", DROP_NAMES, (work) => work.drops);
   out.family(`${prefix}_commands_in_hand`, "gauge", `Commands taken and not answered ${whose}.`);
   for (const { labels, work } of subjects) out.sample(labels, work.inHand);
-  count("disk_busy_seconds", "Time that the disk had commands", (work) => work.diskMs / 1000);
+  // Of several at once the time of each: by their number, the mean; by the time that passed, how many.
+  const seconds = "Seconds of commands at the disk, added up,";
+  count("disk_command_seconds", seconds, (work) => work.diskMs / 1000);
+  count("disk_commands", "Commands that the disk has ended", (work) => work.diskCommands);
 }
 
 function exposeLoads(out: Exposition, loads: readonly LoadSnapshot[]): void {

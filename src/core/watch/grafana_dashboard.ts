@@ -88,12 +88,9 @@ const DRAWINGS: readonly Drawing[] = [
     ],
   },
   {
-    title: "Disks that are used: round trips",
+    title: "Disks that are used: round trips, 50 and 99 of 100",
     unit: "s",
-    lines: [[
-      `aoe_initiator_path_round_trip_seconds{${ON}}`,
-      "{{disk}} by {{interface}} to {{target}}",
-    ]],
+    lines: [roundTrip(0.5), roundTrip(0.99)],
   },
   {
     title: "Disks that are used: windows and retransmissions",
@@ -145,8 +142,17 @@ export function grafanaDashboard(): unknown {
 }
 
 function quantile(part: number, name: string): readonly [string, string] {
+  return [quantileBy("export", part, name, OF), `{{export}} ${part * 100} of 100`];
+}
+
+function roundTrip(part: number): readonly [string, string] {
   return [
-    `histogram_quantile(${part}, sum by (export, le) (rate(${name}_bucket{${OF}}[$__rate_interval])))`,
-    `{{export}} ${part * 100} of 100`,
+    quantileBy("disk, interface, target", part, "aoe_initiator_path_answer_seconds", ON),
+    `{{disk}} by {{interface}} to {{target}} ${part * 100} of 100`,
   ];
+}
+
+function quantileBy(labels: string, part: number, name: string, of: string): string {
+  return `histogram_quantile(${part}, ` +
+    `sum by (${labels}, le) (rate(${name}_bucket{${of}}[$__rate_interval])))`;
 }

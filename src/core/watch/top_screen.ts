@@ -148,9 +148,20 @@ export function topScreen(
   return [...head, ...filled, ...foot].slice(0, rows);
 }
 
-/** The same as plain text, as long as it is: for pipes and `--once`. */
-export function topText(overview: Overview, choice: TopChoice, terminal: TopTerminal): string[] {
-  const views = TOP_VIEWS.filter((view) => rowsOf(overview, view, terminal).length > 0);
+/**
+ * The same as plain text, as long as it is: for pipes and `--once`.
+ *
+ * @param only The one table that is wanted; without it all that have rows.
+ */
+export function topText(
+  overview: Overview,
+  choice: TopChoice,
+  only: TopView | undefined,
+  terminal: TopTerminal,
+): string[] {
+  const views = only === undefined
+    ? TOP_VIEWS.filter((view) => rowsOf(overview, view, terminal).length > 0)
+    : [only];
   const faults = faultsOf(overview);
   return [
     titleOf(overview, terminal),

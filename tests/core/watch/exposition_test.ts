@@ -112,6 +112,11 @@ Deno.test("exposition: each command is in one export, one interface and one init
   for (const  of of["", "_interface", "_initiator"]) {
     assertEquals(sum(`aoe_target${of}_commands_total`), 24, of);
     assertEquals(sum(`aoe_target${of}_read_bytes_total`), 12 * 1024, of);
+    assertEquals(sum(`aoe_target${of}_disk_commands_total`), 24, of);
+    // Two threads, two exports each, of each initiator a read and a write.
+    const ms = 8 * (0.1 + 0.2 + 0.3);
+    const share = sum(`aoe_target${of}_disk_command_seconds_total`);
+    assert(Math.abs(share - ms / 1000) < 1e-9, `${of}: ${share} s at the disk`);
   }
   assertEquals(sum("aoe_target_load_commands_total"), 24);
   assertEquals(sum("aoe_target_answer_seconds_count"), 24);

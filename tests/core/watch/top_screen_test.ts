@@ -16,7 +16,9 @@ import {
   type TopChoice,
   topScreen,
   topText,
+  type TopView,
 } from "../../../src/core/watch/top_screen.ts";
+import { TOP_MANUAL } from "../../../src/commands/man_watch.ts";
 import { TopKeys } from "../../../src/commands/top_keys.ts";
 
 const CHOICE: TopChoice = {
@@ -129,18 +131,35 @@ Deno.test("top: strings of others are visible text, with colours and without", (
 Deno.test("top: sorted by what was chosen, and only what was asked for", () => {
   const overview = overviewOf(12);
   const names = (choice: Partial<TopChoice>) =>
-    topText(overview, { ...CHOICE, view: "exports", ...choice }, { ...TERMINAL, rows: Infinity })
+    topText(overview, { ...CHOICE, ...choice }, "exports", TERMINAL)
       .filter((line) => /^e1\./.test(line)).map((line) => line.split(" ")[0]);
   assertEquals(names({})[0], "e1.12");
   assertEquals(names({ sort: "name" }).slice(0, 3), ["e1.1", "e1.2", "e1.3"]);
   assertEquals(names({ filter: "E1.12" }), ["e1.12"]);
-  const text = topText(overview, { ...CHOICE, filter: "no such" }, TERMINAL).join("\n");
+  const text = topText(overview, { ...CHOICE, filter: "no such" }, undefined, TERMINAL).join("\n");
   assertStringIncludes(text, 'Nothing has "no such" in it.');
+  const heads = (only?: TopView) =>
+    topText(overview, CHOICE, only, TERMINAL).filter((line) => /^[A-Z]+ .*REQ\/S/.test(line))
+      .map((line) => line.split(" ")[0]);
+  assertEquals(heads("interfaces"), ["INTERFACE"]);
+  assertEquals(heads(), ["INITIATOR", "EXPORT", "INITIATOR", "INTERFACE", "DISK"]);
   const only = onlyWanted(overview, "E1.12", TERMINAL);
   assertEquals([only.exports, only.loads, only.initiators, only.disks].map((rows) => rows.length), [
     ...[1, 1, 1, 0],
   ]);
   assertEquals([only.exports[0], only.all], [overview.exports[11], overview.all]);
+});
+
+Deno.test("top: the manual explains each column", () => {
+  const manual = TOP_MANUAL.map(({ text }) => text).join("\n");
+  const wide = { ...TERMINAL, columns: 200 };
+  for (const view of TOP_VIEWS) {
+    const titles = topText(overviewOf(1), CHOICE, view, wide)[2]!.split(/ {2,}| (?!OF)/);
+    // The first names what the row is of.
+    for (const title of titles.slice(1)) {
+      if (title !== "EXPORT" && title !== "PATH") assertMatch(manual, new RegExp(`\\b${title}\\b`));
+    }
+  }
 });
 
 Deno.test("top: where nothing is served, the disks that are used stand first", () => {
