@@ -53,14 +53,16 @@ Of disks that are used here:
 
 | column | what it says |
 | --- | --- |
+| UP | how many of its paths answer, of all; DOWN where none does |
 | TRIP | the smoothed round trip, by the quickest path |
 | P99 | within this, 99 of 100 answers of the last second came back |
 | WINDOW | commands that may be on their way at once, by all paths |
 | AGAIN | commands that were sent again since the start |
+| AS | the block device, or where NBD clients find it |
 | PATHS | our interface and the MAC that answers there; "lost" where it does not |
 
-It asks the daemons of this host by their control sockets: nothing has to be configured, and with none
-of them it exits with 1.`,
+It asks aoe serve, aoe attach and aoe nbd of this host by their control sockets: nothing has to be
+configured, and with none of them it exits with 1. What another user runs is seen as that user.`,
   },
   {
     title: "KEYS",

@@ -25,6 +25,7 @@ import configuration from "../../deno.json" with { type: "json" };
 import { diskSnapshots } from "../control/watch/disk_snapshot.ts";
 import { openWatch } from "../control/watch/watch_server.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
+import { openWatchSocket } from "../control/watch/watch_socket.ts";
 import { Watcher } from "../control/watch/watcher.ts";
 import { listenNbd, type NbdEndpoint } from "../control/nbd_listener.ts";
 import {
@@ -148,8 +149,7 @@ export async function runNbd(options: NbdOptions): Promise<number> {
   });
   const listener = listenNbd(endpoint);
   let failure: string | undefined;
-  let watcher: Watcher | undefined;
-  let watch: Watch | undefined;
+  let unwatch: (() => Promise<void>) | undefined;
   try {
     thread = await InitiatorThread.start({
       interfaces,
@@ -172,22 +172,12 @@ export async function runNbd(options: NbdOptions): Promise<number> {
       else if (news.kind === "ended") failure = news.failure;
     });
     if (stopped) thread.stop();
-    if (options.metrics !== undefined) {
-      const about = {
-        version: configuration.version,
-        address: formatAddress(options.address.shelf, options.address.slot),
-      };
-      const node = uriOf(listener.endpoint);
-      watcher = new Watcher(diskSnapshots(about, thread.counters, () => node));
-      watch = openWatch(options.metrics, watcher);
-      sayWatch(watch, options.json);
-    }
+    unwatch = await watchClients(options, uriOf(listener.endpoint), thread.counters);
     await thread.ended;
   } finally {
     deaf();
     listener.close();
-    watcher?.close();
-    await watch?.close();
+    await unwatch?.();
   }
   if (failure !== undefined) throw new Failure(failure, EXIT_SILENT);
   return 0;
@@ -215,6 +205,37 @@ function nameOf(options: NbdOptions): string {
     throw new Failure(`--name is at most ${NBD_STRING_BYTES_MAX} bytes long`, EXIT_USAGE);
   }
   return name;
+}
+
+/** Lets others see how the disk is used: `aoe top` by a socket, and whom --metrics is for. */
+async function watchClients(
+  options: NbdOptions,
+  uri: string,
+  counters: InitiatorCounters,
+): Promise<() => Promise<void>> {
+  const { version } = configuration;
+  const address = formatAddress(options.address.shelf, options.address.slot);
+  const watcher = new Watcher(diskSnapshots({ version, address }, counters, () => uri));
+  let socket: { close(): Promise<void> } | undefined;
+  let watch: Watch | undefined;
+  const close = async () => {
+    watcher.close();
+    await Promise.all([socket?.close(), watch?.close()]);
+  };
+  try {
+    if (options.metrics !== undefined) {
+      watch = openWatch(options.metrics, watcher);
+      sayWatch(watch, options.json);
+    }
+    socket = await openWatchSocket(watcher).catch((error) => {
+      warn(`aoe top cannot see this process: ${(error as Error).message}`);
+      return undefined;
+    });
+    return close;
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 /** Says where metrics are. */

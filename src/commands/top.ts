@@ -8,7 +8,7 @@ import { choice, string } from "@optique/core/valueparser";
 import { askWatched } from "../control/watch/questions.ts";
 import {
   onlyWanted,
-  pastsOf,
+  TOP_PASTS,
   TOP_SORTS,
   TOP_VIEWS,
   type TopChoice,
@@ -71,7 +71,7 @@ export const topParser = command(
   {
     brief: message`Show who loads which disk, live.`,
     description:
-      message`Shows what a running aoe serve of this host does, and the disks that aoe attach has attached: requests, times and faults of the last second, and who causes them.`,
+      message`Shows what a running aoe serve of this host does, and the disks of others that aoe attach and aoe nbd use here: requests, times and faults of the last second, and who causes them.`,
     usageLine: shortUsage,
     footer:
       message`Examples:${lineBreak()}  aoe top${lineBreak()}  aoe top e1.1${lineBreak()}  aoe top --once --json`,
@@ -116,7 +116,7 @@ async function runPlain(options: TopOptions, terminal: boolean): Promise<number>
 /** The whole screen, until `q`, Ctrl-C or a signal; the terminal is as it was behind it. */
 async function runScreen(options: TopOptions): Promise<number> {
   // Before the screen is taken: what is wrong is said in its place.
-  let answer: WatchAnswer = await askWatched(options.name, pastsOf(undefined));
+  let answer: WatchAnswer = await askWatched(options.name, TOP_PASTS);
   const stopped = Promise.withResolvers<void>();
   const forget = listenToSignals({ stop: () => stopped.resolve() });
   const screen = new TopScreen();
@@ -127,13 +127,18 @@ async function runScreen(options: TopOptions): Promise<number> {
     const look = { columns, rows, colours: hasColors(Deno.stdout), ascii: !knowsUnicode() };
     screen.show(topScreen(answer.overview, answer.pasts, { ...keys.choice, notice }, look));
   };
+  let asking = false;
   const timer = setInterval(async () => {
+    // Those that take their time are not asked twice.
+    if (asking) return;
+    asking = true;
     try {
-      answer = await askWatched(options.name, pastsOf(answer.overview));
+      answer = await askWatched(options.name, TOP_PASTS);
       notice = "";
     } catch (error) {
       notice = error instanceof Error ? error.message : String(error);
     }
+    asking = false;
     draw();
   }, REDRAW_MS);
   Deno.addSignalListener("SIGWINCH", draw);

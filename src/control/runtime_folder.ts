@@ -12,3 +12,9 @@ const MODE = 0o755;
 export function runtimeFolder(): void {
   ownFolder(RUNTIME_FOLDER, MODE);
 }
+
+/** Where sockets of this user's processes are: root's there, another's where he has a place of his own. */
+export function userRuntimeFolder(): string {
+  const ofUser = Deno.env.get("XDG_RUNTIME_DIR") ?? "";
+  return Deno.uid() === 0 || ofUser === "" ? RUNTIME_FOLDER : `${ofUser}/aoe`;
+}

@@ -7,6 +7,8 @@ import { RUNTIME_FOLDER, runtimeFolder } from "../runtime_folder.ts";
 
 /** A daemon that does not answer a question for so long does not answer at all. */
 const STATUS_MS_MAX = 3_000;
+/** What happens is known after a second at the latest. */
+const OVERVIEW_MS_MAX = 10_000;
 const DETACHED_MS_MAX = 60_000;
 
 /** What a killed daemon leaves is taken away within this. */
@@ -89,8 +91,8 @@ export function attachedNames(): string[] {
  * @throws {Error} With the sentence that it refuses with.
  */
 export function askDaemon(name: string, request: ControlRequest): Promise<unknown> {
-  const patienceMs = request.ask === "status" ? STATUS_MS_MAX : DETACHED_MS_MAX;
-  return askAt(socketPath(name), request, patienceMs);
+  const patienceMs = { status: STATUS_MS_MAX, overview: OVERVIEW_MS_MAX, detach: DETACHED_MS_MAX };
+  return askAt(socketPath(name), request, patienceMs[request.ask]);
 }
 
 /** Removes what a killed daemon has left. */

@@ -5,7 +5,7 @@ import type { ExportPlan } from "../../core/daemon/plan.ts";
 import { ownFolder } from "../own_files.ts";
 import { askAt, isListening, LineServer, lockOwnFile, removeSocket } from "../line_socket.ts";
 import type { Answerer } from "../line_socket.ts";
-import { RUNTIME_FOLDER, runtimeFolder } from "../runtime_folder.ts";
+import { RUNTIME_FOLDER, runtimeFolder, userRuntimeFolder } from "../runtime_folder.ts";
 
 /** The name of a daemon that was given none. */
 export const DAEMON_NAME_DEFAULT = "serve";
@@ -150,7 +150,7 @@ function daemonSocketPath(name: string): string {
 
 /** Names of the daemons that answer here. */
 async function daemonNames(): Promise<string[]> {
-  const top = runtimeTop();
+  const top = userRuntimeFolder();
   const names: string[] = [];
   try {
     for (const { name, isDirectory } of Deno.readDirSync(top)) {
@@ -165,10 +165,5 @@ async function daemonNames(): Promise<string[]> {
 /** Where a service manager wants it, else a folder for each daemon where this user may have one. */
 export function daemonSocketFolder(name: string): string {
   const given = Deno.env.get("RUNTIME_DIRECTORY")?.split(":")[0] ?? "";
-  return given !== "" ? given : `${runtimeTop()}/${name}`;
-}
-
-function runtimeTop(): string {
-  const ofUser = Deno.env.get("XDG_RUNTIME_DIR") ?? "";
-  return Deno.uid() === 0 || ofUser === "" ? RUNTIME_FOLDER : `${ofUser}/aoe`;
+  return given !== "" ? given : `${userRuntimeFolder()}/${name}`;
 }

@@ -1,8 +1,9 @@
-// Asks daemons of this host what they do: a serving one, and those of attached disks.
+// Asks processes of this host what they do: a serving daemon, and those that use disks of others.
 
-import type { Overview, Past } from "../../core/watch/overview.ts";
+import { joinOverviews, joinPasts } from "../../core/watch/joining.ts";
 import { askDaemon, attachedNames } from "../attach/control_socket.ts";
 import { askServing } from "../daemon/requests.ts";
+import { askWatchSocket, watchSockets } from "./watch_socket.ts";
 import type { WatchAnswer } from "./watcher.ts";
 
 /**
@@ -21,14 +22,24 @@ export async function askWatched(
     ...attachedNames().map((disk) =>
       askDaemon(disk, { ask: "overview", pasts }) as Promise<WatchAnswer | undefined>
     ),
+    ...watchSockets().map((path) =>
+      askWatchSocket(path, pasts) as Promise<WatchAnswer | undefined>
+    ),
   ]);
-  // A disk that is just being attached, or detached, has no answer.
+  // What just begins or ends has no answer.
   const disks = attached.flatMap((answer) =>
     answer.status === "fulfilled" && answer.value !== undefined ? [answer.value] : []
   );
-  if (serving!.status === "fulfilled") return join(serving!.value as WatchAnswer, disks);
+  if (serving!.status === "fulfilled") {
+    const { overview, pasts: own } = serving!.value as WatchAnswer;
+    const all = [...overview.disks, ...disks.flatMap((disk) => disk.overview.disks)];
+    return { overview: { ...overview, disks: all }, pasts: own };
+  }
   const [first, ...others] = disks;
-  if (name === undefined && first !== undefined) return join(first, others);
+  if (name === undefined && first !== undefined) {
+    const overview = joinOverviews(first.overview, others.map((other) => other.overview));
+    return { overview, pasts: joinPasts(disks.map((disk) => disk.pasts)) };
+  }
   if (name !== undefined || !(serving!.reason instanceof Deno.errors.NotFound)) {
     throw serving!.reason;
   }
@@ -44,16 +55,4 @@ export async function askWatched(
 
 function uncapitalised(sentence: string): string {
   return sentence.charAt(0).toLowerCase() + sentence.slice(1);
-}
-
-function join(first: WatchAnswer, others: readonly WatchAnswer[]): WatchAnswer {
-  const overview: Overview = {
-    ...first.overview,
-    disks: [...first.overview.disks, ...others.flatMap((other) => other.overview.disks)],
-  };
-  const pasts: Record<string, Past> = { ...first.pasts };
-  for (const other of others) {
-    for (const [of, past] of Object.entries(other.pasts)) if (of !== "all") pasts[of] = past;
-  }
-  return { overview, pasts };
 }

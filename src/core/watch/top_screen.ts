@@ -110,7 +110,7 @@ const COLUMNS: Readonly<Record<TopView, readonly Column[]>> = {
   }, { title: "LOST", columns: 6 }],
   disks: [
     { title: "DISK", columns: 9, left: true },
-    { title: "", columns: 4, left: true },
+    { title: "UP", columns: 4, left: true },
     { title: "REQ/S", columns: 6 },
     { title: "READ/S", columns: 6 },
     { title: "WRIT/S", columns: 6 },
@@ -118,14 +118,13 @@ const COLUMNS: Readonly<Record<TopView, readonly Column[]>> = {
     { title: "P99", columns: 6 },
     { title: "WINDOW", columns: 6 },
     { title: "AGAIN", columns: 6 },
+    { title: "AS", columns: 20, left: true },
     { title: "PATHS", columns: 40, left: true },
   ],
 };
 
-/** The names of the pasts that a screen of an overview draws. */
-export function pastsOf(overview: Overview | undefined): string[] {
-  return ["all", ...(overview?.disks ?? []).map((disk) => `disk ${disk.address}`)].slice(0, 8);
-}
+/** The names of the pasts that a screen draws. */
+export const TOP_PASTS = ["all"] as const;
 
 /** The screen as lines, at most as many and as long as the terminal has room for. */
 export function topScreen(
@@ -218,9 +217,7 @@ function headOf(
   terminal: TopTerminal,
 ): string[] {
   const head = [paint(titleOf(overview, terminal), "bold", terminal)];
-  const past = overview.exports.length > 0
-    ? pasts["all"]
-    : pasts[`disk ${overview.disks[0]?.address}`];
+  const past = pasts[TOP_PASTS[0]];
   if (past === undefined || terminal.rows < 12) return head;
   const draw = (title: string, numbers: readonly number[], format: (value: number) => string) => {
     const columns = Math.max(10, Math.min(60, terminal.columns - 20));
@@ -385,7 +382,7 @@ function diskRows({ disks }: Overview, terminal: TopTerminal): TopRow[] {
       words: `${disk.address} ${disk.node} ${paths}`,
       cells: [
         disk.address,
-        disk.up ? "up" : "DOWN",
+        disk.up ? `${up.length}/${disk.paths.length}` : "DOWN",
         shortNumber(disk.reads + disk.writes),
         shortBytes(disk.readBytes),
         shortBytes(disk.writtenBytes),
@@ -393,6 +390,8 @@ function diskRows({ disks }: Overview, terminal: TopTerminal): TopRow[] {
         shortTime(disk.p99Ms, micro(terminal)),
         shortNumber(window),
         shortNumber(disk.total.retransmissions),
+        // There is room for what tells sockets apart.
+        visibleText(disk.node.replace("nbd+unix:///?socket=", "nbd:")),
         paths,
       ],
       requests: disk.reads + disk.writes,

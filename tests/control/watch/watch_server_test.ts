@@ -1,8 +1,19 @@
 // What a daemon shows of itself: to Prometheus, to a browser, and to those who behave badly.
 
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { TargetMetrics } from "../../../src/core/target/metrics.ts";
 import { readTarget } from "../../../src/core/watch/target_reading.ts";
+import type { Snapshot } from "../../../src/core/watch/snapshot.ts";
+import { askAt } from "../../../src/control/line_socket.ts";
+import { askWatched } from "../../../src/control/watch/questions.ts";
+import { openWatchSocket } from "../../../src/control/watch/watch_socket.ts";
 import { openWatch } from "../../../src/control/watch/watch_server.ts";
 import { parseListenAt } from "../../../src/control/watch/http_server.ts";
 import { Watcher } from "../../../src/control/watch/watcher.ts";
@@ -172,3 +183,37 @@ interopTest("watch: promtool finds nothing to say", ["promtool"], async () => {
     assertEquals([code, said], [0, ""]);
   });
 });
+
+interopTest(
+  "watch: aoe top finds a process without a daemon's socket, and what is left of none",
+  [],
+  async () => {
+    const snapshot = (): Snapshot => ({
+      ...{ version: "1", name: "e250.7", pid: Deno.pid, startedMs: 0, atMs: Date.now() },
+      ...{ exports: [], interfaces: [], initiators: [], loads: [] },
+      disks: [{
+        ...{ address: "e250.7", node: HOSTILE, up: true, reads: 0, writes: 0, readBytes: 0 },
+        ...{ writtenBytes: 0, commands: 0, retransmissions: 0, overflows: 0, paths: [] },
+      }],
+    });
+    const watcher = new Watcher(snapshot);
+    // Of a process that was killed: no process has such a number.
+    const left = "/run/aoe/nbd.99999999.socket";
+    Deno.mkdirSync("/run/aoe", { recursive: true });
+    Deno.listen({ transport: "unix", path: left }).close();
+    const socket = await openWatchSocket(watcher);
+    try {
+      assertThrows(() => Deno.lstatSync(left), Deno.errors.NotFound);
+      const own = `/run/aoe/nbd.${Deno.pid}.socket`;
+      assertEquals(Deno.lstatSync(own).mode! & 0o777, 0o600);
+      const { overview } = await askWatched(undefined, ["all"]);
+      assertEquals(overview.disks.find(({ address }) => address === "e250.7")?.node, HOSTILE);
+      const refused = await assertRejects(() => askAt(own, { ask: "detach" }, 5000), Error);
+      assertEquals(refused.message, "This aoe nbd only tells what it does");
+    } finally {
+      watcher.close();
+      await socket.close();
+    }
+    assertThrows(() => Deno.lstatSync(`/run/aoe/nbd.${Deno.pid}.socket`), Deno.errors.NotFound);
+  },
+);

@@ -166,11 +166,13 @@ Deno.test("top: where nothing is served, the disks that are used stand first", (
   const overview = { ...overviewOf(0), interfaces: [], all: ratesOf(0) };
   const { address, reads, writes } = overview.disks[0]!;
   const lines = topScreen(overview, {}, CHOICE, TERMINAL);
-  assertMatch(lines[1]!, /^DISK .* REQ\/S READ\/S WRIT\/S +TRIP +P99 WINDOW +AGAIN PATHS$/);
+  assertMatch(lines[1]!, /^DISK +UP +REQ\/S READ\/S WRIT\/S +TRIP +P99 WINDOW +AGAIN AS$/);
   assertMatch(
     lines[2]!,
-    new RegExp(`^${address} +up +${reads + writes} .* 200µs +900µs +8 +3 eth0 `),
+    new RegExp(`^${address} +1/1 +${reads + writes} .* 200µs +900µs +8 +3 /dev/etherd/e9\\.1$`),
   );
+  const wide = topScreen(overview, {}, CHOICE, { ...TERMINAL, columns: 120 });
+  assertMatch(wide[2]!, new RegExp(` /dev/etherd/e9\\.1 +eth0 ${mac(9)}$`));
   assertEquals(lines.filter((line) => line.includes("INITIATOR")), []);
 });
 

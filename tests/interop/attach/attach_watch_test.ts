@@ -63,7 +63,7 @@ interopTest(
     // Beside the export of the same address, if its daemon has the name that is asked by default.
     assertMatch(
       await top(address),
-      /^e\d+\.7 +up +[\d.]+k? +[\d.]+[kM]? +0 +[\d.]+(us|ms) +[\d.]+(us|ms) .* net0 [\da-f:]{17}$/m,
+      /^e\d+\.7 +1\/1 +[\d.]+k? +[\d.]+[kM]? +0 +[\d.]+(us|ms) +[\d.]+(us|ms) .* \/dev\/etherd\/e\d+\.7 +net0 [\da-f:]{17}$/m,
     );
     assertMatch(await top("no such"), /^Nothing has "no such" in it\.$/m);
     assertEquals(JSON.parse(await top("--json", "no such")).disks, []);

@@ -162,38 +162,77 @@ interopTest(
   },
 );
 
+/** Where axe-core is, which finds what bars people from using a page; `.ci/run` fetches it. */
+const AXE = Deno.env.get("AOE_AXE");
+
+/** What a browser in a namespace has seen at an address, by day and by night, wide and narrow. */
+async function looked(testbed: Testbed, namespace: Namespace, url: string): Promise<Looked[]> {
+  const program = new URL("../../harness/browser.ts", import.meta.url).pathname;
+  const { stdout } = await namespace.runChecked([
+    ...[Deno.execPath(), "run", "-A", program, url, testbed.directory, "1500"],
+    ...(AXE === undefined ? [] : [AXE]),
+  ], { timeoutMs: 120_000 });
+  const pages = JSON.parse(stdout) as Looked[];
+  for (const page of pages) {
+    const how = `${url}, ${page.scheme}, ${page.width} pixels`;
+    assertEquals([page.complaints, page.nameless, page.overflows], [[], [], false], how);
+    assertEquals(page.faults, AXE === undefined ? undefined : [], how);
+    const shot = await Deno.stat(testbed.path(`page-${page.scheme}-${page.width}.png`));
+    assert(shot.size > 10_000, how);
+  }
+  return pages;
+}
+
 interopTest(
-  "watch: the page by day and by night, wide and narrow: no complaint, names for all, text as text",
-  ["chromium", ...sharedTool("aoebench")],
+  "watch: the pages of serve and nbd by day and by night, wide and narrow: no complaint, " +
+    `names for all, text as text${AXE === undefined ? " (without axe-core: see AOE_AXE)" : ""}`,
+  ["chromium", "nbdcopy", ...sharedTool("aoebench")],
   async () => {
     await using testbed = await Testbed.create();
     const { target, initiator, mac } = await watched(testbed);
     const at = { iface: "net0", address: "1.1" };
     const load = await startBench(initiator, at, { mode: "mixed", sectors: 2, seconds: 60 });
-    const axe = Deno.env.get("AOE_AXE");
-    const looked = await target.runChecked([
-      ...[
-        Deno.execPath(),
-        "run",
-        "-A",
-        new URL("../../harness/browser.ts", import.meta.url).pathname,
-      ],
-      ...[
-        `http://127.0.0.1:${PORT}/`,
-        testbed.directory,
-        "1500",
-        ...(axe === undefined ? [] : [axe]),
-      ],
-    ], { timeoutMs: 120_000 });
-    load.signal("SIGTERM");
-    for (const page of JSON.parse(looked.stdout) as Looked[]) {
+    for (const page of await looked(testbed, target, `http://127.0.0.1:${PORT}/`)) {
       const how = `${page.scheme}, ${page.width} pixels`;
-      assertEquals([page.complaints, page.nameless, page.overflows], [[], [], false], how);
-      assertEquals(page.faults ?? [], [], how);
       assertMatch(page.text, new RegExp(`${mac} loads e1\\.1: \\d+ % of all requests`), how);
       assertStringIncludes(page.text, VISIBLE, how);
-      const shot = await Deno.stat(testbed.path(`page-${page.scheme}-${page.width}.png`));
-      assert(shot.size > 10_000, how);
     }
+    load.signal("SIGTERM");
+
+    // The other end of the wire: an initiator's daemon, in top and in its own page.
+    await initiator.loopback();
+    const socket = testbed.path("nbd.socket");
+    const aoe = await aoeExecutable();
+    const nbd = initiator.start([
+      ...[aoe, "nbd", "e1.1", "-i", "net0", "--socket", socket, "--metrics", `${PORT}`],
+    ]);
+    await nbd.waitForLine(/^Metrics at /);
+    const uri = `nbd+unix:///?socket=${socket}`;
+    await runChecked(["nbdcopy", "--no-extents", uri, "null:"]);
+    const own = async () => {
+      const { code, stdout } = await run([aoe, "top", "--once", "--json", socket]);
+      // Nothing may run here at all.
+      if (code !== 0) return undefined;
+      const { disks } = JSON.parse(stdout) as { disks: { address: string; node: string }[] };
+      return disks.find(({ node }) => node === uri) as Record<string, never> | undefined;
+    };
+    const disk = (await own())!;
+    const { paths, total } = disk as unknown as {
+      paths: { interface: string; roundTripMs: number; window: number }[];
+      total: { readBytes: number; commands: number };
+    };
+    assertEquals(disk["address"], "e1.1");
+    assert(total.readBytes >= 64 * 2 ** 20 && total.commands > 0, JSON.stringify(total));
+    assertEquals(paths.map((path) => path.interface), ["net0"]);
+    assert(paths[0]!.roundTripMs > 0 && paths[0]!.window > 0, JSON.stringify(paths));
+    for (const page of await looked(testbed, initiator, `http://127.0.0.1:${PORT}/`)) {
+      for (const shown of ["e1.1", uri, `net0 ${await target.mac("net0")}`]) {
+        assertStringIncludes(page.text, shown, `${page.scheme}, ${page.width} pixels`);
+      }
+      assert(!page.text.includes("Who loads what"));
+    }
+    nbd.signal("SIGTERM");
+    await nbd.ended;
+    assertEquals(await own(), undefined);
   },
 );
