@@ -48,6 +48,8 @@ const REMOTE_MAGICS: readonly number[] = [
   0x00c36400,
   0x5346414f,
 ];
+/** tmpfs, ramfs. */
+const MEMORY_MAGICS: readonly number[] = [0x01021994, 0x858458f6];
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFBLK = 0o060000;
@@ -251,9 +253,19 @@ export function isReadOnlyDevice(fd: number): boolean {
  * block: FUSE and the network ones (linux/magic.h).
  */
 export function isRemoteFile(fd: number): boolean {
+  return liesOn(fd, REMOTE_MAGICS);
+}
+
+/** Whether a file lies in memory and nowhere else, where no disk is waited for. */
+export function isMemoryFile(fd: number): boolean {
+  return liesOn(fd, MEMORY_MAGICS);
+}
+
+/** Whether the file system of a file is one of those that have these numbers. */
+function liesOn(fd: number, magics: readonly number[]): boolean {
   const buffer = new Uint8Array(STATFS_BYTES);
   if (libc.fstatfs(fd, buffer) < 0) return false;
-  return REMOTE_MAGICS.includes(new DataView(buffer.buffer).getUint32(0, true));
+  return magics.includes(new DataView(buffer.buffer).getUint32(0, true));
 }
 
 /**

@@ -6,6 +6,7 @@ import { SystemError } from "../../ffi/errno.ts";
 import {
   closeFile,
   fileStatus,
+  isMemoryFile,
   lockFile,
   openFile,
   punchHole,
@@ -100,6 +101,17 @@ Deno.test("files: a lock keeps others out until its descriptor is closed", () =>
     closeFile(second);
     closeFile(third);
   }));
+
+Deno.test("files: what lies in memory is told from what waits for somebody", () => {
+  for (const [path, expected] of [["/dev/shm", true], ["/proc/self/status", false]] as const) {
+    const fd = openFile(path, { readOnly: true });
+    try {
+      assertEquals(isMemoryFile(fd), expected, path);
+    } finally {
+      closeFile(fd);
+    }
+  }
+});
 
 Deno.test("mapping: written pages are resident, those past the end never, an empty place neither", () =>
   withPath((path) => {

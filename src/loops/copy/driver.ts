@@ -16,6 +16,7 @@ import { fileStatus, freeBytes, truncateFile } from "../../../ffi/files.ts";
 import { clearEvent, POLLIN } from "../../../ffi/poll.ts";
 import { REQUEST_IDENTIFY } from "../../core/initiator/requests.ts";
 import type { InitiatorEvent } from "../../core/initiator/session.ts";
+import { NONE } from "../../core/tables.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import { discardsAreZero } from "../../wire/identify.ts";
@@ -80,6 +81,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   readonly #identifyAt: number;
   readonly #remotes: (RemoteEnd | undefined)[];
   readonly #files: FileEnd[] = [];
+  /** What tells of each file's completions; `NONE` where they come at once. */
   readonly #fileEntries: number[] = [];
   #source: CopyEnd | undefined;
   #destination: CopyEnd | undefined;
@@ -139,7 +141,8 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   turn(nowMs: number): boolean {
     for (const file of this.#files) file.turn(nowMs);
     for (let i = 0; i < this.#files.length; i++) {
-      if (this.#loop.found(this.#fileEntries[i]!) !== 0) clearEvent(this.#files[i]!.event);
+      const entry = this.#fileEntries[i]!;
+      if (entry !== NONE && this.#loop.found(entry) !== 0) clearEvent(this.#files[i]!.event);
     }
     if (this.#phase === PHASE_CONNECTING) this.#connect(nowMs);
     else if (this.#phase !== PHASE_OVER) this.#move(nowMs);
@@ -259,7 +262,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
       spare: this.#loop.memory.queues[isSource ? 0 : 1],
     });
     this.#files.push(file);
-    this.#fileEntries.push(this.#loop.watch(file.event, POLLIN));
+    this.#fileEntries.push(file.event < 0 ? NONE : this.#loop.watch(file.event, POLLIN));
     return file;
   }
 

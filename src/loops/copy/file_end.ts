@@ -6,6 +6,7 @@ import { errnoText } from "../../../ffi/errno.ts";
 import { nextData, nextHole, readStream, writeStream } from "../../../ffi/file_data.ts";
 import { openFileQueue } from "../../../ffi/file_queue.ts";
 import type { FileQueue } from "../../../ffi/file_queue.ts";
+import { isMemoryFile } from "../../../ffi/files.ts";
 import type { SyncQueue } from "../../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./end.ts";
 import { EAGAIN, EINTR, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
@@ -84,7 +85,10 @@ export class FileEnd implements CopyEnd {
     this.#size = new Float64Array(tags);
     this.#done = new Float64Array(tags);
     this.#memoryAt = new Float64Array(tags);
-    this.#queue = openFileQueue(options.uring, options.spare).queue;
+    // What never waits for a disk is copied at once, while the cache has it: handed to a thread of
+    // the kernel's, as the ring does with tmpfs, it takes half as long again.
+    const uring = options.uring && !(config.kind === "file" && isMemoryFile(config.fd));
+    this.#queue = openFileQueue(uring, options.spare).queue;
     this.event = this.#queue.event;
   }
 
