@@ -18,6 +18,7 @@ const packages = {
   btrfs: "btrfs-progs",
   busybox: "busybox-static",
   chromium: "chromium",
+  cmp: "diffutils",
   cpio: "cpio",
   depmod: "kmod",
   "dpkg-deb": "dpkg",

@@ -117,6 +117,7 @@ export class InitiatorHost {
     this.#calls = new Array(depth).fill(undefined);
     const payloadBytes = depth * REQUEST_SECTORS_MAX * SECTOR_BYTES;
     this.#memory = new Uint8Array(payloadBytes + initiatorMemoryBytes(options.settings));
+    this.#memory.fill(POISON, 0, payloadBytes);
     this.#view = new DataView(this.#memory.buffer);
     this.initiator = new Initiator({
       ...options.settings,
@@ -251,7 +252,6 @@ export class InitiatorHost {
   /** Submits one request of the caller and writes it down. */
   call(index: number, operation: number, lba: number, sectors: number): void {
     const at = index * REQUEST_SECTORS_MAX * SECTOR_BYTES;
-    const bytes = sectors * SECTOR_BYTES;
     const start = this.#history.next();
     const call: Call = {
       operation,
@@ -262,7 +262,6 @@ export class InitiatorHost {
       writes: [],
     };
     this.#calls[index] = call;
-    this.#memory.fill(POISON, at, at + REQUEST_SECTORS_MAX * SECTOR_BYTES);
     if (operation === REQUEST_WRITE || operation === REQUEST_DISCARD) {
       const content = operation === REQUEST_WRITE ? ++this.#content : ZERO_CONTENT;
       for (let i = 0; i < sectors; i++) {
@@ -273,7 +272,6 @@ export class InitiatorHost {
       }
     }
     const unit = operation === REQUEST_FLUSH || operation === REQUEST_IDENTIFY;
-    if (unit) this.#memory.fill(POISON, at, at + bytes);
     const { nowMs } = this.#clock;
     const taken = unit
       ? this.initiator.submit(nowMs, operation, 0, 0, at, index)
@@ -316,7 +314,7 @@ export class InitiatorHost {
       this.#fail(`sectors ${call.lba} to ${call.lba + call.sectors} were called beyond the end`);
     }
     // Whatever still uses the memory shows.
-    this.#memory.fill(POISON, at, at + REQUEST_SECTORS_MAX * SECTOR_BYTES);
+    this.#memory.fill(POISON, at, at + call.sectors * SECTOR_BYTES);
   }
 
   #beyondEndFrom(): number {

@@ -121,7 +121,8 @@ export class SimulatedLink implements FrameLink {
   }
 
   giveBack(): void {
-    this.#pool.bytes.fill(POISON, this.#slotsAt, this.#slotsAt + BATCH * this.#pool.frameBytes);
+    const used = this.#received.length * this.#pool.frameBytes;
+    this.#pool.bytes.fill(POISON, this.#slotsAt, this.#slotsAt + used);
   }
 
   length(i: number): number {
