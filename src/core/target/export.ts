@@ -412,7 +412,8 @@ export class TargetExport {
     const offset = commands.offset[frame]! + commands.progress[frame]!;
     const place = this.#mappedPlace(offset, bytes);
     if (place < 0 || !this.#resident(offset, bytes, place, this.#nowMs)) return false;
-    commands.gatherAddress[frame] = this.#pages!.address(place) + (offset % MAPPED_SEGMENT_BYTES);
+    const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
+    commands.gatherAddress[frame] = this.#pages!.address(place) + offset - segmentAt;
     return true;
   }
 

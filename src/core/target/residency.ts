@@ -7,6 +7,8 @@ import { NONE } from "../tables.ts";
 export const RESIDENCY_CHUNK_BYTES = 65536;
 /** Bytes of a segment, the unit in which a file is mapped. */
 export const MAPPED_SEGMENT_BYTES = 16 * 2 ** 20;
+// Both are powers of two: what is left of a division is had by a mask, while V8 divides numbers that
+// may be larger than 32 bits by a loop, for tens of nanoseconds.
 const CHUNKS_PER_SEGMENT = MAPPED_SEGMENT_BYTES / RESIDENCY_CHUNK_BYTES;
 /** How long a chunk that was wholly in memory is taken to be so still. */
 const RESIDENT_MS = 1000;
@@ -34,13 +36,13 @@ export class ChunkMemory {
 
   /** What is known of a chunk whose segment is mapped in a place: a CHUNK constant. */
   recall(place: number, chunk: number, nowMs: number): number {
-    const at = place * CHUNKS_PER_SEGMENT + chunk % CHUNKS_PER_SEGMENT;
+    const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
     return this.#chunks[at] === chunk && nowMs < this.#until[at]! ? this.#states[at]! : 0;
   }
 
   /** Notes what has just been found out. */
   remember(place: number, chunk: number, resident: boolean, nowMs: number): void {
-    const at = place * CHUNKS_PER_SEGMENT + chunk % CHUNKS_PER_SEGMENT;
+    const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
     this.#chunks[at] = chunk;
     this.#until[at] = nowMs + (resident ? RESIDENT_MS : ABSENT_MS);
     this.#states[at] = resident ? CHUNK_RESIDENT : CHUNK_ABSENT;
@@ -67,6 +69,8 @@ export class SegmentChoice {
   readonly #segmentOf: Float64Array;
   readonly #placeOf: Int32Array;
   readonly #heat: Uint32Array;
+  /** Of the number of entries. */
+  readonly #mask: number;
   #used = 0;
 
   /**
@@ -75,7 +79,9 @@ export class SegmentChoice {
    */
   constructor(places: number, segments: number) {
     this.#owner = new Float64Array(places).fill(NONE);
-    const entries = Math.min(SEGMENT_TABLE_MAX, Math.max(SEGMENT_TABLE_MIN, segments));
+    let entries = SEGMENT_TABLE_MIN;
+    while (entries < Math.min(segments, SEGMENT_TABLE_MAX)) entries *= 2;
+    this.#mask = entries - 1;
     this.#segmentOf = new Float64Array(entries).fill(NONE);
     this.#placeOf = new Int32Array(entries).fill(NONE);
     this.#heat = new Uint32Array(entries);
@@ -83,7 +89,7 @@ export class SegmentChoice {
 
   /** Counts a read; the place where the segment is mapped, `NONE` for none. */
   touch(segment: number): number {
-    const at = segment % this.#heat.length;
+    const at = segment & this.#mask;
     const heat = this.#heat[at]!;
     if (this.#segmentOf[at] === segment) {
       this.#heat[at] = heat + 1;
@@ -103,7 +109,7 @@ export class SegmentChoice {
    * @returns The place it takes from now on, emptied of any other; `NONE` when it is not worth it.
    */
   offer(segment: number): number {
-    const at = segment % this.#heat.length;
+    const at = segment & this.#mask;
     if (this.#segmentOf[at] !== segment) return NONE;
     const heat = this.#heat[at]!;
     const hot = heat >= HEAT_MIN && heat % 64 === 0;
@@ -115,7 +121,7 @@ export class SegmentChoice {
     } else if (place < 0) {
       place = this.#coldest();
       if (heat < 2 * this.#heatAt(place)) return NONE;
-      this.#placeOf[this.#owner[place]! % this.#heat.length] = NONE;
+      this.#placeOf[this.#owner[place]! & this.#mask] = NONE;
     }
     this.#owner[place] = segment;
     this.#placeOf[at] = place;
@@ -137,7 +143,7 @@ export class SegmentChoice {
 
   #heatAt(place: number): number {
     const segment = this.#owner[place]!;
-    const at = segment % this.#heat.length;
+    const at = segment & this.#mask;
     return this.#segmentOf[at] === segment ? this.#heat[at]! : 0;
   }
 }
