@@ -102,7 +102,8 @@ export class IoUring {
   /** Its result: a count of bytes, 0, or −errno. */
   result = 0;
 
-  readonly #fd: number;
+  /** Descriptor of the ring itself. */
+  readonly fd: number;
   readonly #entries: number;
   readonly #sqeWords: number;
   readonly #ring: Int32Array;
@@ -124,17 +125,24 @@ export class IoUring {
   /**
    * @param entries Most operations queued between two calls of `submit`; a power of two.
    * @param options `wide`: `command` may carry 80 bytes (Linux 5.19), and not only 16. `silent`:
-   * nobody waits for completions by themselves, and there is no eventfd.
+   * nobody waits for completions by themselves, and there is no eventfd. `prompt`: there is none
+   * either, since completions are posted whenever the thread comes back from the kernel, and the
+   * ring's own descriptor is ready when one waits (Linux 6.0).
    * @throws {SystemError} ENOSYS or EPERM where io_uring is absent or forbidden.
    */
   constructor(
     entries: number,
-    options: { readonly wide?: boolean; readonly silent?: boolean } = {},
+    options: {
+      readonly wide?: boolean;
+      readonly silent?: boolean;
+      readonly prompt?: boolean;
+    } = {},
   ) {
     const wide = options.wide === true;
     const params = new Uint8Array(PARAMS_BYTES);
     const view = new DataView(params.buffer);
-    const wanted = [
+    const prompt = options.prompt === true;
+    const wanted = prompt ? [SETUP_SINGLE_ISSUER | SETUP_COOP_TASKRUN | SETUP_SUBMIT_ALL] : [
       SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_COOP_TASKRUN | SETUP_SUBMIT_ALL,
       // Linux 5.19 and 6.0 know COOP_TASKRUN only, 5.18 SUBMIT_ALL.
       SETUP_COOP_TASKRUN | SETUP_SUBMIT_ALL,
@@ -148,13 +156,13 @@ export class IoUring {
       if (fd >= 0 || errno() !== EINVAL) break;
     }
     if (fd < 0) throw new SystemError("Set up io_uring", errno());
-    this.#fd = fd;
+    this.fd = fd;
     this.deferred = (view.getUint32(8, true) & SETUP_DEFER_TASKRUN) !== 0;
     if ((view.getUint32(20, true) & FEATURE_SINGLE_MMAP) === 0) {
       libc.close(fd);
       throw new SystemError("Set up io_uring (Linux before 5.4)", EINVAL);
     }
-    this.event = options.silent === true ? -1 : openEvent();
+    this.event = options.silent === true || prompt ? -1 : openEvent();
     if (this.event >= 0) {
       const event = new Uint8Array(new Int32Array([this.event]).buffer);
       check(
@@ -194,7 +202,7 @@ export class IoUring {
     const iovec = new BigUint64Array([BigInt(arena.address + at), BigInt(bytes)]);
     const result = libc.register(
       SYS_IO_URING_REGISTER,
-      this.#fd,
+      this.fd,
       REGISTER_BUFFERS,
       new Uint8Array(iovec.buffer),
       1,
@@ -211,7 +219,7 @@ export class IoUring {
   reserveFiles(files: number): void {
     const table = new Int32Array(files).fill(NO_FILE);
     const bytes = new Uint8Array(table.buffer);
-    if (libc.register(SYS_IO_URING_REGISTER, this.#fd, REGISTER_FILES, bytes, files) < 0) return;
+    if (libc.register(SYS_IO_URING_REGISTER, this.fd, REGISTER_FILES, bytes, files) < 0) return;
     this.#fileTable = table;
   }
 
@@ -245,7 +253,7 @@ export class IoUring {
     const bytes = new Uint8Array(update.buffer);
     const result = libc.register(
       SYS_IO_URING_REGISTER,
-      this.#fd,
+      this.fd,
       REGISTER_FILES_UPDATE,
       bytes,
       fds.length,
@@ -332,9 +340,18 @@ export class IoUring {
    * Queues a command of a driver's own (URING_CMD).
    *
    * @param payload At most 16 bytes, 80 in a wide ring, as words; they are copied.
+   * @param iovecs Address of `count` iovecs, which stay as they are until it is submitted.
    */
-  command(tag: number, fd: number, operation: number, payload: Uint32Array): void {
-    const sqe = this.#queue(OP_URING_CMD, tag, fd, 0, 0, operation, 0) + SQE_PAYLOAD_AT / 4;
+  command(
+    tag: number,
+    fd: number,
+    operation: number,
+    payload: Uint32Array,
+    iovecs = 0,
+    count = 0,
+  ): void {
+    const entry = this.#queue(OP_URING_CMD, tag, fd, iovecs, count, operation, 0);
+    const sqe = entry + SQE_PAYLOAD_AT / 4;
     for (let i = 0; i < payload.length; i++) this.#sqes[sqe + i] = payload[i]!;
   }
 
@@ -342,7 +359,7 @@ export class IoUring {
   submit(): void {
     const submitted = libc.enter(
       SYS_IO_URING_ENTER,
-      this.#fd,
+      this.fd,
       this.queued,
       0,
       ENTER_GETEVENTS,
@@ -372,11 +389,11 @@ export class IoUring {
   allowBlocked(operations: number): void {
     const limits = new Uint8Array(new Uint32Array([operations, 0]).buffer);
     // Linux before 5.15 does not know it and keeps its own limit.
-    libc.register(SYS_IO_URING_REGISTER, this.#fd, REGISTER_IOWQ_MAX_WORKERS, limits, 2);
+    libc.register(SYS_IO_URING_REGISTER, this.fd, REGISTER_IOWQ_MAX_WORKERS, limits, 2);
   }
 
   close(): void {
-    libc.close(this.#fd);
+    libc.close(this.fd);
     if (this.event >= 0) libc.close(this.event);
   }
 
@@ -423,7 +440,7 @@ export class IoUring {
       BigInt(bytes),
       PROT_READ_WRITE,
       MAP_SHARED_POPULATE,
-      this.#fd,
+      this.fd,
       offset,
     );
     if (pointer === null || BigInt.asIntN(64, Deno.UnsafePointer.value(pointer)) === -1n) {

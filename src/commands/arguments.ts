@@ -399,6 +399,10 @@ export function attachOptions() {
       }),
       "auto" as const,
     ),
+    fuseUring: option("--fuse-uring", {
+      description:
+        message`By fuse, take requests by io_uring where the kernel has it and it is on: faster, but a killed daemon is not replaced.`,
+    }),
     readOnly: option("-r", "--read-only", { description: message`Refuse every write.` }),
     reserve: option("--reserve", {
       description: message`Take the disk's reservation, so that no other host reads or writes it.`,

@@ -42,6 +42,12 @@ interface Wish {
 
 /** Attaches what was asked for; 1 when something of it could not be. */
 export async function runAttach(options: AttachCommandOptions): Promise<number> {
+  if (options.fuseUring && options.backEnd !== "auto" && options.backEnd !== "fuse") {
+    throw new Failure(
+      `--fuse-uring is for --backend fuse, and not for ${options.backEnd}: leave one of them out`,
+      EXIT_USAGE,
+    );
+  }
   const ways = [options.addresses.length > 0, options.all, options.config !== undefined];
   if (ways.filter((way) => way).length !== 1) {
     throw new Failure("Name a disk, as in e1.1, or --all, or --config FILE, and one of these", 2);
@@ -112,6 +118,8 @@ async function isAttached(address: Address, options: AttachCommandOptions): Prom
     ? asked.readOnly ? "read-only" : "writable"
     : asked.reserve !== options.reserve
     ? asked.reserve ? "with its reservation" : "without its reservation"
+    : asked.fuseUring !== options.fuseUring
+    ? asked.fuseUring ? "with --fuse-uring" : "without --fuse-uring"
     : options.backEnd !== "auto" && options.backEnd !== backEnd
     ? `by ${backEnd}`
     : wireArguments(options).length > 0
@@ -170,15 +178,18 @@ async function attachKernel(address: Address, options: AttachCommandOptions): Pr
   }
 }
 
-function report(status: AttachedStatus, { json }: AttachCommandOptions): void {
-  if (json) {
+function report(status: AttachedStatus, options: AttachCommandOptions): void {
+  if (options.json) {
     printJson(status);
     return;
   }
-  const { address, node, bytes, backEnd, device, readOnly } = status;
+  const { address, node, bytes, backEnd, device, readOnly, fuseUring } = status;
   const kind = readOnly ? ", read-only" : "";
   printLine(`${address} is ${node}, ${formatBytes(bytes)}${kind}, by ${backEnd} (${device})`);
   for (const { name, reason } of status.skipped) printLine(`  not by ${name}: ${reason}`);
+  if (options.verbose && !options.fuseUring && typeof fuseUring === "string") {
+    printLine(`  FUSE over io_uring ${fuseUring}`);
+  }
   if (status.keeper !== true) {
     printLine(`  a daemon that is killed is not replaced: ${status.keeper}`);
   }

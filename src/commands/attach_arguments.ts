@@ -25,10 +25,12 @@ export interface AttachCommandOptions extends SessionArguments, WireArguments {
   readonly all: boolean;
   readonly config: string | undefined;
   readonly backEnd: (typeof BACK_END_NAMES)[number] | "auto" | "kernel";
+  readonly fuseUring: boolean;
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly foreground: boolean;
   readonly metrics: string | undefined;
+  readonly verbose: boolean;
   readonly json: boolean;
 }
 
@@ -45,6 +47,9 @@ export const attachParser = command(
       ...initiatorRingOptions(),
       metrics: metricsOption(),
       ...wireOptions(),
+      verbose: option("-v", "--verbose", {
+        description: message`Say also what is not used, and how it would be.`,
+      }),
       json: jsonFlag(),
     }),
     (options): AttachCommandOptions => options,
@@ -67,6 +72,7 @@ export function foregroundArguments(disk: Address, options: AttachCommandOptions
     ...["--backend", options.backEnd, "--timeout", String(options.timeoutMs / 1000)],
     ...["--dead-after", deadAfterMs === Infinity ? "forever" : String(deadAfterMs / 1000)],
     ...(options.targets.length === 0 ? [] : ["--target", options.targets.join(",")]),
+    ...(options.fuseUring ? ["--fuse-uring"] : []),
     ...(options.readOnly ? ["--read-only"] : []),
     ...(options.reserve ? ["--reserve"] : []),
     ...(retransmitMs === undefined ? [] : ["--retransmit-ms", String(retransmitMs)]),
@@ -76,6 +82,7 @@ export function foregroundArguments(disk: Address, options: AttachCommandOptions
       ? []
       // A daemon's folder is another one.
       : ["--metrics", options.metrics.replace(/^unix:(?!\/)/, `unix:${Deno.cwd()}/`)]),
+    ...(options.verbose ? ["--verbose"] : []),
     ...(options.json ? ["--json"] : []),
   ];
 }

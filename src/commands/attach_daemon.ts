@@ -140,6 +140,7 @@ export async function serveDisk(
     skipped,
     readOnly: options.readOnly,
     reserve: options.reserve,
+    fuseUring: options.fuseUring,
     settings: sessionSettings(options),
     ringSlots: options.noRing ? 0 : options.ringSlots,
     aids,
@@ -152,6 +153,10 @@ export async function serveDisk(
   if (resume !== undefined) start.catch((error) => log(`${name}: ${error.message}`, "warning"));
   const attached = await start;
   const unwatch = watchDisk(attached, options.metrics, log);
+  const { fuseUring } = attached.status;
+  if (typeof fuseUring === "string" && (options.fuseUring || options.verbose)) {
+    log(`${name}: FUSE over io_uring ${fuseUring}`, options.fuseUring ? "warning" : "info");
+  }
   voice.ready = true;
   const stopped = wishes.serve(attached);
   if (!wishes.heard) voice.sayAttached(attached.status, options.json);

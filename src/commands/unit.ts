@@ -36,6 +36,7 @@ export interface UnitOptions {
   readonly config: string | undefined;
   readonly interfaces: readonly string[];
   readonly backEnd: string;
+  readonly fuseUring: boolean;
   readonly readOnly: boolean;
   readonly reserve: boolean;
   readonly timeoutMs: number;
@@ -250,6 +251,7 @@ function attachWords(name: string | undefined, options: UnitOptions): string[] {
       ? []
       : ["--dead-after", deadAfterMs === Infinity ? "forever" : String(deadAfterMs / 1000)]),
     ...(options.backEnd === "auto" ? [] : ["--backend", options.backEnd]),
+    ...(options.fuseUring ? ["--fuse-uring"] : []),
     ...(options.readOnly ? ["--read-only"] : []),
     ...(options.reserve ? ["--reserve"] : []),
     ...options.interfaces.flatMap((link) => ["-i", link]),

@@ -42,7 +42,7 @@ export function runInitiator(
       return loop.run(new NbdDriver(loop, use, post));
     }
     case "fuse": {
-      const loop = new InitiatorLoop(config, fuseMemory, tell);
+      const loop = new InitiatorLoop(config, (arena) => fuseMemory(arena, use), tell);
       return loop.run(new FuseDriver(loop, use, post));
     }
     case "ublk": {

@@ -46,6 +46,8 @@ const PARALLEL_DIROPS = 1 << 18;
 const ABORT_ERROR = 1 << 21;
 const MAX_PAGES = 1 << 22;
 const INIT_EXT = 1 << 30;
+/** In the second word of flags, protocol 7.42: requests may come by io_uring. */
+const OVER_IO_URING = 1 << (41 - 32);
 const FOPEN_DIRECT_IO = 1 << 0;
 const FOPEN_NOFLUSH = 1 << 5;
 const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6;
@@ -90,6 +92,12 @@ export function fuseInitMinor(u32: Uint32Array, at: number): number {
   return u32[word] === FUSE_MAJOR ? u32[word + 1]! : 0;
 }
 
+/** fuse_init_in: whether the kernel offers FUSE over io_uring. */
+export function fuseInitOffersUring(u32: Uint32Array, at: number): boolean {
+  const word = (at + FUSE_IN_HEADER_BYTES) >>> 2;
+  return (u32[word + 3]! & INIT_EXT) !== 0 && (u32[word + 4]! & OVER_IO_URING) !== 0;
+}
+
 /**
  * Writes fuse_out_header at `outAt`, answering the request at `inAt`.
  *
@@ -124,13 +132,18 @@ export function writeFuseWritten(u32: Uint32Array, outAt: number, bytes: number)
  * Writes fuse_init_out behind the header; returns its bytes.
  *
  * @param options `requestBytesMax`: data of one request, whole pages; `backgroundMax`: requests
- * that the kernel may have under way without anybody waiting for each.
+ * that the kernel may have under way without anybody waiting for each; `overUring`: take that offer
+ * of the kernel's, and it waits for the queues.
  */
 export function writeFuseInit(
   u32: Uint32Array,
   inAt: number,
   outAt: number,
-  options: { readonly requestBytesMax: number; readonly backgroundMax: number },
+  options: {
+    readonly requestBytesMax: number;
+    readonly backgroundMax: number;
+    readonly overUring?: boolean;
+  },
 ): number {
   const { requestBytesMax, backgroundMax } = options;
   const word = (inAt + FUSE_IN_HEADER_BYTES) >>> 2;
@@ -147,6 +160,7 @@ export function writeFuseInit(
   u32[at + 6] = 1;
   // u16 max_pages, u16 map_alignment.
   u32[at + 7] = requestBytesMax / BLOCK_BYTES;
+  if (options.overUring === true) u32[at + 8] = OVER_IO_URING;
   return 64;
 }
 

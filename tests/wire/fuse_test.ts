@@ -9,6 +9,7 @@ import {
   fuseFallocateLength,
   fuseFallocateMode,
   fuseInitMinor,
+  fuseInitOffersUring,
   fuseOffset,
   fuseOpcode,
   fuseSize,
@@ -95,6 +96,23 @@ Deno.test("fuse: INIT takes of the kernel's offers what is served", () => {
   assertEquals(out.getUint32(20, true), 262144);
   assertEquals(out.getUint16(28, true), 64);
   assertEquals(fuseInitMinor(request(FUSE_INIT, 1n, [6, 45, 0, 0]), 0), 0);
+});
+
+Deno.test("fuse: INIT takes the offer of io_uring, bit 41, only where it is wanted and there", () => {
+  const sizes = { requestBytesMax: 262144, backgroundMax: 128 };
+  const init = (flags: number, flags2: number) =>
+    request(FUSE_INIT, 1n, [7, 45, 131072, flags, flags2]);
+  const initExt = 1 << 30;
+  // Before 7.36 nothing stands behind the first flags.
+  assertEquals(fuseInitOffersUring(init(0, 0xffffffff), 0), false);
+  assertEquals(fuseInitOffersUring(init(initExt, ~(1 << 9)), 0), false);
+  assertEquals(fuseInitOffersUring(init(initExt, 1 << 9), 0), true);
+  for (const overUring of [false, true]) {
+    const u32 = init(initExt, 1 << 9);
+    const count = writeFuseInit(u32, 0, 128, { ...sizes, overUring });
+    const out = new DataView(u32.buffer, 144, count);
+    assertEquals(out.getUint32(32, true), overUring ? 1 << 9 : 0);
+  }
 });
 
 Deno.test("fuse: attributes, open, statfs and written write their place and nothing else", () => {

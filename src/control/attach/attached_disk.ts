@@ -80,6 +80,8 @@ export interface AttachOptions {
   readonly skipped: readonly SkippedBackEnd[];
   readonly readOnly: boolean;
   readonly reserve: boolean;
+  /** See `BackEndOptions`. */
+  readonly fuseUring: boolean;
   readonly settings: Partial<InitiatorSettings>;
   /** See `InitiatorLoopConfig`. */
   readonly ringSlots: number;
@@ -136,12 +138,17 @@ export class AttachedDisk {
     const before = resume === undefined
       ? undefined
       : { ...resume.disk, bytes: deviceBytes(resume.kernelName) };
-    const backEnd = openBackEnd(options.backEnd, {
-      readOnly: options.readOnly,
-      connectMs: options.connectMs,
-      before,
-      resumeAfterMs: resume?.severalPaths ? RESUME_SEVERAL_AFTER_MS : RESUME_AFTER_MS,
-    }, resume?.state);
+    const backEnd = openBackEnd(
+      options.backEnd,
+      {
+        readOnly: options.readOnly,
+        connectMs: options.connectMs,
+        before,
+        resumeAfterMs: resume?.severalPaths ? RESUME_SEVERAL_AFTER_MS : RESUME_AFTER_MS,
+      },
+      options,
+      resume?.state,
+    );
     // What the thread tells before there is somebody to hear it.
     let hear = (message: InitiatorMessage): void => {
       inbox.push(message);
@@ -205,9 +212,14 @@ export class AttachedDisk {
       pid: Deno.pid,
       bytes: disk.bytes,
       readOnly: disk.readOnly,
-      asked: { readOnly: this.#options.readOnly, reserve: this.#options.reserve },
+      asked: {
+        readOnly: this.#options.readOnly,
+        reserve: this.#options.reserve,
+        fuseUring: this.#options.fuseUring,
+      },
       state: this.#up ? "up" : "down",
       paths: this.#paths,
+      ...(this.#backEnd.fuseUring === undefined ? {} : { fuseUring: this.#backEnd.fuseUring }),
       keeper: this.#keeper !== undefined ? true : this.#whyNoKeeper,
       reserved: this.#reservation?.held ?? false,
       reads: counters.value(INITIATOR_COUNT_READS),

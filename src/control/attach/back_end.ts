@@ -19,6 +19,12 @@ export interface StartedDevice {
   readonly kernelName: string;
 }
 
+/** What a user may want of a back end. */
+export interface BackEndOptions {
+  /** FUSE over io_uring, where it is to be had. */
+  readonly fuseUring: boolean;
+}
+
 /** One block device in the making, or made. */
 export interface BackEnd {
   readonly name: BackEndName;
@@ -32,6 +38,11 @@ export interface BackEnd {
   resize(bytes: number): string | undefined;
   /** Of the device, once it is there, where its number is given to others when nobody has it open. */
   readonly deviceFd: number | undefined;
+  /**
+   * Whether FUSE's requests come by io_uring, once there is a device; or why not, in words that
+   * stand behind "FUSE over io_uring". Undefined where nothing comes from FUSE.
+   */
+  readonly fuseUring?: true | string;
   /** For the keeper; or why a killed daemon cannot be replaced. */
   readonly state: BackEndState | string;
   /**

@@ -2,7 +2,7 @@
 
 import { keepFromChildren } from "../../../ffi/files.ts";
 import type { BlockConfig } from "../../loops/block/disk.ts";
-import type { BackEnd, BackEndName, BackEndState } from "./back_end.ts";
+import type { BackEnd, BackEndName, BackEndOptions, BackEndState } from "./back_end.ts";
 import { LoopBackEnd } from "./fuse_back_end.ts";
 import { NbdBackEnd } from "./nbd_back_end.ts";
 import { UblkBackEnd } from "./ublk_back_end.ts";
@@ -45,10 +45,11 @@ export function chooseBackEnd(
 export function openBackEnd(
   name: BackEndName,
   config: BlockConfig,
+  options: BackEndOptions,
   state: BackEndState | undefined,
 ): BackEnd {
   const backEnd = BACK_ENDS[name];
-  if (state === undefined) return backEnd.open(config);
+  if (state === undefined) return backEnd.open(config, options);
   // A later keeper would hold them twice, and pass them on twice: nobody could let go of them.
   state.fds.forEach(keepFromChildren);
   return backEnd.resume(config, state);

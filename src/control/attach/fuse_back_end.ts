@@ -5,7 +5,8 @@ import { SystemError } from "../../../ffi/errno.ts";
 import { abandonFile, closeFile, fileStatus, moveDescriptor } from "../../../ffi/files.ts";
 import { mountFuseFile, openFuse } from "../../../ffi/fuse_mount.ts";
 import { clearLoop, configureLoop, resizeLoop } from "../../../ffi/loop_device.ts";
-import type { BackEnd, BackEndState, StartedDevice } from "./back_end.ts";
+import type { BackEnd, BackEndOptions, BackEndState, StartedDevice } from "./back_end.ts";
+import { probeFuseUring } from "./fuse_uring.ts";
 import { loadModule } from "./kernel_module.ts";
 import type { BlockConfig, BlockDisk } from "../../loops/block/disk.ts";
 import type { FuseConfig, FuseMessage } from "../../loops/attach/fuse_driver.ts";
@@ -26,11 +27,16 @@ export class LoopBackEnd implements BackEnd {
   /** −1: there is no device. */
   #number = -1;
   #resends = false;
+  #uring: true | string;
   /** The kernel has said which protocol it speaks. */
   readonly #mounted = Promise.withResolvers<void>();
 
-  private constructor(config: BlockConfig, fuse: number) {
-    this.use = { ...config, kind: "fuse", fd: fuse };
+  private constructor(config: BlockConfig, fuse: number, uring: number | string) {
+    this.use = {
+      ...{ ...config, kind: "fuse", fd: fuse },
+      uringQueues: typeof uring === "number" ? uring : 0,
+    };
+    this.#uring = typeof uring === "number" ? true : uring;
   }
 
   /** Why it cannot be used here; undefined when it can. */
@@ -39,15 +45,21 @@ export class LoopBackEnd implements BackEnd {
   }
 
   /** Opens a new connection. */
-  static open(config: BlockConfig): LoopBackEnd {
-    return new LoopBackEnd(config, openFuse());
+  static open(config: BlockConfig, options: BackEndOptions): LoopBackEnd {
+    const fuse = openFuse();
+    const uring = probeFuseUring();
+    return new LoopBackEnd(
+      config,
+      fuse,
+      typeof uring === "string" || options.fuseUring ? uring : "is on: --fuse-uring uses it",
+    );
   }
 
   /** Goes on with what an earlier process has left. */
   static resume(config: BlockConfig, state: BackEndState): LoopBackEnd {
     const [loop, file, fuse] = state.fds as [number, number, number];
     moveDescriptor(loop, LOOP_FD);
-    const backEnd = new LoopBackEnd(config, fuse);
+    const backEnd = new LoopBackEnd(config, fuse, "is not for what another process began");
     backEnd.#file = file;
     backEnd.#number = state.number;
     backEnd.#resends = true;
@@ -70,6 +82,9 @@ export class LoopBackEnd implements BackEnd {
   message(message: FuseMessage): void {
     if (message.kind !== "mounted") return;
     this.#resends = message.resends;
+    if (this.#uring === true && !message.uring) {
+      this.#uring = "is not to be had: it is forbidden here";
+    }
     this.#mounted.resolve();
   }
 
@@ -88,7 +103,13 @@ export class LoopBackEnd implements BackEnd {
     return this.#number < 0 ? undefined : LOOP_FD;
   }
 
+  get fuseUring(): true | string {
+    return this.#uring;
+  }
+
   get state(): BackEndState | string {
+    // They are in the hands of a queue that dies with its process.
+    if (this.#uring === true) return "requests that came by io_uring cannot be sent again";
     if (!this.#resends) return "requests cannot be sent again before Linux 6.9";
     return { fds: [LOOP_FD, this.#file, this.use.fd], number: this.#number };
   }

@@ -16,9 +16,15 @@ export interface AttachedStatus {
   readonly bytes: number;
   readonly readOnly: boolean;
   /** With which options it was attached. */
-  readonly asked: { readonly readOnly: boolean; readonly reserve: boolean };
+  readonly asked: {
+    readonly readOnly: boolean;
+    readonly reserve: boolean;
+    readonly fuseUring: boolean;
+  };
   readonly state: "up" | "down";
   readonly paths: readonly BlockPath[];
+  /** See `BackEnd`; not there where it is another back end. */
+  readonly fuseUring?: true | string;
   /** Whether another process goes on when this one is killed; or why not. */
   readonly keeper: true | string;
   readonly reserved: boolean;

@@ -1,5 +1,5 @@
 // A remote disk as one file of a FUSE mount, under a loop device (control/attach/fuse_back_end.ts): the kernel's
-// requests come from /dev/fuse and are answered there.
+// requests come from /dev/fuse and are answered there, or by io_uring where that is wanted and to be had.
 //
 // 1. `turn` moves answers out and requests in, one crossing for a batch; each request comes straight
 //    into the memory from which, or to which, the initiator moves its data.
@@ -11,6 +11,7 @@
 import { BlockDriver } from "../block/driver.ts";
 import type { Arena } from "../../../ffi/arena.ts";
 import { FuseEntries, type FuseQueue, openFuseQueue } from "../../../ffi/fuse_channel.ts";
+import { FuseUring, FuseUringTable } from "../../../ffi/fuse_uring.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
 import { SECTOR_BYTES } from "../../wire/ata.ts";
 import {
@@ -38,6 +39,7 @@ import {
   fuseFallocateLength,
   fuseFallocateMode,
   fuseInitMinor,
+  fuseInitOffersUring,
   fuseOffset,
   fuseOpcode,
   fuseSize,
@@ -62,12 +64,18 @@ import {
 } from "../block/requests.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
 import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
-import { FreeStack } from "../../core/tables.ts";
+import { FreeStack, NONE } from "../../core/tables.ts";
 
-/** Requests at once; a loop device has 128. */
+/** Requests at once from /dev/fuse; a loop device has 128. */
 const ENTRIES = 160;
 /** The kernel keeps as many under way, and leaves some entries to requests that somebody waits for. */
 const BACKGROUND_MAX = 128;
+/**
+ * By io_uring, where they are numbered from there on; divided among the queues, of which none has
+ * fewer than so many. What comes meanwhile waits in the kernel.
+ */
+const URING_ENTRIES = 144;
+const URING_ENTRIES_EACH = 4;
 /** Data of one request; entries that are never used are never backed by memory. */
 const REQUEST_BYTES_MAX = 256 * 1024;
 /**
@@ -93,21 +101,31 @@ export interface FuseConfig extends BlockConfig {
   readonly kind: "fuse";
   /** /dev/fuse, opened without blocking. */
   readonly fd: number;
+  /** Queues for FUSE over io_uring, one for each core that there may be; 0: it is not wanted. */
+  readonly uringQueues: number;
 }
 
 /** What the thread tells, beside what every block device's does. */
 export type FuseMessage =
   | BlockMessage
-  /** The kernel has shown itself; whether it can send requests again to another process. */
-  | { readonly kind: "mounted"; readonly resends: boolean };
+  /**
+   * The kernel has shown itself; whether it can send requests again to another process, and whether
+   * they come by io_uring.
+   */
+  | { readonly kind: "mounted"; readonly resends: boolean; readonly uring: boolean };
 
 /** What the driver needs in the loop's arena. */
-export function fuseMemory(arena: Arena) {
+export function fuseMemory(arena: Arena, { uringQueues }: FuseConfig) {
+  const perQueue = Math.max(URING_ENTRIES_EACH, Math.ceil(URING_ENTRIES / uringQueues));
+  const uring = uringQueues > 0
+    ? new FuseUringTable(arena, uringQueues, ENTRIES, perQueue)
+    : undefined;
   return {
     blocks: new BlockMemory(arena),
+    uring,
     entries: new FuseEntries(
       arena,
-      ENTRIES,
+      ENTRIES + (uring?.count ?? 0),
       FUSE_WRITE_HEADER_BYTES,
       FUSE_OUT_HEADER_BYTES,
       REQUEST_BYTES_MAX,
@@ -117,12 +135,14 @@ export function fuseMemory(arena: Arena) {
 
 /** The driver. */
 export class FuseDriver extends BlockDriver implements BlockAnswers {
-  readonly #loop: InitiatorLoop;
+  readonly #loop: InitiatorLoop<ReturnType<typeof fuseMemory>>;
   readonly #config: FuseConfig;
   readonly #post: (message: FuseMessage) => void;
   protected readonly blocks: BlockRequests;
   readonly #entries: FuseEntries;
   readonly #queue: FuseQueue;
+  #uring: FuseUring | undefined;
+  #uringPollEntry = NONE;
   readonly #words: Uint32Array;
   readonly #pollEntry: number;
   readonly #free = new FreeStack(ENTRIES);
@@ -143,8 +163,9 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
     this.#loop = loop;
     this.#config = config;
     this.#post = post;
-    this.blocks = new BlockRequests(loop, loop.memory.blocks, ENTRIES, config, this, post);
-    this.#entries = loop.memory.entries;
+    const { blocks, entries } = loop.memory;
+    this.blocks = new BlockRequests(loop, blocks, entries.count, config, this, post);
+    this.#entries = entries;
     this.#queue = openFuseQueue(config.fd, this.#entries);
     this.#words = loop.arena.u32;
     this.#pollEntry = loop.watch(config.fd, 0);
@@ -157,14 +178,19 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
       return (failure !== undefined || this.#stopped) && this.#end(failure);
     }
     const found = this.#loop.found(this.#pollEntry) !== 0;
-    if (!this.#disconnected) this.#serve(nowMs, found);
+    if (this.#uring !== undefined && !this.#disconnected) this.#serveUring(nowMs, this.#uring);
+    // What does not come by io_uring is seldom.
+    const byDevice = this.#uring === undefined || found || this.#asked > 0 ||
+      this.#queue.queued > 0;
+    if (byDevice && !this.#disconnected) this.#serve(nowMs, found);
     if (this.blocks.inFlight > 0 || !(this.#stopped || this.#disconnected)) return false;
     return this.#end(undefined);
   }
 
   wakeAtMs(): number {
     if (!this.#serving) return this.blocks.wakeAtMs;
-    const refused = !this.#disconnected && this.#queue.queued > 0;
+    const queued = this.#queue.queued + (this.#uring?.queued ?? 0);
+    const refused = !this.#disconnected && queued > 0;
     return refused ? this.#loop.clock.nowMs() + REFUSED_RETRY_MS : Infinity;
   }
 
@@ -235,6 +261,21 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
     this.#loop.want(this.#pollEntry, this.#free.count + this.#asked > 0 ? POLLIN : 0);
   }
 
+  /** Takes requests and lets answers go, until there are no more. */
+  #serveUring(nowMs: number, uring: FuseUring): void {
+    for (;;) {
+      while (uring.next()) {
+        // An entry that is refused or has ended gets no more: its requests come another way, or the
+        // connection's end is told by the descriptor.
+        if (uring.result > 0) this.#handle(nowMs, uring.entry, uring.result);
+      }
+      const { queued } = uring;
+      if (queued === 0) return;
+      uring.submit();
+      if (uring.queued === queued) return;
+    }
+  }
+
   #ask(): void {
     while (this.#asked < this.#worthAsking && this.#free.count > 0) this.#askOne();
   }
@@ -270,6 +311,10 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
     this.#disconnected = true;
     this.#loop.rewatch(this.#pollEntry, -1);
     this.#queue.close();
+    if (this.#uring === undefined) return;
+    // The connection lives as long as an entry of it waits for a request.
+    this.#loop.rewatch(this.#uringPollEntry, -1);
+    this.#uring.close();
   }
 
   #end(failure: string | undefined): true {
@@ -300,13 +345,8 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
       case FUSE_INTERRUPT:
         this.#free.release(entry);
         return;
-      case FUSE_INIT: {
-        const minor = fuseInitMinor(words, at);
-        const options = { requestBytesMax: REQUEST_BYTES_MAX, backgroundMax: BACKGROUND_MAX };
-        this.#answer(entry, writeFuseInit(words, at, outAt, options), 0);
-        this.#post({ kind: "mounted", resends: minor >= FUSE_MINOR_RESEND });
-        return;
-      }
+      case FUSE_INIT:
+        return this.#init(entry);
       case FUSE_GETATTR:
       case FUSE_SETATTR:
         this.#answer(entry, writeFuseAttributes(words, outAt, disk.bytes, disk.readOnly), 0);
@@ -324,6 +364,31 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
       default:
         return this.#answer(entry, 0, ENOSYS);
     }
+  }
+
+  #init(entry: number): void {
+    const at = this.#entries.requestAt(entry);
+    const { uring: table } = this.#loop.memory;
+    const uring = table !== undefined && fuseInitOffersUring(this.#words, at)
+      ? FuseUring.open(this.#config.fd, this.#entries, table)
+      : undefined;
+    const minor = fuseInitMinor(this.#words, at);
+    const bytes = writeFuseInit(this.#words, at, this.#entries.answerAt(entry), {
+      requestBytesMax: REQUEST_BYTES_MAX,
+      backgroundMax: BACKGROUND_MAX,
+      overUring: uring !== undefined,
+    });
+    this.#answer(entry, bytes, 0);
+    if (uring !== undefined) {
+      // Entries are refused before the answer is there, and the kernel asks for nothing before it
+      // has some.
+      this.#queue.submit();
+      uring.register();
+      this.#uring = uring;
+      this.#uringPollEntry = this.#loop.watch(uring.ready, POLLIN);
+    }
+    const resends = minor >= FUSE_MINOR_RESEND;
+    this.#post({ kind: "mounted", resends, uring: uring !== undefined });
   }
 
   #move(nowMs: number, entry: number, operation: number): void {
@@ -363,13 +428,14 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
    */
   #answer(entry: number, bytes: number, errno: number): void {
     if (this.#disconnected) {
-      this.#free.release(entry);
+      if (entry < ENTRIES) this.#free.release(entry);
       return;
     }
     const outAt = this.#entries.answerAt(entry);
     writeFuseAnswer(this.#words, this.#entries.requestAt(entry), outAt, bytes, errno);
-    this.#queue.answer(entry, FUSE_OUT_HEADER_BYTES + bytes);
-    if (this.#queue.queued >= ANSWERS) this.#queue.submit();
+    const queue = entry < ENTRIES ? this.#queue : this.#uring!;
+    queue.answer(entry, FUSE_OUT_HEADER_BYTES + bytes);
+    if (queue.queued >= ANSWERS) queue.submit();
   }
 }
 
