@@ -8,7 +8,7 @@
 //    room for the next request within one turn.
 // 4. Everything leaves in one sendmmsg for each interface.
 // 5. Nothing to do: one ppoll waits for sockets, the driver's descriptors, and the next timer;
-//    it looks for a moment first, where answers have come soon of late.
+//    it looks for a moment first, where answers or requests have come soon of late.
 //
 // No step allocates for each frame: no Promise, Map, BigInt, closure or view.
 
@@ -113,6 +113,8 @@ export class InitiatorLoop<DriverMemory = unknown> {
   readonly #poll: PollSet;
   /** How long to look for answers before it sleeps. */
   readonly #patience = new Patience();
+  /** How long to look for a driver's requests, when no answer is due. */
+  readonly #requestPatience = new Patience();
   /** Something beside frames may come while answers are due: a driver watches descriptors. */
   #driverWatches = false;
   #countAtMs = 0;
@@ -337,24 +339,25 @@ export class InitiatorLoop<DriverMemory = unknown> {
   }
 
   /**
-   * Sleeps until something comes, or the time; where answers are due that have come soon of late,
-   * it looks for them first.
+   * Sleeps until something comes, or the time; where answers, or a driver's next requests, have
+   * come soon of late, it looks for them first.
    *
    * @returns Number of descriptors that are ready; none where a ring has frames.
    */
   #sleep(nowMs: number, dueMs: number): number {
     const due = this.#isAnswerDue();
-    const lookMs = due ? this.#patience.lookMs() : 0;
+    const patience = due ? this.#patience : this.#requestPatience;
+    const lookMs = due || this.#driverWatches ? patience.lookMs() : 0;
     if (lookMs > 0) {
       const found = this.#look(Math.min(dueMs, nowMs + lookMs));
       if (found !== NONE) {
-        this.#patience.found();
+        patience.found();
         return found;
       }
     }
     // Never early: a turn before the time would find nothing to do and wait again.
     const found = this.#poll.wait(Math.max(0, Math.ceil((dueMs - nowMs) * 1000)));
-    if (due && found > 0) this.#patience.slept(this.clock.nowMs() - nowMs);
+    if (found > 0) patience.slept(this.clock.nowMs() - nowMs);
     return found;
   }
 
