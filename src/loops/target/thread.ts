@@ -13,6 +13,7 @@ import {
 import { TargetMeter } from "../../core/target/meter.ts";
 import { TargetMetrics } from "../../core/target/metrics.ts";
 import { CONTROL_STOP, CONTROL_THREAD, TargetLoop } from "../../core/target/loop.ts";
+import { TargetPatience } from "../../core/target/patience.ts";
 import { DiskQueues } from "./disk_queues.ts";
 import type { WorkerQueue } from "./disk_queues.ts";
 import { ErrorReporter } from "./errors.ts";
@@ -28,10 +29,6 @@ const MTU_MIN = 9000;
 const LOOK_MS = 10;
 /** How often sizes, counters of the kernel and withheld messages are looked at. */
 const HOUSEKEEPING_MS = 1000;
-/** Sleeps that would rather have been looks at a ring; a look takes some nanoseconds. */
-const SHORT_SLEEP_MS = 0.04;
-const PATIENCE_MIN = 256;
-const PATIENCE_MAX = 3072;
 const WATCH_STEP = 16;
 /** How long a disk may take over the last commands before they are given up. */
 const STOP_MS_MAX = 10_000;
@@ -64,8 +61,7 @@ export class TargetWorker {
   readonly #changes: LiveChanges;
   /** The last wait was ended by a frame. */
   #lively = false;
-  /** Looks at a ring before it sleeps. */
-  #patience = 0;
+  readonly #patience = new TargetPatience();
   #startMs = 0;
 
   constructor(config: TargetJobConfig, post: (message: TargetMessage) => void) {
@@ -142,7 +138,7 @@ export class TargetWorker {
         this.look(idle ? Math.max(0, housekeepingMs - nowMs) : 0);
         const beganMs = nowMs;
         nowMs = this.#clock.nowMs();
-        if (idle) this.#patience = nextPatience(this.#patience, nowMs - beganMs);
+        if (idle) this.#patience.slept(nowMs - beganMs);
         lookMs = nowMs + LOOK_MS;
       }
       if (nowMs >= housekeepingMs) {
@@ -200,13 +196,15 @@ export class TargetWorker {
    * @returns Whether one has come.
    */
   #watch(): boolean {
-    if (this.#patience === 0 || this.#exports.sources.length > 0 || this.#loop.busy) return false;
+    if (this.#exports.sources.length > 0 || this.#loop.busy) return false;
     const { list: links } = this.#links;
-    const looks = links.length === 1 ? this.#patience : WATCH_STEP;
-    for (let done = 0; done < this.#patience; done += looks) {
+    const looks = this.#patience.looks();
+    const step = links.length === 1 ? looks : WATCH_STEP;
+    for (let done = 0; done < looks; done += step * Math.max(1, links.length)) {
       for (let i = 0; i < links.length; i++) {
-        if (!links[i]!.byRing || !links[i]!.watch(looks)) continue;
+        if (!links[i]!.byRing || !links[i]!.watch(step)) continue;
         links[i]!.readable = true;
+        this.#patience.found();
         return true;
       }
     }
@@ -284,16 +282,4 @@ export class TargetWorker {
     this.#queue.close();
     this.#post({ kind: "stopped", abandoned, atRisk });
   }
-}
-
-/**
- * How many looks at a ring are worth taking before the next sleep: more and more after short ones,
- * soon none after long ones.
- */
-function nextPatience(patience: number, sleptMs: number): number {
-  return sleptMs < SHORT_SLEEP_MS
-    ? Math.min(PATIENCE_MAX, Math.max(PATIENCE_MIN, 2 * patience))
-    : patience <= PATIENCE_MIN
-    ? 0
-    : patience >>> 1;
 }
