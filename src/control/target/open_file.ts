@@ -114,6 +114,7 @@ export function openExport(
         offsetBytes,
         lengthBytes,
         remote: isRemoteFile(fd),
+        disk: status.device.join(":"),
         readOnly,
         sync: options.sync,
         cacheFixed: options.cacheFixed,

@@ -60,6 +60,23 @@ export function threadCount(workers: number, exports: number): number {
   return Math.min(workers, exports);
 }
 
+/**
+ * Deals exports out to so many threads, as many to each, neighbours on one disk as far as may be: they
+ * write without a detour then, and a disk that hangs has fewer of others beside it.
+ */
+export function dealOut<T extends Pick<ExportConfig, "disk">>(
+  exports: readonly T[],
+  threads: number,
+): T[][] {
+  const disks = new Map<string | undefined, T[]>();
+  for (const ex of exports) disks.set(ex.disk, [...disks.get(ex.disk) ?? [], ex]);
+  const ordered = [...disks.values()].flat();
+  return Array.from({ length: threads }, (_, i) => {
+    const [from, to] = [i, i + 1].map((n) => Math.ceil(n * ordered.length / threads));
+    return ordered.slice(from, to);
+  });
+}
+
 /** Files that a group opens, a little more rather than less. */
 export function filesOfGroup(workers: number, exports: number, interfaces: number): number {
   const threads = threadCount(workers, exports);
@@ -100,16 +117,16 @@ export class TargetGroup {
   readonly #atRisk: RiskyExport[] = [];
 
   /**
-   * Starts the threads, exports dealt out in turn; resolves when all of them serve. Without exports
+   * Starts the threads, exports dealt out by `dealOut`; resolves when all of them serve. Without exports
    * there is no thread before the first is added.
    */
   static async start(options: TargetGroupOptions): Promise<TargetGroup> {
     const group = new TargetGroup(options);
     const count = threadCount(options.workers, options.exports.length);
-    const shares: ExportConfig[][] = Array.from({ length: count }, () => []);
-    options.exports.forEach((ex, i) => shares[i % shares.length]!.push(ex));
     try {
-      for (const exports of shares) await group.#startThread(exports, count);
+      for (const exports of dealOut(options.exports, count)) {
+        await group.#startThread(exports, count);
+      }
     } catch (error) {
       await group.stop();
       throw error;
@@ -345,17 +362,15 @@ export class TargetGroup {
   }
 
   /** The least loaded thread that can take one more; undefined: a new one is to be started. */
-  #threadFor({ source, directFd }: ExportConfig): TargetThread | undefined {
+  #threadFor({ source, directFd, disk }: ExportConfig): TargetThread | undefined {
     const shared = this.#threads.filter(({ hasSources }) => !hasSources);
     if (source !== undefined || shared.length < this.#options.workers) return undefined;
     const able = shared.filter((thread) =>
       thread.freeIndex >= 0 && (directFd < 0 || thread.direct)
     );
-    return able.reduce<TargetThread | undefined>(
-      (least, thread) =>
-        least === undefined || thread.served.length < least.served.length ? thread : least,
-      undefined,
-    );
+    const least = Math.min(...able.map((thread) => thread.served.length));
+    const free = able.filter((thread) => thread.served.length === least);
+    return free.find((thread) => thread.served.every((ex) => ex.disk === disk)) ?? free[0];
   }
 
   #note(thread: TargetThread, index: number, config: ExportConfig): void {

@@ -50,6 +50,9 @@ import {
 /** Most commands merged into one operation, and most bytes. */
 const MERGE_COMMANDS_MAX = 64;
 const MERGE_BYTES_MAX = 512 * 1024;
+/** A write in place that takes longer waits for its disk, and not only for a processor. */
+const SLOW_MS = 50;
+const SLOW_FOR_MS = 1000;
 
 /** Disk work of one worker. */
 export class DiskWork {
@@ -66,14 +69,16 @@ export class DiskWork {
   readonly #meter: TargetMeter;
   /**
    * Frames of the turn up to which writes are done in place: a few are quicker so than through the
-   * ring. While a disk hangs in it nothing else moves, so that neighbours never write in place; an
-   * NBD source is no file, and has no place.
+   * ring. While a disk hangs in it nothing else moves, so that only neighbours on one disk write in
+   * place; an NBD source is no file, and has no place.
    */
   readonly #inPlaceMax: number;
   readonly #onDiskError: DiskErrorListener;
   /** The disk has hung of late: nothing is written in place. */
   wary = false;
   #batch = 0;
+  /** Until then neighbours are not held up by writes in place, which take long. */
+  #slowUntilMs = 0;
   // The operation being put together: frames in line from `#mergeFirst`, in file order.
   #mergeExport: TargetExport | undefined;
   #mergeOperation = 0;
@@ -232,8 +237,8 @@ export class DiskWork {
     }
     const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
     const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax && !this.wary &&
-      this.#exports.count === 1 && !ex.backing.remoteServer && fd === ex.settings.fd &&
-      ex.settings.directFd < 0;
+      (this.#exports.count === 1 || this.#sparesNeighbours(stable)) && !ex.backing.remoteServer &&
+      fd === ex.settings.fd && ex.settings.directFd < 0;
     if (inPlace && count === 1 && !stable && commands.progress[first] === 0) {
       this.#writeInPlace(ex, first);
       return;
@@ -259,6 +264,11 @@ export class DiskWork {
       ex.wrote(this.#mergeBytes);
       this.#queue.writeVectors(first, fd, this.#vectors.address(vector), count, offset, stable);
     }
+  }
+
+  /** Whether a write in place takes nothing from others but what it would take on the ring as well. */
+  #sparesNeighbours(stable: boolean): boolean {
+    return this.#exports.onOneDisk && !stable && this.#meter.nowMs >= this.#slowUntilMs;
   }
 
   /** Moves the data of a merged write into its frames: the disk will read them later. */
@@ -308,7 +318,7 @@ export class DiskWork {
     ex.wrote(this.#mergeBytes);
     const { fd } = ex.settings;
     const result = this.#inPlace.write(fd, dataAt[frame]!, sectors[frame]!, offset[frame]!);
-    this.#meter.look();
+    this.#timeInPlace();
     this.#complete(ex, frame, result);
   }
 
@@ -325,9 +335,17 @@ export class DiskWork {
     const { fd } = ex.settings;
     const at = offset[first]! + progress[first]!;
     const result = this.#inPlace.writeVectors(fd, vector, count, at, stable);
-    this.#meter.look();
+    this.#timeInPlace();
     this.#complete(ex, first, result);
     if (this.#queue.inFlight === 0) this.#vectors.clear();
+  }
+
+  /** Looks at the time after a write in place, and whether it has been throttled, or held up. */
+  #timeInPlace(): void {
+    const beganMs = this.#meter.nowMs;
+    this.#meter.look();
+    const { nowMs } = this.#meter;
+    if (nowMs - beganMs > SLOW_MS) this.#slowUntilMs = nowMs + SLOW_FOR_MS;
   }
 
   /** Gives queued work to the kernel. */

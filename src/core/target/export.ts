@@ -43,6 +43,8 @@ export interface ExportSettings {
   readonly lengthBytes: number | undefined;
   /** On a file system that blocks even when it was asked not to. */
   readonly remote: boolean;
+  /** The file system or block device that it is on; undefined where it shares none. */
+  readonly disk?: string | undefined;
   readonly readOnly: boolean;
   readonly sync: boolean;
   /** Whether initiators may not switch the write cache. */

@@ -23,6 +23,8 @@ export class ExportTable {
   activeCount = 0;
   /** Those served, and those whose last commands are not over. */
   count = 0;
+  /** Whether all of them are on one disk: when that hangs, it stops each of them in any case. */
+  onOneDisk = true;
   /** Of the turn: not handed over for a frame, since V8 would box it. */
   #nowMs = 0;
   readonly #byIndex: (TargetExport | undefined)[] = new Array(EXPORTS_MAX).fill(undefined);
@@ -55,6 +57,7 @@ export class ExportTable {
     this.count++;
     this.list.push(ex);
     this.#enter(ex);
+    this.#compareDisks();
   }
 
   /** Serves one no more: no command finds it. */
@@ -69,6 +72,7 @@ export class ExportTable {
   forget(ex: TargetExport): void {
     this.#byIndex[ex.index] = undefined;
     this.count--;
+    this.#compareDisks();
   }
 
   /** A turn begins. */
@@ -94,6 +98,13 @@ export class ExportTable {
       active[i] = active[--this.activeCount];
       active[this.activeCount] = undefined;
     }
+  }
+
+  #compareDisks(): void {
+    const present = this.#byIndex.filter((ex) => ex !== undefined);
+    const disk = present[0]?.settings.disk;
+    this.onOneDisk = this.count < 2 ||
+      disk !== undefined && present.every((ex) => ex.settings.disk === disk);
   }
 
   #enter(ex: TargetExport): void {

@@ -2,9 +2,9 @@ import { assertEquals } from "@std/assert";
 import { TargetExport } from "../../../src/core/target/export.ts";
 import { EXPORTS_MAX, ExportTable } from "../../../src/core/target/export_table.ts";
 
-function exportOf(index: number, shelf: number, slot: number): TargetExport {
+function exportOf(index: number, shelf: number, slot: number, disk?: string): TargetExport {
   return new TargetExport(index, {
-    ...{ shelf, slot, fd: 3, directFd: -1, directAlignment: 512, offsetBytes: 0 },
+    ...{ disk, shelf, slot, fd: 3, directFd: -1, directAlignment: 512, offsetBytes: 0 },
     ...{ lengthBytes: undefined, remote: false, readOnly: false, sync: false, trim: false },
     ...{ physicalSectorBytes: 512, rotational: false, serial: "", incarnation: 1 },
   }, {
@@ -51,4 +51,24 @@ Deno.test("exports: only those with something to do take part in a turn", () => 
   last!.release();
   table.endTurn();
   assertEquals(table.activeCount, 0);
+});
+
+Deno.test("exports: what may hold up all of them is known as they come and go", () => {
+  const table = new ExportTable([exportOf(0, 1, 0)]);
+  assertEquals(table.onOneDisk, true, "one alone has no neighbours");
+  table.add(exportOf(1, 1, 1));
+  assertEquals(table.onOneDisk, false, "it is not known what they are on");
+  for (const ex of [...table.list]) {
+    table.leave(ex);
+    table.forget(ex);
+  }
+  for (const i of [2, 3]) table.add(exportOf(i, 1, i, "8:1"));
+  assertEquals(table.onOneDisk, true);
+  const other = exportOf(4, 1, 4, "8:2");
+  table.add(other);
+  assertEquals(table.onOneDisk, false);
+  table.leave(other);
+  assertEquals(table.onOneDisk, false, "its last commands may hang");
+  table.forget(other);
+  assertEquals(table.onOneDisk, true);
 });

@@ -350,6 +350,22 @@ interopTest("faults: a disk that hangs leaves frames to its neighbour", [], () =
   Deno.removeSync(folder, { recursive: true });
 });
 
+interopTest("faults: neighbours on one disk write in the turn that brings their frames", [], () => {
+  const disk = "8:1";
+  withTarget(
+    4 * 2 ** 20,
+    { uring: true, export: { disk }, neighbours: [{ slot: 2 }] },
+    (target) => {
+      for (let i = 0; i < 16; i++) {
+        target.prepare(i, i, { ...write(i * 99, 8, 1), slot: 1 + i % 2 });
+      }
+      target.send(16);
+      target.turn();
+      assertEquals([target.busy, target.skip()], [false, 16]);
+    },
+  );
+});
+
 interopTest("faults: one of many disks may use its whole window while frames abound", [], () => {
   const neighbours = Array.from({ length: 15 }, (_, i) => ({ slot: 2 + i }));
   withTarget(4 * 2 ** 20, { uring: true, neighbours }, (target) => {
