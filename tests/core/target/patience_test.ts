@@ -40,6 +40,13 @@ Deno.test("target: a sender that gets a processor of its own is looked for again
   assert(waits(patience, 1000, () => 0.02).sleeps <= 65);
 });
 
+Deno.test("target: a sender that is held up now and then is looked for all the same", () => {
+  const patience = new TargetPatience();
+  let i = 0;
+  const { sleeps } = waits(patience, 1000, (lookMs) => i++ % 25 === 24 ? lookMs + 0.015 : 0.02);
+  assert(sleeps <= 48, `Slept ${sleeps} times`);
+});
+
 Deno.test("target: nothing is looked for that takes milliseconds", () => {
   const patience = new TargetPatience();
   assertEquals(waits(patience, 1000, () => 5).vainMs, 0);
