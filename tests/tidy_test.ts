@@ -25,7 +25,7 @@ const WALLS: Readonly<Record<string, readonly string[]>> = {
   "src/wire/": ["src/wire/"],
   // Errno's numbers are of the kernel's interface as a layout is of the wire's: pure.
   "src/core/": ["src/core/", "src/wire/", "ffi/errno_numbers.ts", "@std/toml"],
-  "src/loops/": ["src/loops/", "src/core/", "src/wire/", "ffi/", "node:crypto", "node:zlib"],
+  "src/loops/": ["src/loops/", "src/core/", "src/wire/", "ffi/"],
   "src/control/": ["src/control/", "src/loops/", "src/core/", "src/wire/", "ffi/"],
   "src/commands/": [
     "src/commands/",
@@ -70,7 +70,9 @@ const ROOMS_BELOW: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What every command shares; beyond it a command imports only its own parts (serve_*.ts). */
-const SHARED_BY_COMMANDS = ["arguments", "exit_codes", "inquiries", "output", "stop_signals"];
+const SHARED_BY_COMMANDS = [
+  ...["arguments", "exit_codes", "inquiries", "output", "stop_signals", "summaries"],
+];
 
 /** What makes a decision depend on more than its arguments. */
 const IMPURE =
@@ -144,6 +146,28 @@ Deno.test("tidy: no command imports another", () => {
     }).map((target) => `${path} imports ${target}`)
   );
   assertEquals(broken, []);
+});
+
+Deno.test("tidy: what every start loads is the command line alone", () => {
+  const loaded = new Set(["src/commands/command_line.ts"]);
+  for (const path of loaded) {
+    const atOnce = (sources.get(path) ?? "").replace(
+      /^import type [^;]*;|\bimport\("[^"]*"\)/gm,
+      "",
+    );
+    for (const target of importsOf(path, atOnce)) loaded.add(target);
+  }
+  const ours = [...loaded].filter((path) => path.endsWith(".ts")).sort();
+  assertEquals(ours, [
+    "src/commands/command_line.ts",
+    "src/commands/command_table.ts",
+    "src/commands/exit_codes.ts",
+    "src/commands/habits.ts",
+    "src/commands/output.ts",
+    "src/commands/output_queue.ts",
+    "src/commands/summaries.ts",
+    "src/control/disk_refusal.ts",
+  ]);
 });
 
 Deno.test("tidy: wire and core name nothing impure", () => {

@@ -18,6 +18,7 @@ import {
   wireOptions,
 } from "./arguments.ts";
 import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe attach` was asked to do. */
 export interface AttachCommandOptions extends SessionArguments, WireArguments {
@@ -55,7 +56,7 @@ export const attachParser = command(
     (options): AttachCommandOptions => options,
   ),
   {
-    brief: message`Make a block device of a disk on the network.`,
+    brief: SUMMARIES.attach,
     description:
       message`Makes /dev/etherd/e1.1 of the disk e1.1, and e1.1p1 and so on of its partitions; returns when it can be used. A daemon stays, and logs to the system's log. A target that goes away is waited for; after --dead-after what waits fails.`,
     usageLine: shortUsage,

@@ -22,6 +22,7 @@ import {
   type WireArguments,
   wireOptions,
 } from "./arguments.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const BLOCK_BYTES_DEFAULT = 4096;
 
@@ -113,7 +114,7 @@ export const benchParser = command(
     (options): BenchOptions => options,
   ),
   {
-    brief: message`Measure how fast a disk is.`,
+    brief: SUMMARIES.bench,
     description:
       message`Keeps requests in flight to a disk on the network and tells how many were done and how long they took. Without --rw it only reads; write, randwrite, rw and randrw destroy what is on the disk, or on the part that --offset and --size name.${lineBreak()}${lineBreak()}Exit codes: 0 measured, 2 called wrongly, 3 no answer, 4 the disk refused or failed, 5 something else was read than had been written, 130 interrupted.`,
     usageLine: shortUsage,

@@ -17,6 +17,7 @@ import {
   wireOptions,
 } from "./arguments.ts";
 import { Failure, formatTable, outputWidth, paint, printJson, printLine, warn } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 const COUNT_DEFAULT = 100;
@@ -59,7 +60,7 @@ export const checkParser = command(
     }),
   ),
   {
-    brief: message`Look for what is wrong with the network.`,
+    brief: SUMMARIES.check,
     description:
       message`Measures every path, an interface and a MAC of each disk: the largest frame that passes, losses alone and in bursts, round trips. Only reads. Names MTUs that differ, frames that vanish, addresses that are used twice, lossy paths and missing flow control, and says what to do. Exits with 1 when something is wrong, or nobody answers.`,
     usageLine: shortUsage,

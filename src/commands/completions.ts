@@ -1,10 +1,13 @@
 // `aoe completions SHELL`: Optique makes the script; here stands what the manual says of it, and
 // whom the script asks.
 
-import { object } from "@optique/core/constructs";
+import { object, or } from "@optique/core/constructs";
+import { runParserSync } from "@optique/core/facade";
 import { lineBreak, message } from "@optique/core/message";
+import type { Parser } from "@optique/core/parser";
 import { argument, command } from "@optique/core/primitives";
 import { choice } from "@optique/core/valueparser";
+import { SUMMARIES } from "./summaries.ts";
 
 /** `aoe completions SHELL`, for its manual page: Optique reads the words itself. */
 export const completionsParser = command(
@@ -15,13 +18,26 @@ export const completionsParser = command(
     }),
   }),
   {
-    brief: message`Write completions for a shell.`,
+    brief: SUMMARIES.completions,
     description:
       message`Writes a script that completes commands, options, interfaces and the addresses of disks: those that are attached, and those that answer within a tenth of a second.`,
     footer:
       message`Examples:${lineBreak()}  eval "$(aoe completions bash)"${lineBreak()}  aoe completions fish > ~/.config/fish/completions/aoe.fish`,
   },
 );
+
+/** The script that completes the words of these commands in a shell. */
+export function completionScript(
+  commands: readonly Parser<"sync", () => Promise<number>, unknown>[],
+  shell: string,
+): string {
+  let script = "";
+  runParserSync(or(...commands), "aoe", ["completions", shell], {
+    completion: { command: { names: ["completions"] }, onShow: () => () => Promise.resolve(0) },
+    stdout: (text) => script = text,
+  });
+  return asksItsCaller(script);
+}
 
 /**
  * A script that asks the very program whose words are completed: `./aoe` need not be on PATH.

@@ -19,6 +19,7 @@ import type { Conversation } from "../control/ask/inquiry.ts";
 import { address, shortUsage } from "./arguments.ts";
 import { inquire, type InquiryArguments, inquiryOptions, refusal } from "./inquiries.ts";
 import { decodeText, Failure, printJson, printLine, quoteConfig } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const COMMANDS = {
   read: CONFIG_READ,
@@ -61,7 +62,7 @@ export const configParser = command(
     (options): ConfigOptions => options,
   ),
   {
-    brief: message`Show, test or set a config string.`,
+    brief: SUMMARIES.config,
     description:
       message`Shows the config string of a disk, tests it, or sets it. Exits with 1 when the test does not match, set finds another string, or nobody answers.`,
     usageLine: shortUsage,

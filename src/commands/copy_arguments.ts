@@ -20,6 +20,7 @@ import {
   type WireArguments,
   wireOptions,
 } from "./arguments.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** One end: a disk on the network, standard input or output, or a path. */
 export type CopyEndName =
@@ -124,7 +125,7 @@ export const copyParser = command(
     }),
   ),
   {
-    brief: message`Copy a disk to or from a file, a device or a pipe.`,
+    brief: SUMMARIES.copy,
     description:
       message`Copies between a disk on the network and a file, a block device, a pipe, or another disk. At the end everything is on stable storage. SHELF.SLOT is an address, as in e1.1; write ./e1.1 for a file of that name. The last sector of a disk is filled up with zeros.${lineBreak()}${lineBreak()}However it ends, --resume goes on with what was on stable storage last: that is remembered every few seconds beside a file (as DST.aoe-copy), for any other DST in ${
         text("~/.local/state/aoe")

@@ -19,6 +19,7 @@ import {
   shortUsage,
 } from "./arguments.ts";
 import type { ExportArguments } from "./arguments.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe ctl` was asked to do. */
 export interface CtlOptions extends ExportArguments {
@@ -94,7 +95,7 @@ export const ctlParser = command(
     (options): CtlOptions => options,
   ),
   {
-    brief: message`Ask or change a running aoe serve.`,
+    brief: SUMMARIES.ctl,
     description:
       message`Asks a running aoe serve of this host by its control socket, or changes what it serves while the other exports are served on. What is added or removed by hand stays so until it ends; a reload makes the configuration's exports as the file has them, and leaves those alone that were added by hand. Exits with 1 when there is no aoe serve, or it refuses.`,
     usageLine: shortUsage,

@@ -20,6 +20,7 @@ import { removeLeftDevice } from "../control/attach/ublk_back_end.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { EXIT_USAGE } from "./exit_codes.ts";
 import { Failure, printError, printJson, printLine, writeWithoutWaiting } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const LAST_USER = "the last program that has it open closes it";
 
@@ -52,7 +53,7 @@ export const detachParser = command(
     (options): DetachOptions => options,
   ),
   {
-    brief: message`Take an attached disk away.`,
+    brief: SUMMARIES.detach,
     description:
       message`Flushes a disk that aoe attach has made a block device of, and takes the device away. One that is mounted is left alone. Exits with 1 when a disk is not attached, is in use, or cannot be flushed.`,
     usageLine: shortUsage,

@@ -31,6 +31,7 @@ import {
 } from "./output.ts";
 import { kernelDriverLoaded, requestKernelDiscovery } from "../control/kernel_aoe.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 
@@ -68,7 +69,7 @@ export const discoverParser = command(
     }),
   ),
   {
-    brief: message`List the targets that answer.`,
+    brief: SUMMARIES.discover,
     description:
       message`Asks who is there, and lists every path: an address, one of our interfaces, a MAC. A kernel aoe driver is told to look as well.`,
     usageLine: shortUsage,

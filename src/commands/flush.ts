@@ -16,6 +16,7 @@ import { formatAddress, parseAddress } from "../wire/aoe.ts";
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import { Failure, printError, printJson, printLine, writeWithoutWaiting } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** `aoe flush` */
 export const flushParser = command(
@@ -30,7 +31,7 @@ export const flushParser = command(
     json: jsonFlag(),
   }),
   {
-    brief: message`Forget attached disks that are gone.`,
+    brief: SUMMARIES.flush,
     description:
       message`Takes away block devices whose disk does not answer and which nobody uses: those of the kernel's driver, and those of aoe attach. Nothing that is mounted, or otherwise held, is touched. Exits with 1 when one of them has to stay.`,
     usageLine: shortUsage,

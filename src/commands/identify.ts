@@ -11,6 +11,7 @@ import { readCapabilities, readIdentifyWords, readIdentity } from "../wire/ident
 import { address, shortUsage } from "./arguments.ts";
 import { contentOf, inquire, type InquiryArguments, inquiryOptions } from "./inquiries.ts";
 import { Failure, formatBytes, printJson, printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const WORDS_PER_LINE = 8;
 
@@ -33,7 +34,7 @@ export const identifyParser = command(
     (options): IdentifyOptions => options,
   ),
   {
-    brief: message`Show what a disk says of itself.`,
+    brief: SUMMARIES.identify,
     description:
       message`Sends ATA IDENTIFY DEVICE and shows the answer in words. Exits with 1 when there is none, or the disk refuses.`,
     usageLine: shortUsage,

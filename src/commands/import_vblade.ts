@@ -11,6 +11,7 @@ import { writeConfiguration } from "../core/daemon/write_plan.ts";
 import { path, shortUsage } from "./arguments.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import { counted, Failure, printLine, warn } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** `aoe import-vblade [PATH...]` */
 export const importVbladeParser = command(
@@ -30,7 +31,7 @@ export const importVbladeParser = command(
     force: option("--force", { description: message`Write also over a file that is there.` }),
   }),
   {
-    brief: message`Make a configuration of what vblade serves.`,
+    brief: SUMMARIES["import-vblade"],
     description:
       message`Reads what vblade and vblade-persist start at boot, and writes it as a configuration for aoe serve. What is not understood is shown, and stands in the configuration as a remark; then it exits with 1.`,
     usageLine: shortUsage,

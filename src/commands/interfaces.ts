@@ -16,6 +16,7 @@ import { findInterfaces } from "../control/network_interfaces.ts";
 import { interfaceList, jsonFlag, shortUsage } from "./arguments.ts";
 import { EXIT_USAGE } from "./exit_codes.ts";
 import { Failure, printJson, printLine, warn } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe interfaces` was asked to do. */
 interface InterfacesOptions {
@@ -41,7 +42,7 @@ export const interfacesParser = command(
     ({ names, ...rest }): InterfacesOptions => ({ ...rest, names: [...new Set(names.flat())] }),
   ),
   {
-    brief: message`Show and set which interfaces are asked on.`,
+    brief: SUMMARIES.interfaces,
     description:
       message`Shows, and sets, on which interfaces discover, stat, attach and the others ask that are given none, in /etc/aoe.toml; and which the kernel's aoe driver uses, where it is loaded.`,
     usageLine: shortUsage,

@@ -29,6 +29,7 @@ import {
 } from "./man_tools.ts";
 import { METRICS_FILES_MANUAL, METRICS_MANUAL, TOP_MANUAL } from "./man_watch.ts";
 import { Failure, printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What the pages hold beyond what `--help` shows, by the command's name. */
 const SECTIONS: Readonly<Record<string, readonly ManualSection[]>> = {
@@ -64,7 +65,7 @@ export const manParser = command(
     }),
   }),
   {
-    brief: message`Write a manual page.`,
+    brief: SUMMARIES.man,
     footer: message`Example:${lineBreak()}  aoe man serve | man -l -`,
   },
 );

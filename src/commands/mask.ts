@@ -20,6 +20,7 @@ import type { Conversation } from "../control/ask/inquiry.ts";
 import { address, macOrSelf, shortUsage } from "./arguments.ts";
 import { contentOf, inquire, type InquiryArguments, inquiryOptions } from "./inquiries.ts";
 import { Failure, printJson, printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe mask` was asked to do. */
 export interface MaskOptions extends InquiryArguments {
@@ -56,7 +57,7 @@ export const maskParser = command(
     (options): MaskOptions => options,
   ),
   {
-    brief: message`Show or edit who is answered.`,
+    brief: SUMMARIES.mask,
     description:
       message`Shows or edits the MAC mask list of a disk. An empty list admits everybody; otherwise only the MACs on it are answered. Exits with 1 when the disk refuses or does not answer.`,
     usageLine: shortUsage,

@@ -8,6 +8,7 @@ import { ALERT_RULES } from "../core/watch/alert_rules.ts";
 import { grafanaDashboard } from "../core/watch/grafana_dashboard.ts";
 import { shortUsage } from "./arguments.ts";
 import { printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** `aoe metrics FILE` */
 export const metricsParser = command(
@@ -18,7 +19,7 @@ export const metricsParser = command(
     }),
   }),
   {
-    brief: message`Write a dashboard for Grafana, or alerts for Prometheus.`,
+    brief: SUMMARIES.metrics,
     description:
       message`Writes a dashboard for Grafana or rules for Prometheus to standard output; they read what a daemon shows with --metrics.`,
     usageLine: shortUsage,

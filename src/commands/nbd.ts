@@ -57,6 +57,7 @@ import {
   writeWithoutWaiting,
 } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe nbd` was asked to do. */
 export interface NbdOptions extends SessionArguments, WireArguments {
@@ -113,7 +114,7 @@ export const nbdParser = command(
     (options): NbdOptions => options,
   ),
   {
-    brief: message`Serve a disk of the network to NBD clients.`,
+    brief: SUMMARIES.nbd,
     description:
       message`Finds a disk and serves it to whatever speaks NBD, several clients at once, until SIGINT or SIGTERM; requests in flight are answered first. A target that goes away is waited for; after --dead-after what waits fails.${lineBreak()}${lineBreak()}Exit codes: 0 stopped by a signal, 1 cannot listen, 2 called wrongly, 3 no answer.`,
     usageLine: shortUsage,

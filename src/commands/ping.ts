@@ -20,6 +20,7 @@ import {
 } from "./arguments.ts";
 import { counted, formatTable, printJson, printLine, warn, writeWithoutWaiting } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const TIMEOUT_MS_DEFAULT = 1000;
 const INTERVAL_MS_DEFAULT = 1000;
@@ -68,7 +69,7 @@ export const pingParser = command(
     (options): PingCommandOptions => options,
   ),
   {
-    brief: message`Measure round trips on every path.`,
+    brief: SUMMARIES.ping,
     description:
       message`Asks a disk again and again by every path, an interface and a MAC, and shows how long each answer took; at the end, or on Ctrl-C, minimum, median, 99th percentile and loss. Exits with 1 when nothing was answered.`,
     usageLine: shortUsage,

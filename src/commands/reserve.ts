@@ -18,6 +18,7 @@ import type { Conversation } from "../control/ask/inquiry.ts";
 import { address, macOrSelf, shortUsage } from "./arguments.ts";
 import { inquire, type InquiryArguments, inquiryOptions, refusal } from "./inquiries.ts";
 import { Failure, printJson, printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe reserve` was asked to do. */
 export interface ReserveOptions extends InquiryArguments {
@@ -49,7 +50,7 @@ export const reserveParser = command(
     (options): ReserveOptions => options,
   ),
   {
-    brief: message`Show, take or release a reservation.`,
+    brief: SUMMARIES.reserve,
     description:
       message`Reserves a disk for some MACs: nobody else may read or write it. Exits with 1 when others hold it, or the disk does not answer.`,
     usageLine: shortUsage,

@@ -16,6 +16,7 @@ import { kernelDevices, revalidateKernelDevice } from "../control/kernel_aoe.ts"
 import { address, jsonFlag, shortUsage } from "./arguments.ts";
 import { EXIT_FAILED } from "./exit_codes.ts";
 import { Failure, formatBytes, printError, printJson, printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const TIMEOUT_MS = 1000;
 /** A daemon hears the answer as the one who asked does, and asks for the size itself. */
@@ -30,7 +31,7 @@ export const revalidateParser = command(
     json: jsonFlag(),
   }),
   {
-    brief: message`Have an attached disk's size looked at again.`,
+    brief: SUMMARIES.revalidate,
     description:
       message`Asks a disk that is attached, by aoe attach or by the kernel's driver, for its size again, and shows it. Growth is seen by itself within seconds; this is for who does not wait. Exits with 1 when a disk is not attached, or does not answer.`,
     usageLine: shortUsage,

@@ -30,6 +30,7 @@ import {
   wireOptions,
 } from "./arguments.ts";
 import type { ExportArguments } from "./arguments.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe serve` was asked to do. */
 export interface ServeOptions extends ExportArguments {
@@ -203,7 +204,7 @@ export const serveParser = command(
     }),
   ),
   {
-    brief: message`Export image files, block devices and NBD exports.`,
+    brief: SUMMARIES.serve,
     description:
       message`Exports image files, block devices and NBD exports over every named interface, until SIGINT or SIGTERM.`,
     usageLine: shortUsage,

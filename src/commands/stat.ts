@@ -27,6 +27,7 @@ import type { FoundTarget } from "../core/ask/discovery.ts";
 import { kernelDevices } from "../control/kernel_aoe.ts";
 import type { KernelDevice } from "../control/kernel_aoe.ts";
 import type { NetworkInterface } from "../../ffi/netlink.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const TIMEOUT_MS_DEFAULT = 500;
 /** What aoe-stat writes for what it cannot find out. */
@@ -89,7 +90,7 @@ export const statParser = command(
     }),
   ),
   {
-    brief: message`Show size, interfaces and state of disks.`,
+    brief: SUMMARIES.stat,
     description:
       message`Writes a line for each disk, as aoe-stat does: address, size, interfaces, bytes of payload in a frame, state. A disk that the kernel's aoe driver or aoe attach has is shown as these see it, once, any other as it answers.`,
     usageLine: shortUsage,

@@ -23,6 +23,7 @@ import { Failure, hasColors, printJson, printLine } from "./output.ts";
 import { listenToSignals } from "./stop_signals.ts";
 import { TopKeys } from "./top_keys.ts";
 import { TopScreen } from "./top_terminal.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const REDRAW_MS = 1000;
 /** Of what is no terminal. */
@@ -69,7 +70,7 @@ export const topParser = command(
     ({ filter, ...rest }): TopOptions => ({ filter: filter ?? "", ...rest }),
   ),
   {
-    brief: message`Show who loads which disk, live.`,
+    brief: SUMMARIES.top,
     description:
       message`Shows what a running aoe serve of this host does, and the disks of others that aoe attach and aoe nbd use here: requests, times and faults of the last second, and who causes them.`,
     usageLine: shortUsage,

@@ -14,6 +14,7 @@ import { installUnits, type Pages, programOfInstallation, removeUnits } from "./
 import { Failure, printLine } from "./output.ts";
 import { serveUnit } from "./unit_serve.ts";
 import { quoted, quotedProgram, refuseControls, specifierFree } from "./unit_words.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 const PROGRAM_DEFAULT = "/usr/local/bin/aoe";
 /** Where a package has it: there it does not unpack itself. */
@@ -94,7 +95,7 @@ export const unitParser = command(
     ({ addresses, ...options }): UnitOptions => ({ ...options, address: addresses[0], addresses }),
   ),
   {
-    brief: message`Write systemd units, or install all of it.`,
+    brief: SUMMARIES.unit,
     description:
       message`attach writes a unit that attaches what aoe attach would with the same options: at boot, before remote file systems are mounted, and until shutdown, when they were unmounted. In /etc/fstab the disk has its own name and the option _netdev: /dev/etherd/e1.1 /mnt ext4 _netdev 0 2${lineBreak()}${lineBreak()}serve writes a unit that serves a configuration, with CAP_NET_RAW and the files that it serves. install puts everything where a package would.`,
     usageLine: shortUsage,

@@ -7,10 +7,11 @@ import configuration from "../../deno.json" with { type: "json" };
 import { kernelDriverLoaded, kernelDriverVersion } from "../control/kernel_aoe.ts";
 import { jsonFlag, shortUsage } from "./arguments.ts";
 import { printJson, printLine } from "./output.ts";
+import { SUMMARIES } from "./summaries.ts";
 
 /** `aoe version` */
 export const versionParser = command("version", object({ json: jsonFlag() }), {
-  brief: message`Show versions: ours, the kernel driver's.`,
+  brief: SUMMARIES.version,
   usageLine: shortUsage,
   footer: message`Example:${lineBreak()}  aoe version`,
 });

@@ -16,24 +16,13 @@ import { askDaemon } from "./attach/control_socket.ts";
 import { nodePath } from "./attach/device_nodes.ts";
 import { kernelDevice } from "./attach/kernel_driver.ts";
 import type { AttachedStatus } from "./attach/status.ts";
+import { DiskRefusal } from "./disk_refusal.ts";
 import { describeUses, hostUses } from "./host_uses.ts";
 import { findInterfaces } from "./network_interfaces.ts";
 
 /** How long others may still answer for an address once one has. */
 const LISTEN_MS = 250;
 const MAC_OF_LOOPBACK = "00:00:00:00:00:00";
-
-/** Why a disk is not used, in one sentence. */
-export class DiskRefusal extends Error {
-  override name = "DiskRefusal";
-  /** Nobody answers for it. */
-  readonly silent: boolean;
-
-  constructor(text: string, silent = false) {
-    super(text);
-    this.silent = silent;
-  }
-}
 
 /** Which disk, and what for. */
 export interface DiskWish {

@@ -4,7 +4,7 @@ import { SystemError } from "../../ffi/errno.ts";
 import { fileStatus, openFile } from "../../ffi/files.ts";
 import type { CopyEndConfig } from "../loops/copy/config.ts";
 import { EBUSY, ENOENT } from "../../ffi/errno_numbers.ts";
-import { DiskRefusal } from "./admission.ts";
+import { DiskRefusal } from "./disk_refusal.ts";
 import { describeUses, hostUses } from "./host_uses.ts";
 import { refuseImage } from "./image_refusal.ts";
 

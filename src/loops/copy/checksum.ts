@@ -2,8 +2,6 @@
 // order; on the way its state is noted at every segment's end, so that reading back tells at once
 // where the first difference is.
 
-import { createHash } from "node:crypto";
-import { crc32 } from "node:zlib";
 import { crcOfZeros } from "../../core/copy/crc_of_zeros.ts";
 
 /** Bytes between two notes. */
@@ -13,6 +11,12 @@ const ZEROS_BYTES = 256 * 1024;
 
 /** What a copy can be summed up with. */
 export type ChecksumName = "crc32" | "sha256" | "none";
+
+type Sha256 = ReturnType<ReturnType<typeof cryptoModule>["createHash"]>;
+
+// Not imported: Deno would load these two, and a hundred modules of theirs, at every command's start.
+const cryptoModule = () => process.getBuiltinModule("node:crypto");
+const zlibModule = () => process.getBuiltinModule("node:zlib");
 
 /** A checksum under way. */
 export class Checksum {
@@ -25,7 +29,8 @@ export class Checksum {
   readonly #name: ChecksumName;
   readonly #memory: Uint8Array;
   readonly #expected: readonly (number | string)[] | undefined;
-  #hash = createHash("sha256");
+  readonly #crc32: ReturnType<typeof zlibModule>["crc32"] | undefined;
+  readonly #hash: Sha256 | undefined;
   #zeros: Uint8Array | undefined;
   /** Where a segment begins whose state is not the expected one; −1: all are. */
   differsAt = -1;
@@ -40,6 +45,8 @@ export class Checksum {
     expected?: readonly (number | string)[],
   ) {
     this.#name = name;
+    if (name !== "none") this.#crc32 = zlibModule().crc32;
+    if (name === "sha256") this.#hash = cryptoModule().createHash("sha256");
     this.#memory = memory;
     this.#expected = expected;
   }
@@ -69,7 +76,7 @@ export class Checksum {
   digest(): string {
     if (this.#name === "none") return "";
     if (this.#name === "crc32") return this.crc.toString(16).padStart(8, "0");
-    return this.#hash.copy().digest("hex");
+    return this.#hash!.copy().digest("hex");
   }
 
   #untilNote(): number {
@@ -88,14 +95,14 @@ export class Checksum {
   }
 
   #add(bytes: Uint8Array): void {
-    if (this.#name === "sha256") this.#hash.update(bytes);
-    if (this.#name !== "none") this.crc = crc32(bytes, this.crc);
+    this.#hash?.update(bytes);
+    if (this.#crc32 !== undefined) this.crc = this.#crc32(bytes, this.crc);
   }
 
   #addZeros(bytes: number): void {
     const zeros = this.#zeros ??= new Uint8Array(ZEROS_BYTES);
     for (let done = 0; done < bytes; done += ZEROS_BYTES) {
-      this.#hash.update(zeros.subarray(0, Math.min(ZEROS_BYTES, bytes - done)));
+      this.#hash!.update(zeros.subarray(0, Math.min(ZEROS_BYTES, bytes - done)));
     }
   }
 }
