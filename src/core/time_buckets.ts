@@ -28,6 +28,29 @@ export function timeBucketEndMs(bucket: number): number {
 }
 
 /**
+ * The times within which so many percent of the counted ended, as `timePercentileMs` says them, of a
+ * histogram of which it is known how many there are in all, and where the first lie.
+ *
+ * @param first No bucket before it has counted anything.
+ * @param percents In ascending order.
+ */
+export function timePercentilesMs(
+  counts: ArrayLike<number>,
+  all: number,
+  first: number,
+  percents: readonly number[],
+): number[] {
+  let bucket = first;
+  let seen = 0;
+  return percents.map((percent) => {
+    if (all === 0) return 0;
+    const wanted = Math.max(1, Math.ceil(all * percent / 100));
+    while (bucket < TIME_BUCKETS && seen + counts[bucket]! < wanted) seen += counts[bucket++]!;
+    return middleMs(Math.min(bucket, TIME_BUCKETS - 1));
+  });
+}
+
+/**
  * The time within which so many percent ended: the middle of the bucket that it falls into.
  *
  * @param counts `TIME_BUCKETS` of them.
@@ -36,14 +59,11 @@ export function timeBucketEndMs(bucket: number): number {
 export function timePercentileMs(counts: ArrayLike<number>, percent: number): number {
   let all = 0;
   for (let i = 0; i < TIME_BUCKETS; i++) all += counts[i]!;
-  if (all === 0) return 0;
-  const wanted = Math.max(1, Math.ceil(all * percent / 100));
-  let seen = 0;
-  for (let i = 0; i < TIME_BUCKETS; i++) {
-    seen += counts[i]!;
-    if (seen >= wanted) return (lowestUnit(i) + lowestUnit(i + 1)) / 2 / UNITS_PER_MS;
-  }
-  return 0;
+  return timePercentilesMs(counts, all, 0, [percent])[0]!;
+}
+
+function middleMs(bucket: number): number {
+  return (lowestUnit(bucket) + lowestUnit(bucket + 1)) / 2 / UNITS_PER_MS;
 }
 
 function lowestUnit(bucket: number): number {

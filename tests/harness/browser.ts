@@ -1,6 +1,7 @@
 // A program that looks at a page with headless Chromium, by its DevTools protocol, and writes what it
-// has found as one line of JSON. Arguments: URL, a folder for screenshots, milliseconds to wait, and
-// perhaps the file of axe-core, which then looks for what bars people from using the page.
+// has found as one line of JSON. Arguments: URL, a folder for screenshots, milliseconds to wait, light or
+// dark or both joined by a comma, and perhaps the file of axe-core, which then looks for what bars
+// people from using the page.
 
 /** What was found at one size, by day or by night. */
 export interface Looked {
@@ -14,7 +15,9 @@ export interface Looked {
   readonly nameless: readonly string[];
   /** Whether the page is wider than the window. */
   readonly overflows: boolean;
-  /** Serious faults that axe-core has found; undefined without it. */
+  /** Names of its parts that are wider than there is room for, so that they are scrolled. */
+  readonly scrolled: readonly string[];
+  /** Faults that axe-core has found, moderate ones, too; undefined without it. */
   readonly faults: readonly string[] | undefined;
 }
 
@@ -74,7 +77,7 @@ class DevTools {
 
 async function look(
   tools: DevTools,
-  [url, folder, waitMs, axe]: readonly string[],
+  [url, folder, waitMs, , axe]: readonly string[],
   width: number,
   scheme: "light" | "dark",
 ): Promise<Looked> {
@@ -90,6 +93,10 @@ async function look(
   const overflows = await tools.evaluate(
     "document.documentElement.scrollWidth > document.documentElement.clientWidth",
   ) === true;
+  const scrolled = await tools.evaluate(
+    `[...document.querySelectorAll("[role=region]")].filter((e) => e.scrollWidth > e.clientWidth)` +
+      `.map((e) => e.getAttribute("aria-label"))`,
+  ) as string[];
   const tree = await tools.ask("Accessibility.getFullAXTree");
   const nameless = (tree.nodes as Answer[]).filter((node) =>
     node.ignored !== true && CONTROLS.includes(String((node.role as Answer).value)) &&
@@ -104,12 +111,12 @@ async function look(
     await tools.evaluate(await Deno.readTextFile(axe));
     const found = await tools.evaluate("axe.run().then((r) => JSON.stringify(r.violations))");
     faults = (JSON.parse(String(found)) as { impact: string; id: string; nodes: Answer[] }[])
-      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .filter(({ impact }) => impact !== "minor")
       .map(({ id, nodes }) => `${id}: ${JSON.stringify(nodes[0])}`);
     // What is said of axe-core is not said of the page.
     tools.complaints();
   }
-  return { width, scheme, text, complaints, nameless, overflows, faults };
+  return { width, scheme, text, complaints, nameless, overflows, scrolled, faults };
 }
 
 if (import.meta.main) {
@@ -139,7 +146,7 @@ if (import.meta.main) {
     tools.session = String(sessionId);
     for (const domain of ["Page", "Runtime", "Log"]) await tools.ask(`${domain}.enable`);
     const found: Looked[] = [];
-    for (const scheme of ["light", "dark"] as const) {
+    for (const scheme of Deno.args[3]!.split(",") as Looked["scheme"][]) {
       for (const width of [1280, 390]) found.push(await look(tools, Deno.args, width, scheme));
     }
     console.log(JSON.stringify(found));

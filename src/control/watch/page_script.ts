@@ -66,14 +66,13 @@ const TABLES = {
     ["depth", "in hand", (r) => r.inHand, number],
   ],
   exports: [["address", "export", (r) => r.address, undefined, "left", (r) => r.address],
-    ["path", "of", (r) => r.path, undefined, "left"], ...work],
+    ...work, ["path", "of", (r) => r.path, undefined, "long left"]],
   initiators: [["mac", "initiator", (r) => r.mac, undefined, "left", (r) => r.mac],
     ["most", "most of", (r) => r.most, undefined, "left"], ...work],
   interfaces: [["name", "interface", (r) => r.name, undefined, "left", (r) => "interface " + r.name], ...work,
     ["batch", "batch", (r) => r.batch, number], ["overflows", "overflows", (r) => r.overflows, number,
       (r) => r.overflows > 0 ? "bad" : ""]],
   disks: [["address", "disk", (r) => r.address, undefined, "left", (r) => "disk " + r.address],
-    ["node", "as", (r) => r.node, undefined, "left"],
     ["up", "", (r) => r.up ? "up" : "down", undefined, (r) => r.up ? "good" : "bad"],
     ["requests", "requests", (r) => r.reads + r.writes, rate],
     ["reads", "read", (r) => r.readBytes, byteRate],
@@ -81,8 +80,9 @@ const TABLES = {
     ["p50", "p50", (r) => r.p50Ms, time],
     ["p99", "p99", (r) => r.p99Ms, time],
     ["again", "again", (r) => r.total.retransmissions, number],
+    ["node", "as", (r) => r.node, undefined, "long left"],
     ["paths", "paths", (r) => r.paths.map((p) => p.interface + " " + p.mac + (p.up ? " " + time(p.roundTripMs) +
-      ", window " + number(p.window) : " lost")).join("; "), undefined, "left"]],
+      ", window " + number(p.window) : " lost")).join("; "), undefined, "long left"]],
 };
 const keyOf = (row) => [row.mac, row.address, row.name].filter((part) => part !== undefined).join(" ");
 
@@ -94,7 +94,7 @@ function sortBy(name, key) {
 function headOf(name, columns) {
   const row = make("tr");
   for (const [key, title, , , style] of columns) {
-    const cell = make("th", undefined, style === "left" ? "left" : "");
+    const cell = make("th", undefined, /left$/.test(style) ? "left" : "");
     cell.scope = "col";
     const button = make("button", title || "state");
     button.type = "button";
@@ -280,6 +280,11 @@ function showFaults() {
     if (ex.total.errors > 0) lines.push(number(ex.total.errors) + " errors of " + ex.address +
       (ex.errors > 0 ? ", " + rate(ex.errors) + " now" : ""));
   }
+  for (const disk of now.disks) {
+    if (disk.total.overflows > 0) lines.push(number(disk.total.overflows) + " frames of " + disk.address +
+      " lost by the kernel, too fast to be taken");
+    if (!disk.up) lines.push(disk.address + " does not answer");
+  }
   by("no-faults").hidden = lines.length > 0;
   const list = by("faults");
   lines.forEach((line, i) => setText(list.children[i] ?? list.appendChild(make("li")), line));
@@ -290,8 +295,8 @@ function show() {
   setText(by("name"), now.name);
   document.title = "aoe " + visible(now.name);
   const hours = (now.atMs - now.startedMs) / 3600000;
-  setText(by("about"), "version " + now.version + ", process " + now.pid + ", for " +
-    (hours < 1 ? Math.floor(hours * 60) + " min" : hours.toFixed(1) + " h"));
+  setText(by("about"), "version " + now.version + ", process " + now.pid + ", for " + (hours < 1 / 60
+    ? Math.floor(hours * 3600) + " s" : hours < 1 ? Math.floor(hours * 60) + " min" : hours.toFixed(1) + " h"));
   showSubjects();
   showBusiest();
   for (const name of Object.keys(TABLES)) {

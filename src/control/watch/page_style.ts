@@ -36,6 +36,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: .25rem .55rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, th.left, td.left { text-align: left; }
 td.left { overflow-wrap: normal; }
+td.long { min-width: 11rem; white-space: normal; overflow-wrap: anywhere; }
 thead th { border-bottom: 1px solid var(--line); font-weight: 600; }
 tbody tr + tr td { border-top: 1px solid var(--line); }
 tbody tr.drawn td { background: color-mix(in srgb, var(--bar) 45%, transparent); }
@@ -52,7 +53,7 @@ button:hover { border-color: var(--faint); }
 .share svg { position: absolute; inset: .2rem .3rem; width: calc(100% - .6rem); height: calc(100% - .4rem); }
 .share rect { fill: var(--bar); }
 .share span { position: relative; }
-#charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .9rem; }
+#charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: .9rem; }
 figure { margin: 0; }
 figcaption { display: flex; justify-content: space-between; gap: .5rem; }
 figcaption span { color: var(--faint); font-variant-numeric: tabular-nums; }

@@ -78,6 +78,29 @@ export function cutText(text: string, columns: number, ascii: boolean): string {
   return columns > 0 ? cut + end : "";
 }
 
+/** The end of a text that fits, with a beginning that says that it is one: what tells paths apart. */
+export function cutStart(text: string, columns: number, ascii: boolean): string {
+  if (textColumns(text) <= columns) return text;
+  let cut = "";
+  let taken = 1;
+  for (const character of [...text].reverse()) {
+    taken += columnsOf(character);
+    if (taken > columns) break;
+    cut = character + cut;
+  }
+  return columns > 0 ? (ascii ? "~" : "…") + cut : "";
+}
+
+/** Those of the parts, from the first on, that fit beside each other. */
+export function fittingParts(parts: readonly string[], columns: number): string {
+  let line = parts[0] ?? "";
+  for (const part of parts.slice(1)) {
+    if (textColumns(line) + 2 + textColumns(part) > columns) break;
+    line += `  ${part}`;
+  }
+  return line;
+}
+
 /** Fills a text up with spaces, before it or behind it, or cuts it. */
 export function fitText(text: string, columns: number, right: boolean, ascii: boolean): string {
   const cut = cutText(text, columns, ascii);

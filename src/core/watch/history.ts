@@ -1,7 +1,7 @@
 // Makes of one snapshot after the other what happens now, and keeps what happened in the last ten
 // minutes, in rings that never grow.
 
-import { TIME_BUCKETS, TIME_WORDS, timePercentileMs } from "../time_buckets.ts";
+import { TIME_BUCKETS, TIME_WORDS, timePercentileMs, timePercentilesMs } from "../time_buckets.ts";
 import { DROP_NAMES } from "../target/target.ts";
 import { INITIATORS_SHOWN, SERIES } from "./overview.ts";
 import type { DiskRates, LoadRates, Overview, Past, Rates } from "./overview.ts";
@@ -38,6 +38,50 @@ const NOTHING: Work = {
   drops: [],
 };
 
+/** What a histogram has counted since it was looked at. */
+class PassedTimes {
+  /** All of it together. */
+  ms = 0;
+  readonly #counts = new Float64Array(TIME_BUCKETS);
+  #all = 0;
+  #first = 0;
+
+  /** Nothing. */
+  reset(): void {
+    this.ms = 0;
+    this.#all = 0;
+  }
+
+  /**
+   * What several histograms together have counted.
+   *
+   * @param before As it was, `TIME_WORDS` numbers; it becomes what it is now.
+   */
+  since(before: Float64Array, times: readonly Times[]): void {
+    this.#all = 0;
+    this.#first = TIME_BUCKETS;
+    for (let i = 0; i < TIME_WORDS; i++) {
+      let now = 0;
+      for (let k = 0; k < times.length; k++) now += times[k]![i]!;
+      // What began anew has done all of it since.
+      const passed = Math.max(0, now - before[i]!);
+      before[i] = now;
+      if (i === TIME_BUCKETS) this.ms = passed;
+      else {
+        this.#counts[i] = passed;
+        this.#all += passed;
+        if (passed > 0 && i < this.#first) this.#first = i;
+      }
+    }
+  }
+
+  /** Within which 50 and 99 of a hundred were answered. */
+  percentilesMs(): readonly [number, number] {
+    const [p50Ms, p99Ms] = timePercentilesMs(this.#counts, this.#all, this.#first, [50, 99]);
+    return [p50Ms!, p99Ms!];
+  }
+}
+
 /** The last ten minutes of a process. */
 export class History {
   readonly #stepMs: number;
@@ -46,6 +90,8 @@ export class History {
   readonly #loads = new Map<string, Map<string, LoadSnapshot>>();
   #disks = new Map<string, DiskSnapshot>();
   #drops: number[] = [];
+  /** Of one thing after the other. */
+  readonly #passed = new PassedTimes();
   #before: Snapshot | undefined;
   #overview: Overview | undefined;
   /** Snapshots taken. */
@@ -77,20 +123,21 @@ export class History {
     const exports = snapshot.exports.map(({ address, path, work, answers }) => ({
       address,
       path,
-      ...this.#rates(address, work, Object.values(answers), seconds),
+      ...this.#rates(address, work, () => Object.values(answers), seconds),
     }));
     const loads = this.#loadRates(snapshot.loads, seconds);
     const most = mostOf(loads);
-    const initiators = snapshot.initiators.map(({ mac, work, answers }) => ({
-      mac,
-      most: most.get(mac) ?? "",
-      ...this.#rates(mac, work, [answers], seconds),
+    const initiators = snapshot.initiators.map((one) => ({
+      mac: one.mac,
+      most: most.get(one.mac) ?? "",
+      // Added up only where something has happened.
+      ...this.#rates(one.mac, one.work, () => [one.answers], seconds),
     }));
     const interfaces = snapshot.interfaces.map((link) => ({
       name: link.name,
       batch: round(link.received / Math.max(1, link.batches.reduce((sum, n) => sum + n, 0))),
       overflows: link.overflows,
-      ...this.#rates(`interface ${link.name}`, link.work, [link.answers], seconds),
+      ...this.#rates(`interface ${link.name}`, link.work, () => [link.answers], seconds),
     }));
     const parts = snapshot.exports.length > 0
       ? snapshot.interfaces.map(({ work, answers }) => ({ work, times: [answers] }))
@@ -104,7 +151,7 @@ export class History {
       all: this.#rates(
         ALL,
         addUp(parts.map(({ work }) => work)),
-        parts.flatMap(({ times }) => times),
+        () => parts.flatMap(({ times }) => times),
         seconds,
       ),
       ...{ exports, interfaces },
@@ -148,26 +195,21 @@ export class History {
     return track;
   }
 
-  #rates(name: string, work: Work, times: readonly Times[], seconds: number): Rates {
+  #rates(name: string, work: Work, times: () => readonly Times[], seconds: number): Rates {
     const track = this.#track(name);
     const before = track.work;
-    const passed = new Float64Array(TIME_WORDS);
-    for (let i = 0; i < TIME_WORDS; i++) {
-      let now = 0;
-      for (const one of times) now += one[i]!;
-      // What began anew has done all of it since.
-      passed[i] = Math.max(0, now - track.times[i]!);
-      track.times[i] = now;
-    }
+    const all = sumOf(work.commands);
+    const allBefore = sumOf(before.commands);
+    const passed = this.#passed;
+    // What has not answered since has not moved.
+    if (all === allBefore) passed.reset();
+    else passed.since(track.times, times());
+    const [p50Ms, p99Ms] = passed.percentilesMs();
     track.work = work;
     const rate = (now: number, then = 0) => round(Math.max(0, now - then) / seconds);
     // Of nothing at all there are not even kinds.
     const kind = (which: number) => rate(work.commands[which] ?? 0, before.commands[which]);
-    const sum = (of: (work: Work) => readonly number[]) => of(work).reduce((a, b) => a + b, 0);
-    const sumBefore = (of: (work: Work) => readonly number[]) =>
-      of(before).reduce((a, b) => a + b, 0);
-    const allBefore = sumBefore((one) => one.commands);
-    const all = sum((one) => one.commands);
+    const [errors, drops] = [sumOf(work.errors), sumOf(work.drops)];
     const atDisk = work.diskCommands - before.diskCommands;
     const [reads, writes] = [kind(0), kind(1)];
     const rates: Rates = {
@@ -176,19 +218,18 @@ export class History {
       writtenBytes: rate(work.writtenBytes, before.writtenBytes),
       inHand: work.inHand,
       // Little's law: the time that all of them took together, by the time that passed.
-      depth: round(passed[TIME_BUCKETS]! / 1000 / seconds),
-      p50Ms: round(timePercentileMs(passed, 50)),
-      p99Ms: round(timePercentileMs(passed, 99)),
+      depth: round(passed.ms / 1000 / seconds),
+      p50Ms: round(p50Ms),
+      p99Ms: round(p99Ms),
       diskMs: atDisk > 0 ? round(Math.max(0, work.diskMs - before.diskMs) / atDisk) : 0,
-      errors: rate(sum((one) => one.errors), sumBefore((one) => one.errors)),
-      drops: rate(sum((one) => one.drops), sumBefore((one) => one.drops)),
+      errors: rate(errors, sumOf(before.errors)),
+      drops: rate(drops, sumOf(before.drops)),
       retransmissions: rate(work.retransmissions, before.retransmissions),
       total: {
         commands: all,
         readBytes: work.readBytes,
         writtenBytes: work.writtenBytes,
-        errors: sum((one) => one.errors),
-        drops: sum((one) => one.drops),
+        ...{ errors, drops },
         retransmissions: work.retransmissions,
       },
     };
@@ -310,6 +351,12 @@ export class History {
 /** What was done with a disk of somebody else's. */
 function workWith({ reads, writes, readBytes, writtenBytes, retransmissions }: DiskSnapshot): Work {
   return { ...NOTHING, commands: [reads, writes], readBytes, writtenBytes, retransmissions };
+}
+
+function sumOf(numbers: readonly number[]): number {
+  let sum = 0;
+  for (let i = 0; i < numbers.length; i++) sum += numbers[i]!;
+  return sum;
 }
 
 /** Commands that read or write. */

@@ -3,8 +3,10 @@
 
 import type { Overview, Past, Rates } from "./overview.ts";
 import {
+  cutStart,
   cutText,
   fitText,
+  fittingParts,
   shareBar,
   shortBytes,
   shortDuration,
@@ -64,6 +66,8 @@ interface Column {
   readonly title: string;
   readonly columns: number;
   readonly left?: boolean;
+  /** Of what is too long the end is shown. */
+  readonly end?: boolean;
 }
 
 type Style = "bold" | "dim" | "red" | "cyan" | "reverse";
@@ -98,16 +102,17 @@ const COLUMNS: Readonly<Record<TopView, readonly Column[]>> = {
     title: "PATH",
     columns: 40,
     left: true,
+    end: true,
   }],
   initiators: [{ title: "INITIATOR", columns: MAC_COLUMNS, left: true }, ...WORK_COLUMNS, {
     title: "MOST OF",
-    columns: 9,
+    columns: 7,
     left: true,
   }],
   interfaces: [{ title: "INTERFACE", columns: 15, left: true }, ...WORK_COLUMNS, {
-    title: "BATCH",
+    title: "LOST",
     columns: 6,
-  }, { title: "LOST", columns: 6 }],
+  }, { title: "BATCH", columns: 6 }],
   disks: [
     { title: "DISK", columns: 9, left: true },
     { title: "UP", columns: 4, left: true },
@@ -118,7 +123,7 @@ const COLUMNS: Readonly<Record<TopView, readonly Column[]>> = {
     { title: "P99", columns: 6 },
     { title: "WINDOW", columns: 6 },
     { title: "AGAIN", columns: 6 },
-    { title: "AS", columns: 20, left: true },
+    { title: "AS", columns: 20, left: true, end: true },
     { title: "PATHS", columns: 40, left: true },
   ],
 };
@@ -208,7 +213,7 @@ function titleOf({ name, all, exports, disks, ...about }: Overview, terminal: To
   if (exports.length > 0) {
     parts.push(`p99 ${shortTime(all.p99Ms, micro(terminal))}`, `depth ${shortNumber(all.depth)}`);
   }
-  return cut(parts.join("  "), terminal);
+  return cut(fittingParts(parts, terminal.columns), terminal);
 }
 
 function headOf(
@@ -274,9 +279,11 @@ function tableOf(
     .sort((a, b) => sort === "name" ? compareNames(a, b) : b[sort] - a[sort] || compareNames(a, b));
   const lines = rows.slice(Math.min(skipped, Math.max(0, rows.length - 1))).slice(0, room - 1)
     .map((row) => {
-      const line = columns.map((column, i) =>
-        fitText(row.cells[i] ?? "", column.columns, !column.left, terminal.ascii)
-      ).join(" ").trimEnd();
+      const line = columns.map((column, i) => {
+        const cell = row.cells[i] ?? "";
+        const cut = column.end ? cutStart(cell, column.columns, terminal.ascii) : cell;
+        return fitText(cut, column.columns, !column.left, terminal.ascii);
+      }).join(" ").trimEnd();
       return row.alarming ? paint(line, "red", terminal) : line;
     });
   const none = filter === "" ? "Nothing happens." : `Nothing has "${visibleText(filter)}" in it.`;
@@ -300,7 +307,7 @@ function rowsOf(overview: Overview, view: TopView, terminal: TopTerminal): TopRo
       );
     case "interfaces":
       return overview.interfaces.map((link) => {
-        const more = [shortNumber(link.batch), shortNumber(link.overflows)];
+        const more = [shortNumber(link.overflows), shortNumber(link.batch)];
         const name = visibleText(link.name);
         return workRow(name, link, more, "", terminal);
       });
@@ -404,13 +411,16 @@ function diskRows({ disks }: Overview, terminal: TopTerminal): TopRow[] {
   });
 }
 
-function faultsOf({ drops, exports }: Overview): string {
+function faultsOf({ drops, exports, disks }: Overview): string {
+  const lost = disks.filter(({ total }) => total.overflows > 0)
+    .map(({ address, total }) => `${shortNumber(total.overflows)} frames of ${address}`);
   const said = drops.map(({ reason, total }) => `${shortNumber(total)} ${reason}`);
   const errors = exports.filter(({ total }) => total.errors > 0)
     .map(({ address, total }) => `${shortNumber(total.errors)} of ${address}`);
   return [
     ...(said.length === 0 ? [] : [`Dropped: ${said.join(", ")}`]),
     ...(errors.length === 0 ? [] : [`Errors: ${errors.join(", ")}`]),
+    ...(lost.length === 0 ? [] : [`Lost by the kernel, too fast to be taken: ${lost.join(", ")}`]),
   ].join("; ");
 }
 
@@ -420,8 +430,8 @@ function footOf(choice: TopChoice, terminal: TopTerminal): string {
     return paint(cut(visibleText(choice.notice), terminal), "red", terminal);
   }
   const only = choice.filter === "" ? "/ filter" : `/ only "${visibleText(choice.filter)}"`;
-  const keys = `q quit  tab ${choice.view}  s by ${choice.sort}  ${only}  arrows scroll`;
-  return paint(cut(keys, terminal), "dim", terminal);
+  const keys = ["q quit", `tab ${choice.view}`, `s by ${choice.sort}`, only, "arrows scroll"];
+  return paint(cut(fittingParts(keys, terminal.columns), terminal), "dim", terminal);
 }
 
 /** The columns from the first on that the terminal has room for; the last has all that is left. */

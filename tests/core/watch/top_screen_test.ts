@@ -110,6 +110,18 @@ Deno.test("top: no line is longer than the terminal, nor are there more, whateve
   }
 });
 
+Deno.test("top: what is too long loses what matters least", () => {
+  const path = "/srv/a/long/way/to/the/images/of/everybody/disk-17.img";
+  const screen = (columns: number, view: TopChoice["view"]) =>
+    topScreen(overviewOf(1, path), { all: PAST }, { ...CHOICE, view }, { ...TERMINAL, columns });
+  assertMatch(screen(80, "exports").join("\n"), /^e1\.1 .* …[a-z/]*\/disk-17\.img$/m);
+  assertMatch(screen(60, "loads")[0]!, /^aoe serve .* p99 2\.18ms$/);
+  assertMatch(screen(40, "loads").at(-1)!, /^q quit {2}tab loads {2}s by requests$/);
+  // That frames are lost is seen on every terminal, and whom an initiator loads.
+  assertMatch(screen(80, "interfaces").join("\n"), /^INTERFACE .* LOST$/m);
+  assertMatch(screen(80, "initiators").join("\n"), /^02:00:00:00:00:01 .* e1\.1$/m);
+});
+
 Deno.test("top: a terminal that knows ASCII alone gets nothing else", () => {
   const lines = topScreen(overviewOf(3), { all: PAST }, CHOICE, { ...TERMINAL, ascii: true });
   assertMatch(lines.join(""), /^[ -~]*$/);

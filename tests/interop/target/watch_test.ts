@@ -165,17 +165,23 @@ interopTest(
 /** Where axe-core is, which finds what bars people from using a page; `.ci/run` fetches it. */
 const AXE = Deno.env.get("AOE_AXE");
 
-/** What a browser in a namespace has seen at an address, by day and by night, wide and narrow. */
-async function looked(testbed: Testbed, namespace: Namespace, url: string): Promise<Looked[]> {
+/** What a browser in a namespace has seen at an address, wide and narrow. */
+async function looked(
+  testbed: Testbed,
+  namespace: Namespace,
+  schemes: "light,dark" | "dark",
+): Promise<Looked[]> {
+  const url = `http://127.0.0.1:${PORT}/`;
   const program = new URL("../../harness/browser.ts", import.meta.url).pathname;
   const { stdout } = await namespace.runChecked([
-    ...[Deno.execPath(), "run", "-A", program, url, testbed.directory, "1500"],
+    ...[Deno.execPath(), "run", "-A", program, url, testbed.directory, "1500", schemes],
     ...(AXE === undefined ? [] : [AXE]),
   ], { timeoutMs: 120_000 });
   const pages = JSON.parse(stdout) as Looked[];
   for (const page of pages) {
-    const how = `${url}, ${page.scheme}, ${page.width} pixels`;
+    const how = `${namespace.name}, ${page.scheme}, ${page.width} pixels`;
     assertEquals([page.complaints, page.nameless, page.overflows], [[], [], false], how);
+    if (page.width > 1000) assertEquals(page.scrolled, [], how);
     assertEquals(page.faults, AXE === undefined ? undefined : [], how);
     const shot = await Deno.stat(testbed.path(`page-${page.scheme}-${page.width}.png`));
     assert(shot.size > 10_000, how);
@@ -192,7 +198,7 @@ interopTest(
     const { target, initiator, mac } = await watched(testbed);
     const at = { iface: "net0", address: "1.1" };
     const load = await startBench(initiator, at, { mode: "mixed", sectors: 2, seconds: 60 });
-    for (const page of await looked(testbed, target, `http://127.0.0.1:${PORT}/`)) {
+    for (const page of await looked(testbed, target, "light,dark")) {
       const how = `${page.scheme}, ${page.width} pixels`;
       assertMatch(page.text, new RegExp(`${mac} loads e1\\.1: \\d+ % of all requests`), how);
       assertStringIncludes(page.text, VISIBLE, how);
@@ -225,7 +231,7 @@ interopTest(
     assert(total.readBytes >= 64 * 2 ** 20 && total.commands > 0, JSON.stringify(total));
     assertEquals(paths.map((path) => path.interface), ["net0"]);
     assert(paths[0]!.roundTripMs > 0 && paths[0]!.window > 0, JSON.stringify(paths));
-    for (const page of await looked(testbed, initiator, `http://127.0.0.1:${PORT}/`)) {
+    for (const page of await looked(testbed, initiator, "dark")) {
       for (const shown of ["e1.1", uri, `net0 ${await target.mac("net0")}`]) {
         assertStringIncludes(page.text, shown, `${page.scheme}, ${page.width} pixels`);
       }
