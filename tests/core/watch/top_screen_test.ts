@@ -188,6 +188,20 @@ Deno.test("top: where nothing is served, the disks that are used stand first", (
   assertEquals(lines.filter((line) => line.includes("INITIATOR")), []);
 });
 
+Deno.test("top: frames that were lost of a disk, and one that is down, are said in red", () => {
+  const healthy = overviewOf(0);
+  const [disk] = healthy.disks;
+  const overview = {
+    ...healthy,
+    disks: [{ ...disk!, up: false, paths: [], total: { ...disk!.total, overflows: 7 } }],
+  };
+  const lines = topScreen(overview, {}, CHOICE, { ...TERMINAL, colours: true });
+  // deno-lint-ignore no-control-regex -- the style of what is wrong
+  const red = lines.map((line) => /^\x1b\[31m(.*)\x1b\[0m$/.exec(line)?.[1]).filter((text) => text);
+  assertMatch(red[0]!, /^e9\.1 +DOWN /);
+  assertEquals(red.slice(1), ["Lost by the kernel, too fast to be taken: 7 frames of e9.1"]);
+});
+
 Deno.test("top: keys choose, filter and scroll, and q is a letter of a filter", () => {
   const keys = new TopKeys(CHOICE);
   const press = (...pressed: string[]) => pressed.map((key) => keys.press(key)).at(-1);
