@@ -86,8 +86,6 @@ class PassedTimes {
 export class History {
   readonly #stepMs: number;
   readonly #tracks = new Map<string, Track>();
-  /** By initiator and export, as they were when they last moved. */
-  readonly #loads = new Map<string, Map<string, LoadSnapshot>>();
   #disks = new Map<string, DiskSnapshot>();
   #drops: number[] = [];
   /** Of one thing after the other. */
@@ -251,23 +249,30 @@ export class History {
       track.ring = new Float32Array(STEPS * SERIES.length);
       this.#rings++;
     }
-    track.ring.set(numbers, ((this.#count - 1) % STEPS) * SERIES.length);
+    const at = ((this.#count - 1) % STEPS) * SERIES.length;
+    for (let i = 0; i < numbers.length; i++) track.ring[at + i] = numbers[i]!;
   }
 
   #loadRates(loads: readonly LoadSnapshot[], seconds: number): LoadRates[] {
     const moved: LoadRates[] = [];
-    for (const load of loads) {
-      let ofInitiator = this.#loads.get(load.mac);
-      if (ofInitiator === undefined) {
-        ofInitiator = new Map();
-        this.#loads.set(load.mac, ofInitiator);
-      }
-      const before = ofInitiator.get(load.address);
+    const earlier = this.#before?.loads ?? [];
+    let named: Map<string, LoadSnapshot> | undefined;
+    // They keep their order; where one is new, those behind it are looked for by their names.
+    const beforeOf = (load: LoadSnapshot, i: number) => {
+      const there = earlier[i];
+      if (there?.mac === load.mac && there.address === load.address) return there;
+      named ??= new Map(earlier.map((one) => [nameOfLoad(one), one]));
+      return named.get(nameOfLoad(load));
+    };
+    for (let i = 0; i < loads.length; i++) {
+      const load = loads[i]!;
+      // One that has not moved is the same.
+      if (load === earlier[i] && load.inHand === 0) continue;
+      const before = beforeOf(load, i);
       const count = load.reads + load.writes + load.others;
       const passed = count -
         (before === undefined ? 0 : before.reads + before.writes + before.others);
       if (passed === 0 && load.inHand === 0) continue;
-      ofInitiator.set(load.address, load);
       // Less than before: another export has the address now.
       const commands = Math.max(0, passed);
       const since = (of: "readBytes" | "writtenBytes" | "answerMs") =>
@@ -376,6 +381,10 @@ function tripsSince(disk: DiskSnapshot, before: DiskSnapshot | undefined): Times
     }
   }
   return passed;
+}
+
+function nameOfLoad({ mac, address }: LoadSnapshot): string {
+  return `${mac} ${address}`;
 }
 
 /** The export that each initiator asks most of. */

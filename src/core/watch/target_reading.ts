@@ -55,8 +55,17 @@ interface Row {
   readonly at: number;
 }
 
+/** What is read of a thread's tables again and again, and seldom changes. */
+interface Known {
+  /** By an initiator's number: whoever has it keeps it. */
+  readonly macs: string[];
+  /** By a load's number, as it was when it last moved. */
+  readonly loads: LoadSnapshot[];
+}
+const known = new WeakMap<TargetMetrics, Known>();
+
 /**
- * Reads all tables.
+ * Reads all tables. What has not moved since the tables were last read is the same object.
  *
  * @param pathOf What stands behind an export.
  */
@@ -148,38 +157,54 @@ function readInitiators(threads: readonly TargetMetrics[]): InitiatorSnapshot[] 
 
 function readLoads(metrics: TargetMetrics): LoadSnapshot[] {
   const found: LoadSnapshot[] = [];
-  // Made once for each, not for each pair.
-  const macs: (string | undefined)[] = [];
   const addresses: (string | undefined)[] = [];
   for (let number = 0; number < metrics.exports; number++) {
     const who = metrics.exportAt(number);
     if (who !== undefined) addresses[number] = formatAddress(who.shelf, who.slot);
   }
   const { words } = metrics;
+  const { loads } = knownOf(metrics);
   for (let number = 0; number < metrics.loadsUsed; number++) {
     const at = metrics.rowOfLoad(number);
     const address = addresses[metrics.loadExport(number)];
-    if (address === undefined || words[at + LOAD_TAKEN] === 0) continue;
-    const initiator = metrics.loadInitiator(number);
-    const mac = macs[initiator] ??= macOf({ metrics, number: initiator, at });
-    found.push({
-      mac,
-      address,
-      reads: words[at + LOAD_READS]!,
-      writes: words[at + LOAD_WRITES]!,
-      others: words[at + LOAD_OTHERS]!,
-      readBytes: words[at + LOAD_READ_BYTES]!,
-      writtenBytes: words[at + LOAD_WRITTEN_BYTES]!,
-      errors: words[at + LOAD_ERRORS]!,
-      answerMs: words[at + LOAD_ANSWER_MS]!,
-      inHand: Math.max(0, words[at + LOAD_TAKEN]! - words[at + LOAD_ENDED]!),
-    });
+    const taken = words[at + LOAD_TAKEN]!;
+    if (address === undefined || taken === 0) continue;
+    const inHand = Math.max(0, taken - words[at + LOAD_ENDED]!);
+    const before = loads[number];
+    // The time is what is written last of an answer.
+    const same = before !== undefined && before.inHand === inHand &&
+      before.answerMs === words[at + LOAD_ANSWER_MS] && before.address === address &&
+      before.reads === words[at + LOAD_READS] && before.writes === words[at + LOAD_WRITES] &&
+      before.others === words[at + LOAD_OTHERS];
+    found.push(
+      same ? before : loads[number] = {
+        mac: macOf({ metrics, number: metrics.loadInitiator(number), at }),
+        address,
+        reads: words[at + LOAD_READS]!,
+        writes: words[at + LOAD_WRITES]!,
+        others: words[at + LOAD_OTHERS]!,
+        readBytes: words[at + LOAD_READ_BYTES]!,
+        writtenBytes: words[at + LOAD_WRITTEN_BYTES]!,
+        errors: words[at + LOAD_ERRORS]!,
+        answerMs: words[at + LOAD_ANSWER_MS]!,
+        inHand,
+      },
+    );
+  }
+  return found;
+}
+
+function knownOf(metrics: TargetMetrics): Known {
+  let found = known.get(metrics);
+  if (found === undefined) {
+    found = { macs: [], loads: [] };
+    known.set(metrics, found);
   }
   return found;
 }
 
 function macOf({ metrics, number }: Row): string {
-  return metrics.macAt(number)?.match(/../g)?.join(":") ?? OTHERS;
+  return knownOf(metrics).macs[number] ??= metrics.macAt(number)?.match(/../g)?.join(":") ?? OTHERS;
 }
 
 function addRow(rows: Map<string, Row[]>, name: string, row: Row): void {

@@ -133,3 +133,21 @@ Deno.test("history: drops are told of by reason, and disks by their paths", () =
   const without = alone.take(snapshotAt(4000, 0, { ...none, disks: [] }));
   assertEquals([without.all.reads, without.all.others, without.all.total.commands], [0, 0, 0]);
 });
+
+Deno.test("history: who loads what is told apart, wherever a new pair stands among the others", () => {
+  const [mac, other] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+  const loadOf = (mac: string, reads: number) => ({
+    ...{ mac, address: "e1.1", reads, writes: 0, others: 0, errors: 0, readBytes: reads * 512 },
+    ...{ writtenBytes: 0, answerMs: reads * 2, inHand: 0 },
+  });
+  const history = new History(1000);
+  const still = loadOf("02:00:00:00:00:03", 7);
+  history.begin(snapshotAt(1000, 0, { loads: [loadOf(mac, 100), still] }));
+  const { loads } = history.take(
+    snapshotAt(2000, 0, { loads: [loadOf(other, 5), loadOf(mac, 150), still] }),
+  );
+  assertEquals(loads.map((load) => [load.mac, load.commands, load.readBytes, load.meanMs]), [
+    [mac, 50, 50 * 512, 2],
+    [other, 5, 5 * 512, 2],
+  ]);
+});
