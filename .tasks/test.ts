@@ -1,8 +1,8 @@
-// `deno task test`: all checks, the build, then all tests, three jobs beside each other. A job is a
-// file of the interoperability tests or a folder of the others: what takes longest begins first, and
-// whatever ends takes the next. What needs the machine's block devices may not meet another of its
-// kind, and stands in a line of its own; everything else has networks and folders of its own. The
-// closing line counts all of them.
+// `deno task test`: the build, then all tests, three jobs beside each other, and all checks beside
+// the first of them. A job is a file of the interoperability tests or a folder of the others: what
+// takes longest begins first, and whatever ends takes the next. What needs the machine's block
+// devices may not meet another of its kind, and stands in a line of its own; everything else has
+// networks and folders of its own. The closing line counts all of them.
 
 /** Jobs at once: most of them wait for something most of the time, guests apart. */
 const WORKERS = 3;
@@ -14,14 +14,15 @@ const GUEST = /"[./]*harness\/guest/;
 const LONGEST = [
   "tests/interop/attach/boot_test.ts",
   "tests/commands",
+  "tests/interop/attach/nbd_kernel_test.ts",
   "tests/interop/attach/ublk_test.ts",
-  "tests/interop/attach/attach_old_kernel_test.ts",
-  "tests/simulation",
+  "tests/interop/attach/memory_pressure_test.ts",
+  "tests/tasks",
   "tests/interop/target/executable_test.ts",
   "tests/interop/nbd/nbd_source_test.ts",
+  "tests/simulation",
   "tests/interop/nbd/nbd_test.ts",
   "tests/interop/initiator/inquiries_test.ts",
-  "tests/tasks",
 ];
 /** No tests, or looked into file by file. */
 const NO_JOBS = ["tests/interop", "tests/bench", "tests/harness"];
@@ -29,10 +30,9 @@ const NO_JOBS = ["tests/interop", "tests/bench", "tests/harness"];
 const CLOSING_CHARACTERS = 2000;
 const root = new URL("..", import.meta.url).pathname;
 
-/** Runs one command, its output shown; ends everything when it fails. */
-async function step(...args: string[]): Promise<void> {
-  const { code } = await new Deno.Command(Deno.execPath(), { args, cwd: root }).spawn().status;
-  if (code !== 0) Deno.exit(code);
+/** Runs one command, its output shown; what it exits with. */
+async function step(...args: string[]): Promise<number> {
+  return (await new Deno.Command(Deno.execPath(), { args, cwd: root }).spawn().status).code;
 }
 
 /** Files of tests in a folder, and folders. */
@@ -85,7 +85,8 @@ async function runJob(path: string, hidden: boolean): Promise<JobResult> {
   const { code, stdout, stderr } = await new Deno.Command(program, {
     args,
     cwd: root,
-    env: { NO_COLOR: "1" },
+    // It is up to date; else each file that needs it would look.
+    env: { NO_COLOR: "1", AOE_EXECUTABLE: `${root}aoe` },
     stdin: "null",
   }).output();
   writeAll(Deno.stderr, stderr);
@@ -97,19 +98,33 @@ async function runJob(path: string, hidden: boolean): Promise<JobResult> {
   return { code, passed: Number(passed), failed: Number(failed) };
 }
 
-await step("fmt", "--check");
-await step("lint");
-await step("check");
-await step("run", "-A", ".tasks/build.ts");
+const built = await step("run", "-A", ".tasks/build.ts");
+if (built !== 0) Deno.exit(built);
 const { free, machineWide } = jobs();
 const results: JobResult[] = [];
-await Promise.all(Array.from({ length: WORKERS }, async (_, worker) => {
-  // The first has the machine's devices, and helps the others afterwards.
-  if (worker === 0) { for (const path of machineWide) results.push(await runJob(path, false)); }
-  for (let path = free.shift(); path !== undefined; path = free.shift()) {
-    results.push(await runJob(path, true));
+
+/** One check after the other; where one fails, no test begins any more. */
+async function runChecks(): Promise<void> {
+  for (const args of [["fmt", "--check"], ["lint"], ["check"]]) {
+    const code = await step(...args);
+    results.push({ code, passed: 0, failed: 0 });
+    if (code !== 0) free.length = machineWide.length = 0;
   }
-}));
+}
+
+await Promise.all([
+  runChecks(),
+  ...Array.from({ length: WORKERS }, async (_, worker) => {
+    // The first has the machine's devices, and helps the others afterwards.
+    const own = worker === 0 ? machineWide : [];
+    for (let path = own.shift(); path !== undefined; path = own.shift()) {
+      results.push(await runJob(path, false));
+    }
+    for (let path = free.shift(); path !== undefined; path = free.shift()) {
+      results.push(await runJob(path, true));
+    }
+  }),
+]);
 const passed = results.reduce((sum, result) => sum + result.passed, 0);
 const failed = results.reduce((sum, result) => sum + result.failed, 0);
 const code = results.find((result) => result.code !== 0)?.code ?? 0;

@@ -1,6 +1,7 @@
 // `aoe bench` as a user meets it: fio's words, fio's JSON, and a disk that is caught forging.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertSameBytes } from "../harness/bytes.ts";
 import { interopTest } from "../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../harness/target.ts";
 import { type Namespace, Testbed } from "../harness/testbed.ts";
@@ -28,7 +29,7 @@ interopTest("bench: reads only, unless it is told to write", [], async () => {
   assertMatch(stdout, /\n {5,}1% .*99\.99% /s);
   assertMatch(stdout, /\n {4}< \S+ us .*% #+\n/);
   assert(!stdout.includes("write:"), stdout);
-  assertEquals(await Deno.readFile(disk), before);
+  assertSameBytes(await Deno.readFile(disk), before, "disk");
 });
 
 interopTest("bench: JSON with fio's names", [], async () => {

@@ -3,6 +3,7 @@
 // tests/interop/initiator/initiator_test.ts.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertSameBytes } from "../harness/bytes.ts";
 import { run, runChecked } from "../harness/process.ts";
 import { interopTest } from "../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../harness/target.ts";
@@ -41,12 +42,6 @@ async function overwrite(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<
   for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }
 
-function assertSame(actual: Uint8Array, expected: Uint8Array, what: string): void {
-  assertEquals(actual.length, expected.length, `${what}: length`);
-  const at = actual.findIndex((byte, i) => byte !== expected[i]);
-  assertEquals(at, -1, `${what}: first difference`);
-}
-
 /** CRC-32 of a file, as gzip has it. */
 async function gzipSum(path: string): Promise<string> {
   const shell = `gzip -1c "${path}" | tail -c 8 | od -An -tx4 -N4`;
@@ -83,15 +78,19 @@ interopTest("copy: a file to a disk and back, with holes left out on both sides"
   assertEquals(result.checksum.crc32, await gzipSum(source));
   assertEquals(result.zeroBytes, 17 * MIB);
   const image = await Deno.readFile(disk);
-  assertSame(image.subarray(0, content.length), content, "disk");
+  assertSameBytes(image.subarray(0, content.length), content, "disk");
   assertEquals(image.subarray(content.length, content.length + 412).every((b) => b === 0), true);
-  assertSame(image.subarray(-3 * MIB), noise(24 * MIB, 9).subarray(-3 * MIB), "behind the copy");
+  assertSameBytes(
+    image.subarray(-3 * MIB),
+    noise(24 * MIB, 9).subarray(-3 * MIB),
+    "behind the copy",
+  );
   assert(await allocatedBytes(disk) < 8 * MIB, "zeros are discarded");
 
   const copy = testbed.path("copy.img");
   await Deno.writeFile(copy, noise(MIB, 5));
   const back = await host.runChecked([aoe, "copy", "e1.1", copy, "--checksum", "sha256"]);
-  assertSame(await Deno.readFile(copy), image, "copy");
+  assertSameBytes(await Deno.readFile(copy), image, "copy");
   assert(await allocatedBytes(copy) < 8 * MIB, "zeros are left out");
   const sum = (await runChecked(["sha256sum", copy])).stdout.slice(0, 64);
   assertStringIncludes(back.stdout, `sha256  ${sum}`);
@@ -112,19 +111,19 @@ interopTest("copy: pipes, parts of disks, and disk to disk", [], async () => {
     assertEquals(await host.runChecked(["sh", "-c", shell]), {
       ...{ code: 0, stdout: "", stderr: "", timedOut: false },
     });
-    assertSame((await Deno.readFile(disk)).subarray(MIB, 6 * MIB), content, "disk");
+    assertSameBytes((await Deno.readFile(disk)).subarray(MIB, 6 * MIB), content, "disk");
     await overwrite(disk, new Uint8Array(24 * MIB));
   }
   await host.runChecked([aoe, "copy", source, "e1.1", "--seek", "10M", "--no-sparse"]);
   await host.runChecked([aoe, "copy", "1.1", "e1.2", "--offset", "10M", "--length", "5M"]);
-  assertSame((await Deno.readFile(other)).subarray(0, 5 * MIB), content, "other disk");
+  assertSameBytes((await Deno.readFile(other)).subarray(0, 5 * MIB), content, "other disk");
   // Into the middle of a file, which keeps the rest.
   const part = testbed.path("part");
   await Deno.writeFile(part, noise(3 * MIB, 6));
   await host.runChecked([aoe, "copy", "e1.2", part, "--length", "1M", "--seek", "1M"]);
   const expected = noise(3 * MIB, 6);
   expected.set(content.subarray(0, MIB), MIB);
-  assertSame(await Deno.readFile(part), expected, "part of a file");
+  assertSameBytes(await Deno.readFile(part), expected, "part of a file");
 });
 
 interopTest("copy: an image of another format is not written to a disk as it is", [], async () => {
@@ -144,9 +143,13 @@ interopTest("copy: an image of another format is not written to a disk as it is"
       `(qemu-img convert -f qcow2 -O raw ${image} ${image}.raw), ` +
       `or copy it as it is with --force\n`,
   );
-  assertSame(await Deno.readFile(disk), before, "disk after a refusal");
+  assertSameBytes(await Deno.readFile(disk), before, "disk after a refusal");
   await host.runChecked([aoe, "copy", image, "e1.1", "--force"]);
-  assertSame((await Deno.readFile(disk)).subarray(0, content.length), content, "disk by --force");
+  assertSameBytes(
+    (await Deno.readFile(disk)).subarray(0, content.length),
+    content,
+    "disk by --force",
+  );
 });
 
 interopTest("copy: Ctrl-C says how far it came, and --resume goes on there", [], async () => {
@@ -183,7 +186,7 @@ interopTest("copy: Ctrl-C says how far it came, and --resume goes on there", [],
   // The checksum is that of the whole, though only a part was copied now.
   const image = testbed.path("other.img");
   assertEquals(result.checksum.crc32, await gzipSum(image));
-  assertSame(await Deno.readFile(image), content.subarray(0, 8 * MIB), "disk");
+  assertSameBytes(await Deno.readFile(image), content.subarray(0, 8 * MIB), "disk");
   assertEquals(await Deno.stat(state).then(() => true, () => false), false);
   const nothing = await host.run([...argv, "--resume"], { env });
   assertEquals(nothing.code, 1);

@@ -51,7 +51,8 @@ done
 export HOME=/tmp XDG_CACHE_HOME=/tmp/cache NO_COLOR=1
 disk=/dev/etherd/e1.1
 aoe() { /share/aoe "$@"; }
-daemon() { aoe stat --json | sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p'; }
+# The keeper, which is younger, has the same words. Asking \`aoe stat\` would take seconds.
+daemon() { grep -l -e '-[-]foreground' /proc/[0-9]*/cmdline 2>/dev/null | tr -dc '0-9\\n' | sort -n | head -n 1; }
 within() { n=0; until eval "$2"; do n=$((n+1)); [ $n -lt $(($1*10)) ] || fail "$2"; sleep 0.1; done; }
 `;
 

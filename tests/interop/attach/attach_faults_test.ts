@@ -26,7 +26,7 @@ interopTest(
       const bridge = [await compiledTool("lossybridge"), "left", "right", "3", "1", "1", "2", "7"];
       await using bench = await AttachBench.create(64 * MIB, lossy ? { lossy: bridge } : {});
       await bench.attach();
-      const fio = fioVerify(bench.node, { seconds: 6, bytes: 32 * MIB });
+      const fio = fioVerify(bench.node, { seconds: 3, bytes: 32 * MIB });
       await runChecked(fio, { timeoutMs: 60_000 });
       if (lossy) assert(Number((await bench.status()).attached.retransmitted) > 10);
       await bench.detach();
@@ -40,10 +40,10 @@ interopTest(
   async () => {
     await using bench = await AttachBench.create(64 * MIB);
     await bench.attach();
-    const fio = new RunningProcess(fioVerify(bench.node, { seconds: 9, bytes: 32 * MIB }));
+    const fio = new RunningProcess(fioVerify(bench.node, { seconds: 6, bytes: 32 * MIB }));
     const pids = new Set<number>();
     for (let i = 0; i < 3; i++) {
-      await sleep(1500);
+      await sleep(1000);
       const pid = await eventually("there is a daemon", async () => {
         const { stdout } = await bench.aoe(["stat", "--json", bench.address]);
         return JSON.parse(stdout).attached?.pid as number | undefined;
@@ -125,11 +125,11 @@ interopTest(
     await using bench = await AttachBench.create(64 * MIB);
     await bench.attach(["--retransmit-ms", "0.5"]);
     const fio = new RunningProcess(
-      fioVerify(bench.node, { seconds: 9, bytes: 24 * MIB, sizes: "4k/70:64k/30" }),
+      fioVerify(bench.node, { seconds: 5, bytes: 24 * MIB, sizes: "4k/70:64k/30" }),
     );
-    await sleep(2000);
+    await sleep(1000);
     bench.target.signal("SIGSTOP");
-    await sleep(3000);
+    await sleep(2000);
     bench.target.signal("SIGCONT");
     assertEquals((await fio.ended).code, 0, fio.text);
     assert(Number((await bench.status()).attached.retransmitted) > 100);
@@ -143,8 +143,8 @@ interopTest(
   async () => {
     await using bench = await AttachBench.create(64 * MIB);
     await bench.attach();
-    const fio = new RunningProcess(fioVerify(bench.node, { seconds: 9, bytes: 32 * MIB }));
-    await sleep(2000);
+    const fio = new RunningProcess(fioVerify(bench.node, { seconds: 5, bytes: 32 * MIB }));
+    await sleep(1000);
     await bench.target.stop("SIGKILL");
     await eventually(
       "aoe stat says down",

@@ -48,9 +48,12 @@ interopTest(
     const own = async () => JSON.parse(await top("--json", address)).disks[0];
 
     const before = { reads: await count("reads_total"), bytes: await count("read_bytes_total") };
+    assertEquals(await count("retransmissions_total"), 0);
     const load = run([
       ...["fio", "--name=load", `--filename=${node}`, "--size=64m", "--rw=randread", "--bs=4k"],
-      ...["--direct=1", "--ioengine=libaio", "--iodepth=8", "--time_based", "--runtime=5"],
+      ...["--direct=1", "--ioengine=libaio", "--iodepth=8", "--time_based", "--runtime=4"],
+      // So many that there is something to count, and that a busy machine loses no answer.
+      ...["--rate_iops=2000"],
       ...["--output-format=json"],
     ]);
     let disk = await own();
@@ -79,17 +82,24 @@ interopTest(
     // The disk itself answered all of them, and each has its time.
     const trips = await count("path_answer_seconds_count");
     assert(trips >= await reads() && trips <= await count("commands_total"), `${trips} trips`);
-    assertEquals(await count("retransmissions_total"), 0);
+    // Where other programs have the processors, an answer may have come too late.
+    const retransmitted = await count("retransmissions_total");
     const checked = await run(["promtool", "check", "metrics"], { input: await metrics() });
     assertEquals([checked.code, checked.stdout, checked.stderr], [0, "", ""]);
 
     // A target that is gone for a moment.
     await bench.server.ip("link set dev net0 down");
     const waiting = run(["dd", `if=${node}`, "of=/dev/null", "bs=4k", "count=1", "iflag=direct"]);
-    await eventually("it is sent again", async () => await count("retransmissions_total") > 0);
+    await eventually(
+      "it is sent again",
+      async () => await count("retransmissions_total") > retransmitted,
+    );
     await bench.server.ip("link set dev net0 up");
     assertEquals((await waiting).code, 0);
-    await eventually("top says so", async () => (await own()).total.retransmissions > 0);
+    await eventually(
+      "top says so",
+      async () => (await own()).total.retransmissions > retransmitted,
+    );
     await bench.detach();
   },
 );

@@ -159,7 +159,9 @@ export class AttachBench implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const folder of this.#mounts.toReversed()) await run(["umount", "-l", folder]);
-    await this.aoe(["detach", "--force", this.address]);
+    // A daemon holds its lock, however the test ended.
+    const free = await run(["flock", "-n", `/run/aoe/${this.address}.lock`, "true"]);
+    if (free.code !== 0) await this.aoe(["detach", "--force", this.address]);
     await this.testbed[Symbol.asyncDispose]();
     // A test that failed may have left a node behind; the name is this test's own.
     for (const suffix of ["", "p1", "p2"]) await run(["rm", "-f", this.node + suffix]);

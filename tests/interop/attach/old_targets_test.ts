@@ -1,6 +1,7 @@
 // Disks of targets that know less than ours: no LBA48, no FLUSH CACHE EXT, no mask, no reservations.
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { assertSameBytes } from "../../harness/bytes.ts";
 import { run, runChecked } from "../../harness/process.ts";
 import { interopTest } from "../../harness/requirements.ts";
 import { aoeExecutable } from "../../harness/target.ts";
@@ -36,7 +37,7 @@ for (const manner of ["silent", "error"]) {
           ...["dd", "bs=64K", "skip=3", "count=1", "status=none"],
           ...[`if=${node}`, `of=${testbed.path("back")}`],
         ]);
-        assertEquals(await Deno.readFile(testbed.path("back")), data);
+        assertSameBytes(await Deno.readFile(testbed.path("back")), data, "copy");
         await initiator.runChecked([aoe, "detach", address]);
         const refused = await initiator.run([aoe, "attach", address, "-i", "net0", "--reserve"]);
         assertEquals(refused.code, 1);

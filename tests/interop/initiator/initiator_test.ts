@@ -11,7 +11,7 @@ import { type Namespace, Testbed } from "../../harness/testbed.ts";
 
 const MIB = 2 ** 20;
 /** Of the tested disk; no multiple of what any frame carries. */
-const DISK_BYTES = 24 * MIB + 1536;
+const DISK_BYTES = 8 * MIB + 1536;
 const ADDRESS = "e3.4";
 
 /** One network. */
@@ -281,7 +281,7 @@ interopTest(
     const first = await startPeer(target, "aoe serve", "net0", image);
     const bench = initiator.start([
       ...[await aoeExecutable(), "bench", ADDRESS, "--rw", "randrw", "--verify", "--json"],
-      ...["--size", "16M", "--runtime", "8"],
+      ...["--size", "8M", "--runtime", "8"],
     ]);
     await sleep(1200);
     first.signal("SIGSTOP");
