@@ -4,7 +4,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { assertSameBytes } from "../harness/bytes.ts";
-import { run, runChecked } from "../harness/process.ts";
+import { eventually, run, runChecked, sleep } from "../harness/process.ts";
 import { interopTest } from "../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../harness/target.ts";
 import { type Namespace, Testbed } from "../harness/testbed.ts";
@@ -165,7 +165,13 @@ interopTest("copy: Ctrl-C says how far it came, and --resume goes on there", [],
   const feeder = host.start(["sh", "-c", feed]);
   const argv = [aoe, "copy", fifo, "e1.2"];
   const copy = host.start([...argv, "--json"], { env });
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const written = testbed.path("other.img");
+  await eventually(
+    "what the pipe gave is on the disk",
+    async () => await allocatedBytes(written) >= 4 * MIB,
+    { timeoutMs: 30_000 },
+  );
+  await sleep(300);
   copy.signal("SIGINT");
   assertEquals((await copy.ended).code, 130, copy.text);
   await feeder.stop("SIGKILL", 0);
