@@ -112,7 +112,7 @@ async function measure(
     disks: [disk],
     ringSlots: options.noRing ? 0 : options.ringSlots,
     aids,
-    settings: sessionSettings(options),
+    settings: { ...sessionSettings(options), keepsReads: verify },
     use: {
       kind: "bench",
       random: rw.startsWith("rand"),

@@ -90,7 +90,7 @@ export const benchParser = command(
       ),
       verify: option("--verify", {
         description:
-          message`Write what can be recognised, check it when it is read, and in the end read all of it back. For --rw with writes only.`,
+          message`Write what can be recognised, check it when it is read, and in the end read all of it back. For --rw with writes only. Without it what is read is counted, not looked at.`,
       }),
       offsetSectors: withDefault(
         option("--offset", sectorsOrBytes(), {

@@ -69,7 +69,9 @@ export function receiveAnswer(
   if (result !== RESULT_OK) tellFailure(state, command, result, view, at, length);
   switch (kind) {
     case COMMAND_KIND_READ:
-      if (result === RESULT_OK) copyRead(state, command, view, at + ATA_DATA);
+      if (result === RESULT_OK && state.settings.keepsReads) {
+        copyRead(state, command, view, at + ATA_DATA);
+      }
       endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_WRITE:

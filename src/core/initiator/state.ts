@@ -45,6 +45,8 @@ export const INITIATOR_DEFAULTS = {
   repeatsExpected: false,
   /** A target silent for this long makes what waits fail; Infinity: never. */
   deadAfterMs: 180_000,
+  /** Whether read data are wanted: a measurement checks answers, and leaves the data where they are. */
+  keepsReads: true,
   /** Time between probes of a path that works. */
   probeMs: 10_000,
   /** Time between searches for further paths. */
