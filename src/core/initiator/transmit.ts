@@ -39,6 +39,9 @@ import {
 import type { InitiatorState } from "./state.ts";
 import { NONE } from "../tables.ts";
 
+/** Of a page, and of a physical sector of most disks. */
+const PAGE_SECTORS = 8;
+
 /** Queries and probes that are due. */
 export function transmitControl(state: InitiatorState, nowMs: number): boolean {
   const session = state.session;
@@ -149,7 +152,7 @@ export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
     const sectors = operation === REQUEST_DISCARD
       ? Math.min(rest, DISCARD_SECTORS_MAX)
       : operation <= REQUEST_WRITE
-      ? Math.min(rest, path.sectors, COMMAND_SECTORS_MAX)
+      ? sectorsOfNext(lba, rest, Math.min(path.sectors, COMMAND_SECTORS_MAX))
       : 1;
     const refusal = operation === REQUEST_FLUSH ? NONE : refusalOf(state, operation, lba, sectors);
     if (refusal !== NONE) {
@@ -172,6 +175,17 @@ export function transmitQueued(state: InitiatorState, nowMs: number): boolean {
     issueCommand(state, nowMs, request, lba, sectors, path);
     return true;
   }
+}
+
+/**
+ * Sectors of the next command of a request of which so many are left. A command that is not the
+ * last one ends where a page does, if a frame carries one: at MTU 9000 that is 16 sectors and not
+ * 17, and neither end's page cache has to touch a page for two commands.
+ */
+function sectorsOfNext(lba: number, rest: number, sectorsMax: number): number {
+  if (rest <= sectorsMax) return rest;
+  if (sectorsMax < PAGE_SECTORS) return sectorsMax;
+  return sectorsMax - (lba + sectorsMax) % PAGE_SECTORS;
 }
 
 /** Makes a command of the next part of a request. */

@@ -1,8 +1,9 @@
-// Reads: where their data go.
+// Reads: how they are split, and where their data go.
 
 import { assert, assertEquals } from "@std/assert";
 import { REQUEST_IDENTIFY, REQUEST_READ } from "../../../src/core/initiator/requests.ts";
 import { RESULT_OK } from "../../../src/core/initiator/results.ts";
+import { readLba48 } from "../../../src/wire/ata.ts";
 import { InitiatorPeer } from "./peer.ts";
 
 /** Where the data go. */
@@ -13,6 +14,28 @@ function connected(settings = {}): InitiatorPeer {
   peer.connect();
   return peer;
 }
+
+Deno.test("initiator: a read is split to the frame size, and lands where the caller wants it", () => {
+  const peer = connected();
+  assert(peer.initiator.submit(peer.nowMs, REQUEST_READ, 1003, 40, MEMORY_AT, 77));
+  const frames = peer.sent();
+  // A page of either end's cache is touched by one command, if it can be.
+  assertEquals(frames.map(({ bytes }) => [readLba48(bytes, 0), bytes[26]]), [
+    [1003, 13],
+    [1016, 16],
+    [1032, 11],
+  ]);
+  assertEquals(frames.map(({ bytes }) => bytes.length), [60, 60, 60]);
+  for (const frame of frames.reverse()) {
+    assertEquals(peer.completions(), []);
+    peer.give(peer.answer(frame));
+  }
+  assertEquals(peer.completions(), [[77, RESULT_OK]]);
+  assertEquals(peer.memory[MEMORY_AT], 1003 & 0xff);
+  assertEquals(peer.memory[MEMORY_AT + 13 * 512], 1016 & 0xff);
+  assertEquals(peer.memory[MEMORY_AT + 40 * 512], 0, "nothing behind the data is written");
+  assertEquals(peer.memory[MEMORY_AT - 1], 0);
+});
 
 Deno.test("initiator: what nobody wants to read is checked, and not copied", () => {
   const peer = connected({ keepsReads: false });
