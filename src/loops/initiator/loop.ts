@@ -240,9 +240,12 @@ export class InitiatorLoop<DriverMemory = unknown> {
         stopped = true;
         driver.stop(nowMs);
       }
-      const worked = this.#receive(nowMs) + this.#deliver(nowMs, driver);
+      const received = this.#receive(nowMs);
+      // What waits for room in a window leaves first: a driver may be busy for longer.
+      let sent = received > 0 ? this.#transmit(nowMs) : 0;
+      const worked = received + this.#deliver(nowMs, driver);
       const over = driver.turn(nowMs);
-      const sent = this.#transmit(nowMs);
+      sent += this.#transmit(nowMs);
       this.#uncounted ||= worked + sent > 0;
       if (nowMs >= this.#countAtMs || over) this.#count(nowMs);
       if (over) break;
