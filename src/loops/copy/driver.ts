@@ -257,6 +257,7 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     const file = new FileEnd({ ...config, bytes, zeroing }, {
       arena: this.#loop.arena,
       outcome: this,
+      nowMs: () => this.#loop.clock.nowMs(),
       tags: TAGS,
       uring: this.#config.uring,
       spare: this.#loop.memory.queues[isSource ? 0 : 1],

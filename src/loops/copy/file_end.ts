@@ -6,13 +6,17 @@ import { errnoText } from "../../../ffi/errno.ts";
 import { nextData, nextHole, readStream, writeStream } from "../../../ffi/file_data.ts";
 import { openFileQueue } from "../../../ffi/file_queue.ts";
 import type { FileQueue } from "../../../ffi/file_queue.ts";
-import { isMemoryFile } from "../../../ffi/files.ts";
+import { isMemoryFile, isRemoteFile } from "../../../ffi/files.ts";
 import type { SyncQueue } from "../../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./end.ts";
 import { EAGAIN, EINTR, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
 /** A stream that is not ready is tried again after this. */
 const RETRY_MS = 2;
+/** A write into the page cache that takes so long has waited for a disk: others need not. */
+const BLOCKED_MS = 20;
+/** Then they go by the ring for so long. */
+const BY_RING_MS = 2000;
 
 const READ = 0;
 const WRITE = 1;
@@ -47,6 +51,10 @@ export class FileEnd implements CopyEnd {
   readonly #arena: Arena;
   readonly #outcome: CopyOutcome;
   readonly #queue: FileQueue;
+  readonly #nowMs: () => number;
+  readonly #spare: SyncQueue;
+  /** From when on writes into the page cache are done at once, beside the ring; Infinity: never. */
+  #promptFromMs: number;
   readonly #holes: boolean;
   // The operation of each tag.
   readonly #operation: Uint8Array;
@@ -66,12 +74,13 @@ export class FileEnd implements CopyEnd {
     options: {
       arena: Arena;
       outcome: CopyOutcome;
+      nowMs: () => number;
       tags: number;
       uring: boolean;
       spare: SyncQueue;
     },
   ) {
-    const { arena, tags } = options;
+    const { arena, tags, spare } = options;
     this.name = config.name;
     this.bytes = config.bytes;
     this.inOrder = config.kind === "stream";
@@ -85,10 +94,16 @@ export class FileEnd implements CopyEnd {
     this.#size = new Float64Array(tags);
     this.#done = new Float64Array(tags);
     this.#memoryAt = new Float64Array(tags);
-    // What never waits for a disk is copied at once, while the cache has it: handed to a thread of
-    // the kernel's, as the ring does with tmpfs, it takes half as long again.
-    const uring = options.uring && !(config.kind === "file" && isMemoryFile(config.fd));
-    this.#queue = openFileQueue(uring, options.spare).queue;
+    // The ring hands what may block to a thread of the kernel's, which copies data that have left
+    // the cache: half as long again. A file in memory does not block, and the page cache of a
+    // local file seldom: the ring is for when it does.
+    const isFile = config.kind === "file";
+    const uring = options.uring && !(isFile && isMemoryFile(config.fd));
+    this.#queue = openFileQueue(uring, spare).queue;
+    this.#nowMs = options.nowMs;
+    this.#spare = spare;
+    const promptly = this.#queue !== spare && isFile && !isRemoteFile(config.fd);
+    this.#promptFromMs = promptly ? -Infinity : Infinity;
     this.event = this.#queue.event;
   }
 
@@ -135,12 +150,18 @@ export class FileEnd implements CopyEnd {
       ended++;
       this.#end(nowMs, this.#queue.tag, this.#queue.result);
     }
+    const spare = this.#spare;
+    while (spare !== this.#queue && spare.next()) {
+      ended++;
+      this.#end(nowMs, spare.tag, spare.result);
+    }
     return ended;
   }
 
   /** Operations that have not ended. */
   get inFlight(): number {
-    return this.#queue.inFlight + (this.#again >= 0 ? 1 : 0);
+    const prompt = this.#spare === this.#queue ? 0 : this.#spare.inFlight;
+    return this.#queue.inFlight + prompt + (this.#again >= 0 ? 1 : 0);
   }
 
   #begin(operation: number, tag: number, offset: number, bytes: number, at: number): void {
@@ -168,7 +189,7 @@ export class FileEnd implements CopyEnd {
           this.#callStream(tag, bytes, writeStream);
           break;
         }
-        this.#queue.write(tag, this.#fd, address, bytes, offset, false);
+        this.#write(tag, address, bytes, offset);
         break;
       case DISCARD:
         this.#queue.punch(tag, this.#fd, offset, bytes);
@@ -176,6 +197,17 @@ export class FileEnd implements CopyEnd {
       default:
         this.#queue.sync(tag, this.#fd);
     }
+  }
+
+  #write(tag: number, address: number, bytes: number, offset: number): void {
+    const nowMs = this.#promptFromMs === Infinity ? 0 : this.#nowMs();
+    if (nowMs < this.#promptFromMs) {
+      this.#queue.write(tag, this.#fd, address, bytes, offset, false);
+      return;
+    }
+    this.#spare.write(tag, this.#fd, address, bytes, offset, false);
+    const endedMs = this.#nowMs();
+    if (endedMs - nowMs >= BLOCKED_MS) this.#promptFromMs = endedMs + BY_RING_MS;
   }
 
   #callStream(
