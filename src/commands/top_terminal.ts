@@ -1,6 +1,8 @@
 // The terminal as `aoe top` uses it: a screen of its own, redrawn in one write, so that nothing
 // flickers, and left as it was found on every way out.
 
+import { textColumns } from "../core/watch/figures.ts";
+
 const SIZE_DEFAULT = { columns: 80, rows: 24 };
 
 // The alternate screen, without a cursor and without wrapping; and back.
@@ -34,7 +36,8 @@ export class TopScreen {
   /** Shows these lines, no more than there is room for. */
   show(lines: readonly string[]): void {
     if (!this.#open) return;
-    const text = BEGIN + lines.map((line) => `${line}\x1b[K`).join("\r\n") + END;
+    const { columns } = this.size();
+    const text = BEGIN + lines.map((line) => line + restOfLine(line, columns)).join("\r\n") + END;
     if (text === this.#shown && lines.length > 0) return;
     this.#shown = text;
     write(text);
@@ -69,6 +72,12 @@ export class TopScreen {
       // The terminal is gone.
     }
   }
+}
+
+/** What clears the rest of a line; behind a full one it would clear the last character. */
+function restOfLine(line: string, columns: number): string {
+  // deno-lint-ignore no-control-regex -- the styles take no room
+  return textColumns(line.replace(/\x1b\[[\d;]*m/g, "")) < columns ? "\x1b[K" : "";
 }
 
 /** A terminal takes a screen in one write; one that is gone takes nothing. */

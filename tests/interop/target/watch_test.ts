@@ -141,6 +141,16 @@ interopTest(
       const row = wide.find((line) => line.startsWith(mac))!;
       assertMatch(row, / e1\.1 +[\d.]+k? █+ +\d+% /);
       assertMatch(wide.at(-1)!, /^q quit/);
+      await tmux("send-keys", "-t", name, "2");
+      // Its last column, too, up to the last character of the terminal's.
+      await eventually(
+        "the export is seen",
+        async () =>
+          (await screen()).split("\n").some((line) =>
+            line.length === 80 && /^e1\.1 .* ….*\/disk\.img$/.test(line)
+          ),
+      );
+      await tmux("send-keys", "-t", name, "1");
       await tmux("resize-window", "-t", name, "-x", "60", "-y", "15");
       await eventually(
         "it is drawn again",
