@@ -11,6 +11,7 @@ import type { PlannedChanges } from "../../core/daemon/plan_changes.ts";
 import type { KeptSettings } from "../../core/target/kept_settings.ts";
 import type { TargetMessage } from "../../loops/target/messages.ts";
 import { listInterfaces, type NetworkInterface } from "../../../ffi/netlink.ts";
+import { giveAddress } from "../target/addresses.ts";
 import { groupCounters } from "../target/group_counters.ts";
 import { closeExport, ExportRefusal } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
@@ -507,8 +508,12 @@ export class Daemon {
 
   #closeAll(some: readonly WantedExport[]): void {
     for (const wanted of some) {
-      if (wanted.file !== undefined) closeExport(wanted.file.config);
+      const { file, plan: { address } } = wanted;
       wanted.file = undefined;
+      if (file === undefined) continue;
+      closeExport(file.config);
+      // They were taken before it was known whether it can be served.
+      for (const name of file.config.interfaces ?? []) giveAddress(name, address);
     }
   }
 

@@ -159,6 +159,7 @@ export class TargetGroup {
     await Promise.allSettled(this.#threads.map((thread) => thread.done));
     clearInterval(this.#watch);
     this.#rivals.close();
+    for (const ex of this.exports) this.#giveAddresses(ex);
     for (const thread of this.#threads) thread.close();
     this.#ended.resolve();
     return this.#abandoned;
@@ -221,8 +222,8 @@ export class TargetGroup {
     }
     // No later flush of a file tells what an earlier one has lost.
     if (this.#suspects.has(`${name} ${config.path}`)) config = { ...config, suspect: true };
-    this.#takeAddresses(config, options.force === true);
     try {
+      this.#takeAddresses(config, options.force === true);
       const thread = this.#threadFor(config);
       if (thread === undefined) {
         await this.#inTurn(() => this.#startThread([config], this.#options.workers));
@@ -285,12 +286,16 @@ export class TargetGroup {
         `"${config.path}" was opened to be read only: remove ${name} and add it again`,
       );
     }
-    this.#takeAddresses(changed, false);
-    await thread.order({ kind: "change", index, config: changed });
+    try {
+      this.#takeAddresses(changed, false);
+      await thread.order({ kind: "change", index, config: changed });
+    } catch (error) {
+      this.#giveAddresses(changed, config);
+      throw error;
+    }
     thread.exports[index] = changed;
     if (this.#openedReadOnly.has(config)) this.#openedReadOnly.add(changed);
-    const kept = this.#namesFor(changed);
-    for (const name of this.#namesFor(config)) if (!kept.includes(name)) giveAddress(name, config);
+    this.#giveAddresses(config, changed);
   }
 
   /**
@@ -393,8 +398,10 @@ export class TargetGroup {
     }
   }
 
-  #giveAddresses(config: ExportConfig): void {
-    for (const name of this.#namesFor(config)) giveAddress(name, config);
+  /** @param stays As it is served on, if it is: its addresses are kept. */
+  #giveAddresses(config: ExportConfig, stays?: ExportConfig): void {
+    const kept = stays === undefined ? [] : this.#namesFor(stays);
+    for (const name of this.#namesFor(config)) if (!kept.includes(name)) giveAddress(name, config);
   }
 
   /** @param among Threads that share what may be mapped. */

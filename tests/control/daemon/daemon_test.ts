@@ -154,3 +154,34 @@ daemonTest("what was opened beside something that fails is served later", async 
   await daemon.reload();
   assertEquals(running.served, ["1 one"]);
 });
+
+daemonTest("the address of what is not served is free for another process", async () => {
+  const isFree = (name: string, address: string) => {
+    const holder = takeName(`aoe-serve/${name}/${address}`);
+    if (holder !== undefined) giveName(holder);
+    return holder !== undefined;
+  };
+  const free = () =>
+    ["e65001.3", "e65001.4"].map((address) =>
+      ["aoenone0", "aoenone1"].filter((name) => isFree(name, address)).join()
+    );
+  await using running = await new RunningDaemon((folder) => {
+    Deno.writeFileSync(`${folder}/four`, new Uint8Array(65_536));
+    return [3, 4].map((slot) => ({
+      ...{ ...EXPORT, address: { shelf: 65_001, slot } },
+      path: `${folder}/${slot === 3 ? "three" : "four"}`,
+    }));
+  }).start();
+  const { daemon } = running;
+  assertEquals(free(), ["aoenone0,aoenone1", "aoenone1"], "the third has no file yet");
+  const others = [3, 4].map((slot) => takeName(`aoe-serve/aoenone1/e65001.${slot}`)!);
+  running.image("three");
+  running.exports = running.exports.map((ex) => ({ ...ex, interfaces: ["aoenone0", "aoenone1"] }));
+  await daemon.reload();
+  assertEquals(running.served, ["4 four"]);
+  others.forEach(giveName);
+  assertEquals(free(), ["aoenone0,aoenone1", "aoenone1"], "another had them on one of two");
+  running.exports = [];
+  await daemon.reload();
+  assertEquals(free(), ["aoenone0,aoenone1", "aoenone0,aoenone1"]);
+});
