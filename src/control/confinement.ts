@@ -12,6 +12,7 @@ import {
 } from "../../ffi/credentials.ts";
 import { SystemError } from "../../ffi/errno.ts";
 import { lockFile, openFile } from "../../ffi/files.ts";
+import { takeBackFolder } from "./own_files.ts";
 import {
   type FileRule,
   LANDLOCK_VERSION_WHOLE,
@@ -163,6 +164,7 @@ function handOver(folder: string, user: UserEntry): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
+  if (Deno.lstatSync(folder).uid !== user.uid) takeBackFolder(folder);
   const { uid, isDirectory } = Deno.lstatSync(folder);
   if (uid !== 0 || !isDirectory) return;
   const files = [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile)

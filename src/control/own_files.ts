@@ -3,7 +3,7 @@
 // that nobody can have foreseen (O_EXCL, which follows no symbolic link), and then put in place by a
 // rename, which replaces a link and does not follow it.
 
-import { openFile } from "../../ffi/files.ts";
+import { closeFile, lockFile, openFile } from "../../ffi/files.ts";
 
 /** Nobody else may write to what is ours. */
 const OTHERS_WRITE = 0o022;
@@ -28,6 +28,46 @@ export function ownFolder(path: string, mode = 0o700): void {
   }
   const now = (there.mode ?? 0) & 0o777;
   if ((now & OTHERS_WRITE) !== 0 || (now & mode) !== mode) Deno.chmodSync(path, mode);
+}
+
+/**
+ * Makes root's again a folder that root had given to another user, with its files, where nobody but
+ * root can have put it there. To be called by root.
+ *
+ * @returns `kept`: it is not another user's, or not one that root can take; `used`: a process has one
+ * of its files locked.
+ */
+export function takeBackFolder(folder: string): "taken" | "kept" | "used" {
+  let uid: number | null;
+  let gid: number | null;
+  let isDirectory: boolean;
+  try {
+    ({ uid, gid, isDirectory } = Deno.lstatSync(folder));
+  } catch {
+    return "kept";
+  }
+  if (!isDirectory || uid === null || uid === 0) return "kept";
+  const above = Deno.statSync(folder.slice(0, folder.lastIndexOf("/")) || "/");
+  // Where others may rename it, it is refused as any other stranger's folder is.
+  if (above.uid !== 0 || ((above.mode ?? 0) & OTHERS_WRITE) !== 0) return "kept";
+  // From here on its owner can put nothing in the place of what is looked at.
+  Deno.chownSync(folder, 0, 0);
+  // No links, and nothing that has another name elsewhere.
+  const files = [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile)
+    .map(({ name }) => `${folder}/${name}`).filter((path) => Deno.lstatSync(path).nlink === 1);
+  if (files.some(isLocked)) {
+    Deno.chownSync(folder, uid, gid);
+    return "used";
+  }
+  for (const path of files) Deno.chownSync(path, 0, 0);
+  return "taken";
+}
+
+function isLocked(path: string): boolean {
+  const fd = openFile(path, { readOnly: true });
+  const free = lockFile(fd, false);
+  closeFile(fd);
+  return !free;
 }
 
 /**

@@ -1,8 +1,7 @@
 // What a serving daemon is asked by `aoe ctl`, where it is reached, and what it answers.
 
-import { closeFile, lockFile, openFile } from "../../../ffi/files.ts";
 import type { ExportPlan } from "../../core/daemon/plan.ts";
-import { ownFolder } from "../own_files.ts";
+import { ownFolder, takeBackFolder } from "../own_files.ts";
 import { askAt, isListening, LineServer, lockOwnFile, removeSocket } from "../line_socket.ts";
 import type { Answerer } from "../line_socket.ts";
 import { RUNTIME_FOLDER, runtimeFolder, userRuntimeFolder } from "../runtime_folder.ts";
@@ -88,32 +87,11 @@ export function openDaemonSocket(name: string, answer: Answerer): DaemonSocket |
  * @returns False when it is.
  */
 function takeBack(folder: string, name: string): boolean {
-  let uid: number | null;
-  let isDirectory: boolean;
-  try {
-    ({ uid, isDirectory } = Deno.lstatSync(folder));
-  } catch {
-    return true;
+  const outcome = takeBackFolder(folder);
+  if (outcome === "taken") {
+    for (const end of ["lock", "socket"]) removeSocket(`${folder}/${name}.${end}`);
   }
-  const above = Deno.statSync(folder.slice(0, folder.lastIndexOf("/")) || "/");
-  // Where others may rename it, it is refused as any other stranger's folder is.
-  if (!isDirectory || uid === null || uid === 0) return true;
-  if (above.uid !== 0 || ((above.mode ?? 0) & 0o022) !== 0) return true;
-  // From here on its owner can put nothing in the place of what is looked at.
-  Deno.chownSync(folder, 0, 0);
-  const lock = `${folder}/${name}.lock`;
-  const isFile = [...Deno.readDirSync(folder)].some((entry) =>
-    entry.isFile && entry.name === `${name}.lock`
-  );
-  const fd = isFile ? openFile(lock, { readOnly: true }) : undefined;
-  const free = fd === undefined || lockFile(fd, false);
-  if (fd !== undefined) closeFile(fd);
-  if (!free) {
-    Deno.chownSync(folder, uid, null);
-    return false;
-  }
-  for (const path of [lock, `${folder}/${name}.socket`]) removeSocket(path);
-  return true;
+  return outcome !== "used";
 }
 
 /**

@@ -1,12 +1,13 @@
 // The folder in which a daemon keeps what frames have set of its targets: a file for each, put in
 // place as a whole. A process that is killed leaves the old or the new one.
 
+import { closeFile } from "../../../ffi/files.ts";
 import { formatAddress } from "../../wire/aoe.ts";
 import type { Address } from "../../wire/aoe.ts";
 import { formatKeptFile, parseKeptFile } from "../../core/daemon/kept_file.ts";
 import type { KeptSettings } from "../../core/target/kept_settings.ts";
 import { lockOwnFile } from "../line_socket.ts";
-import { ownFolder, putOwnFile, readOwnFile } from "../own_files.ts";
+import { ownFolder, putOwnFile, readOwnFile, takeBackFolder } from "../own_files.ts";
 
 /** Where it is unless something else is said. */
 const FOLDER_DEFAULT = "/var/lib/aoe";
@@ -22,6 +23,7 @@ export function stateFolderPath(): string {
 /** An opened folder, which is this process's alone. */
 export class StateFolder {
   readonly #path: string;
+  readonly #lock: number;
   readonly #writes = new Map<string, Promise<void>>();
 
   /**
@@ -31,15 +33,35 @@ export class StateFolder {
    */
   constructor(folder: string, name: string) {
     this.#path = `${folder}/${name}`;
-    ownFolder(this.#path);
-    if (lockOwnFile(`${this.#path}/lock`) === undefined) {
-      throw new Deno.errors.AddrInUse(
-        `Another aoe serve keeps its state in "${this.#path}": give one of them a --name`,
-      );
-    }
+    this.#own();
+    const lock = lockOwnFile(`${this.#path}/lock`);
+    if (lock === undefined) throw this.#inUse();
+    this.#lock = lock;
     for (const { name, isFile } of Deno.readDirSync(this.#path)) {
       if (isFile && UNFINISHED.test(name)) Deno.removeSync(`${this.#path}/${name}`);
     }
+  }
+
+  #own(): void {
+    // What `--user` has given to another user is root's again, once that one has ended.
+    const used = Deno.uid() === 0 && takeBackFolder(this.#path) === "used";
+    if (used) throw this.#inUse();
+    try {
+      ownFolder(this.#path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+      const { uid } = Deno.statSync(this.#path);
+      throw new Deno.errors.PermissionDenied(
+        `The state in "${this.#path}" is another user's (uid ${uid}): start as that user, name ` +
+          `another folder by --state, or go without by --no-state`,
+      );
+    }
+  }
+
+  #inUse(): Error {
+    return new Deno.errors.AddrInUse(
+      `Another aoe serve keeps its state in "${this.#path}": give one of them a --name`,
+    );
   }
 
   /**
@@ -70,6 +92,36 @@ export class StateFolder {
     });
     this.#writes.set(path, write);
     return write;
+  }
+
+  /**
+   * The same; what cannot be kept is told of.
+   *
+   * @returns Whether it is kept.
+   */
+  async keepOrTell(
+    address: Address,
+    settings: KeptSettings,
+    tell: (message: { readonly kind: "error"; readonly text: string }) => void,
+  ): Promise<boolean> {
+    try {
+      await this.keep(address, settings);
+      return true;
+    } catch (error) {
+      const name = formatAddress(address.shelf, address.slot);
+      const reason = (error as Error).message.replace(/ \(os error \d+\)/, "");
+      tell({
+        kind: "error",
+        text: `${name}: a change of its config string, mask list or reservation is refused, ` +
+          `since it cannot be kept: ${reason}`,
+      });
+      return false;
+    }
+  }
+
+  /** Another process may have it, once all writes are over. */
+  close(): void {
+    closeFile(this.#lock);
   }
 
   #fileOf({ shelf, slot }: Address): string {

@@ -9,6 +9,7 @@ import { StateFolder } from "../../../src/control/daemon/state_folder.ts";
 const KILLS = Number(Deno.env.get("AOE_KILLS") ?? 12);
 const ADDRESS = { shelf: 1, slot: 1 };
 const NONE = new Uint8Array();
+const NOBODY = 65534;
 
 Deno.test("state: kill -9 at any moment leaves the old settings or the new ones", async () => {
   const folder = await Deno.makeTempDir();
@@ -109,3 +110,45 @@ async function withFolder(
     await Deno.remove(top, { recursive: true });
   }
 }
+
+Deno.test({
+  name: "state: root goes on with what serve --user has left, and follows nobody's links",
+  ignore: Deno.uid() !== 0,
+  fn: async () => {
+    const top = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "aoe-state-" });
+    try {
+      const first = new StateFolder(top, "serve");
+      const text = new TextEncoder().encode("kept");
+      await first.keep(ADDRESS, { configString: text, mask: NONE, reservation: NONE });
+      const path = `${top}/serve`;
+      Deno.writeTextFileSync(`${top}/victim`, "root's own", { mode: 0o600 });
+      Deno.symlinkSync(`${top}/victim`, `${path}/e1.2.json`);
+      Deno.writeTextFileSync(`${top}/other`, "somebody's");
+      Deno.chownSync(`${top}/other`, NOBODY - 1, NOBODY - 1);
+      Deno.linkSync(`${top}/other`, `${path}/e1.3.json`);
+      for (const name of ["", "/e1.1.json", "/lock"]) {
+        Deno.chownSync(`${path}${name}`, NOBODY, NOBODY);
+      }
+      // While that process serves, it is its own.
+      assertThrows(() => new StateFolder(top, "serve"), Deno.errors.AddrInUse);
+      assertEquals(Deno.statSync(path).uid, NOBODY);
+      first.close();
+
+      const again = new StateFolder(top, "serve");
+      assertEquals(again.load(ADDRESS)?.configString, text);
+      assertThrows(() => again.load({ shelf: 1, slot: 2 }), Deno.errors.PermissionDenied);
+      assertThrows(() => again.load({ shelf: 1, slot: 3 }), Deno.errors.PermissionDenied);
+      assertEquals(Deno.statSync(`${top}/other`).uid, NOBODY - 1);
+      again.close();
+
+      // In a folder that is not root's it could be anybody's.
+      Deno.chownSync(path, NOBODY, NOBODY);
+      Deno.chownSync(top, NOBODY, NOBODY);
+      const { message } = assertThrows(() => new StateFolder(top, "serve"), Error);
+      assertMatch(message, /is another user's \(uid 65534\): start as that user, .* --no-state$/);
+      assertEquals(Deno.statSync(path).uid, NOBODY);
+    } finally {
+      await Deno.remove(top, { recursive: true });
+    }
+  },
+});
