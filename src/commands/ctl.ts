@@ -107,8 +107,12 @@ function showAdded({ address, path, bytes, interfaces }: ListedExport): void {
   );
 }
 
-function showReloaded({ added, removed, changed, same, waiting }: Reloaded): void {
-  const rest = waiting === 0 ? "" : `, ${waiting} waiting (aoe ctl list)`;
+function showReloaded({ added, removed, changed, same, waiting, leaving }: Reloaded): void {
+  const unfinished = [
+    ...waiting === 0 ? [] : [`${waiting} waiting`],
+    ...leaving === 0 ? [] : [`${leaving} still on the way out`],
+  ];
+  const rest = unfinished.length === 0 ? "" : `, ${unfinished.join(", ")} (aoe ctl list)`;
   printLine(
     `Reloaded: ${added} added, ${removed} removed, ${changed} changed, ${same} as before${rest}`,
   );

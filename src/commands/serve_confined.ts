@@ -3,7 +3,7 @@
 import { isNbdUri } from "../wire/nbd_uri.ts";
 import { ETHERS_FILE } from "../control/configuration.ts";
 import { confine, ConfinementRefusal } from "../control/confinement.ts";
-import { foldersOfDaemon } from "../control/daemon/daemon.ts";
+import { foldersOfDaemon } from "../control/daemon/daemon_options.ts";
 import type { DaemonPlan } from "../core/daemon/plan.ts";
 import { ExportRefusal, refuseUses } from "../control/target/open_file.ts";
 import { Failure, warn } from "./output.ts";

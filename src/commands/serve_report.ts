@@ -6,7 +6,7 @@ import { SECTOR_BYTES, sectorsPerFrame } from "../wire/ata.ts";
 import { formatMac } from "../wire/ethernet.ts";
 import { EventLimits } from "../core/daemon/event_limits.ts";
 import type { DaemonPlan } from "../core/daemon/plan.ts";
-import type { DaemonEvent } from "../control/daemon/daemon.ts";
+import type { DaemonEvent } from "../control/daemon/daemon_options.ts";
 import type { ExportFile } from "../control/target/open_file.ts";
 import type { Watch } from "../control/watch/watch_server.ts";
 import type { TargetMessage } from "../loops/target/messages.ts";
@@ -93,6 +93,18 @@ export class Reporter {
         const { address, file } = event;
         if (this.#json) printEvent({ ...exportEvent(file), event: "added" });
         else this.#say(`${address} is served: ${describeFile(file)}`);
+        break;
+      }
+      case "leaving": {
+        const { address, path } = event;
+        if (this.#json) printEvent({ event: "leaving", address, path });
+        else {
+          printError(
+            `aoe: ${time}${address} takes no more commands, and is gone once ` +
+              `"${visibleText(path)}" has finished those that it has`,
+            "warning",
+          );
+        }
         break;
       }
       case "removed": {

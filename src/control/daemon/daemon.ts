@@ -8,8 +8,6 @@ import type { DaemonPlan, ExportPlan } from "../../core/daemon/plan.ts";
 import { askedPlan } from "../../core/daemon/asked_plan.ts";
 import { planChanges } from "../../core/daemon/plan_changes.ts";
 import type { PlannedChanges } from "../../core/daemon/plan_changes.ts";
-import type { KeptSettings } from "../../core/target/kept_settings.ts";
-import type { TargetMessage } from "../../loops/target/messages.ts";
 import { listInterfaces, type NetworkInterface } from "../../../ffi/netlink.ts";
 import { giveAddress } from "../target/addresses.ts";
 import { groupCounters } from "../target/group_counters.ts";
@@ -17,18 +15,22 @@ import { closeExport, ExportRefusal } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
 import { watchNames } from "../target/lost_names.ts";
 import { TargetGroup } from "../target/threads.ts";
-import type { TargetGroupOptions } from "../target/threads.ts";
+import type { DaemonOptions } from "./daemon_options.ts";
+import { awaitGone, Departures, whyNotGone } from "./departures.ts";
+import type { Departure } from "./departures.ts";
 import {
   findHeldAddresses,
   hasPatterns,
   interfacesOfPlans,
+  joinInterfaces,
+  leaveInterfaces,
   noteName,
   openPlanned,
   plannedInterfaces,
   whyUnreachable,
   withOldNames,
 } from "./opening.ts";
-import { DAEMON_NAME_DEFAULT, daemonSocketFolder, openDaemonSocket } from "./requests.ts";
+import { DAEMON_NAME_DEFAULT, openDaemonSocket } from "./requests.ts";
 import type {
   DaemonListing,
   DaemonRequest,
@@ -45,40 +47,15 @@ import { StateFolder, stateFolderPath } from "./state_folder.ts";
 /** How long to listen for somebody who has an address already: at the start, and while others wait. */
 const HOLDER_START_MS = 250;
 const HOLDER_LIVE_MS = 20;
+/** How long a reload waits for what it takes away, and somebody for what he takes away by hand. */
+const LEAVING_MS = 2_000;
+const REMOVED_MS_MAX = 10_000;
+/** A cache of gigabytes on a slow disk; less than `aoe ctl` waits. */
+const DRAINED_MS_MAX = 55_000;
 /** How often it is looked whether what is missing has come. */
 const RETRY_MS = 1_000;
 /** A server is asked less and less often: each time holds up everybody a little. */
 const RETRY_MS_MAX = 30_000;
-
-/** What happens to the exports of a daemon, beside what its threads tell. */
-export type DaemonEvent =
-  | { readonly kind: "warning"; readonly text: string }
-  | { readonly kind: "waiting"; readonly address: string; readonly reason: string }
-  | { readonly kind: "added"; readonly address: string; readonly file: ExportFile }
-  | { readonly kind: "removed"; readonly address: string; readonly flushed: boolean }
-  | { readonly kind: "changed"; readonly address: string; readonly what: readonly string[] }
-  | { readonly kind: "reloaded"; readonly outcome: Reloaded }
-  | { readonly kind: "not reloaded"; readonly text: string };
-
-/** How a daemon is run. */
-export interface DaemonOptions {
-  readonly plan: DaemonPlan;
-  readonly from: ExportOrigin;
-  /** What the threads of a group share. */
-  readonly group: Omit<TargetGroupOptions, "exports" | "interfaces" | "onMessage" | "keep">;
-  /**
-   * Reads the plan again; undefined where it does not come from a file.
-   *
-   * @throws {Error} One sentence.
-   */
-  readonly readPlan: (() => DaemonPlan) | undefined;
-  readonly tell: (event: DaemonEvent) => void;
-  readonly onMessage: (message: TargetMessage) => void;
-  /** The lines of a summary, for people. */
-  readonly summary: () => readonly string[];
-  /** What happens now, and the past of what is named; see `Watcher.ask`. */
-  readonly overview: (pasts: unknown) => Promise<unknown>;
-}
 
 /** What is missing at a start that waits for nothing; a sentence each. */
 export class StartRefusal extends Error {
@@ -89,16 +66,6 @@ export class StartRefusal extends Error {
   }
 }
 
-/** Folders that a daemon of this plan has for itself: of its socket, and of its state. */
-export function foldersOfDaemon(
-  { name, stateDir }: Pick<DaemonPlan, "name" | "stateDir">,
-): string[] {
-  const called = name ?? DAEMON_NAME_DEFAULT;
-  const socket = daemonSocketFolder(called);
-  if (stateDir === false) return [socket];
-  return [socket, `${stateDir === true ? stateFolderPath() : stateDir}/${called}`];
-}
-
 /** A daemon, running once `start` has resolved. */
 export class Daemon {
   readonly #options: DaemonOptions;
@@ -107,6 +74,7 @@ export class Daemon {
   readonly #state: StateFolder | undefined;
   readonly #manager = new ServiceManager();
   readonly #wanted = new Map<string, WantedExport>();
+  readonly #departures = new Departures();
   #group: TargetGroup | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #unwatch = () => {};
@@ -142,6 +110,11 @@ export class Daemon {
   /** What is served, in the order of the plan. */
   get files(): readonly ExportFile[] {
     return [...this.#wanted.values()].flatMap(({ file }) => file ?? []);
+  }
+
+  /** What is wanted, and what is still on its way out. */
+  get #present(): readonly WantedExport[] {
+    return [...this.#wanted.values(), ...this.#departures.list.map(({ wanted }) => wanted)];
   }
 
   /** What is waited for, and why. */
@@ -191,7 +164,7 @@ export class Daemon {
         if (message.kind === "renamed") noteName(this.#newNames, message);
         onMessage(message);
       },
-      keep: (address, settings) => this.#keep(address, settings),
+      keep: (address, settings) => this.#state!.keepOrTell(address, settings, onMessage),
     });
     this.#timer = setInterval(() => this.#lookAgain(), RETRY_MS);
     this.#unwatch = watchNames(
@@ -218,7 +191,9 @@ export class Daemon {
     this.#unwatch();
     // What is asked is answered, and what is being changed has been.
     await this.#socket?.close();
-    return await this.group.stop();
+    const abandoned = await this.group.stop();
+    this.#state?.close();
+    return abandoned;
   }
 
   /** Reads the plan again, and makes what has changed so; a plan with a mistake changes nothing. */
@@ -250,6 +225,7 @@ export class Daemon {
     const changes = planChanges(mine.map(({ plan }) => plan), plan.exports);
     const opened: WantedExport[] = [];
     const refused = new Set<WantedExport>();
+    const departures: Departure[] = [];
     const count = { add: 0, remove: 0, change: 0, replace: 0 };
     for (const change of changes) {
       const address = exportName(change.plan);
@@ -264,9 +240,10 @@ export class Daemon {
           continue;
         }
       }
-      if (wanted !== undefined) await this.#remove(wanted, false);
+      if (wanted !== undefined) departures.push(this.#remove(wanted, false));
       if (change.kind !== "remove") opened.push(this.#want(change.plan, this.#options.from));
     }
+    const leaving = await this.#awaitGone(departures);
     await this.#serve(opened, HOLDER_LIVE_MS);
     // Where a line stands in the file may have changed of all.
     for (const ex of plan.exports) {
@@ -274,7 +251,7 @@ export class Daemon {
       if (wanted?.from !== this.#options.from) continue;
       wanted.plan = refused.has(wanted) ? { ...wanted.plan, line: ex.line } : ex;
     }
-    await this.#leaveInterfaces();
+    await leaveInterfaces(this.group, this.#present);
     const touched = count.add + count.change + count.replace;
     return {
       added: count.add,
@@ -282,7 +259,22 @@ export class Daemon {
       changed: count.change + count.replace,
       same: plan.exports.length - touched,
       waiting: this.waiting.length,
+      leaving,
     };
+  }
+
+  /** Waits a little until some are gone; returns how many are not, after which nothing else waits. */
+  async #awaitGone(departures: readonly Departure[]): Promise<number> {
+    const late = await awaitGone(departures, LEAVING_MS);
+    for (const { wanted: { plan } } of late) {
+      this.#options.tell({ kind: "leaving", address: exportName(plan), path: plan.path });
+    }
+    // Their interfaces have stayed, since what they have is still answered.
+    if (late.length > 0) {
+      Promise.all(late.map(({ gone }) => gone))
+        .then(() => this.#inTurn(() => leaveInterfaces(this.group, this.#present))).catch(() => {});
+    }
+    return late.length;
   }
 
   /**
@@ -300,7 +292,7 @@ export class Daemon {
       ? changes
       : { ...changes, interfaces: plannedInterfaces(plan, listInterfaces()) };
     try {
-      if (live.interfaces !== undefined) await this.#joinInterfaces(live.interfaces);
+      if (live.interfaces !== undefined) await joinInterfaces(this.group, live.interfaces);
       await this.group.change(plan.address, live);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotSupported)) {
@@ -319,7 +311,7 @@ export class Daemon {
 
   #want(plan: ExportPlan, from: ExportOrigin): WantedExport {
     const wanted: WantedExport = {
-      ...{ plan, from, file: undefined, reason: undefined, draining: false },
+      ...{ plan, from, file: undefined, reason: undefined },
       ...{ retryMs: RETRY_MS, dueMs: 0 },
     };
     this.#wanted.set(exportName(plan), wanted);
@@ -337,6 +329,7 @@ export class Daemon {
     for (const wanted of reachable) {
       try {
         this.#refuseTwice(wanted);
+        this.#refuseTooSoon(wanted);
         const file = openPlanned(wanted.plan, existing);
         wanted.file = this.#withKept(file);
       } catch (error) {
@@ -365,8 +358,19 @@ export class Daemon {
 
   /** Files are locked, and tell so themselves. */
   #refuseTwice({ plan: { path } }: WantedExport): void {
-    const twice = isNbdUri(path) && this.files.some(({ config }) => config.path === path);
+    const twice = isNbdUri(path) && this.#present.some(({ file }) => file?.config.path === path);
     if (twice) throw new ExportRefusal(`"${path}" is given twice: one export cannot be two disks`);
+  }
+
+  /** What is on its way out has its address until it is gone. */
+  #refuseTooSoon({ plan }: WantedExport): void {
+    const address = exportName(plan);
+    const before = this.#departures.of(address);
+    if (before === undefined) return;
+    throw new ExportRefusal(
+      `${address} is still that of "${before.wanted.plan.path}", which has not finished what it ` +
+        `was given: wait, or choose another address`,
+    );
   }
 
   /** Opens and serves in a running group; says what becomes of each, but for what waits as before. */
@@ -384,7 +388,7 @@ export class Daemon {
       const address = exportName(wanted.plan);
       if (wanted.file !== undefined) {
         try {
-          await this.#joinInterfaces(wanted.file.config.interfaces ?? []);
+          await joinInterfaces(this.group, wanted.file.config.interfaces ?? []);
           await this.group.add(wanted.file.config, { force: wanted.plan.force });
         } catch (error) {
           this.#closeAll([wanted]);
@@ -402,16 +406,19 @@ export class Daemon {
     }
   }
 
-  async #remove(wanted: WantedExport, drain: boolean): Promise<boolean> {
-    const address = exportName(wanted.plan);
-    wanted.draining = true;
-    let flushed = true;
-    if (wanted.file !== undefined) {
-      ({ flushed } = await this.group.remove(wanted.plan.address, { drain }));
-    }
+  /** From now on it is on its way out, and its address another's to want. */
+  #remove(wanted: WantedExport, drain: boolean): Departure {
+    const { plan, file } = wanted;
+    const address = exportName(plan);
     this.#wanted.delete(address);
-    this.#options.tell({ kind: "removed", address, flushed });
-    return flushed;
+    const removal = file === undefined ? undefined : this.group.remove(plan.address, { drain });
+    return this.#departures.begin(address, wanted, removal, (flushed) => {
+      this.#options.tell({ kind: "removed", address, flushed });
+      const next = this.#wanted.get(address);
+      if (next === undefined) return;
+      next.dueMs = 0;
+      this.#lookAgain();
+    });
   }
 
   /** Looks whether what is missing has come. */
@@ -450,23 +457,6 @@ export class Daemon {
     }
   }
 
-  async #joinInterfaces(names: readonly string[]): Promise<void> {
-    for (const name of names) {
-      if (!this.group.interfaces.includes(name)) await this.group.addInterface(name);
-    }
-  }
-
-  async #leaveInterfaces(): Promise<void> {
-    const existing = listInterfaces();
-    const used = new Set([...this.#wanted.values()].flatMap(({ plan, file }) => [
-      ...plannedInterfaces(plan, existing),
-      ...file?.config.interfaces ?? [],
-    ]));
-    for (const name of [...this.group.interfaces]) {
-      if (!used.has(name)) await this.group.removeInterface(name);
-    }
-  }
-
   #withKept(file: ExportFile): ExportFile {
     if (this.#state === undefined) return file;
     try {
@@ -475,24 +465,6 @@ export class Daemon {
     } catch (error) {
       closeExport(file.config);
       throw error;
-    }
-  }
-
-  /** @returns Whether what frames have set of an export is kept. */
-  async #keep(address: Address, settings: KeptSettings): Promise<boolean> {
-    try {
-      await this.#state!.keep(address, settings);
-      return true;
-    } catch (error) {
-      const name = formatAddress(address.shelf, address.slot);
-      const reason = (error as Error).message.replace(/ \(os error \d+\)/, "");
-      this.#options.onMessage({
-        kind: "error",
-        text:
-          `${name}: a change of its config string, mask list or reservation is refused, since ` +
-          `it cannot be kept: ${reason}`,
-      });
-      return false;
     }
   }
 
@@ -559,7 +531,7 @@ export class Daemon {
         return await this.#inTurn(() => this.#addByHand(askedPlan(request.plan)));
       case "remove":
       case "drain":
-        return await this.#inTurn(() => this.#removeByHand(request));
+        return await this.#removeByHand(request);
       default:
         throw new Error("This aoe serve does not know that question: it is of another version");
     }
@@ -579,27 +551,47 @@ export class Daemon {
     } finally {
       if (wanted.file === undefined) this.#wanted.delete(address);
     }
-    if (wanted.file !== undefined) return listedExport(wanted, listInterfaces(), this.group);
+    if (wanted.file !== undefined) {
+      return listedExport(wanted, listInterfaces(), { group: this.group });
+    }
     throw new Error(wanted.reason);
   }
 
   async #removeByHand(
-    { ask, address }: { readonly ask: "remove" | "drain"; readonly address: string },
+    { ask, address: given }: { readonly ask: "remove" | "drain"; readonly address: string },
   ): Promise<{ readonly address: string; readonly flushed: boolean }> {
-    const { shelf = NaN, slot = NaN } = parseAddress(`${address}`) ?? {};
-    const wanted = this.#wanted.get(formatAddress(shelf, slot));
-    if (wanted === undefined) {
-      throw new Error(`${address} is not served: aoe ctl list shows what is`);
+    const { shelf = NaN, slot = NaN } = parseAddress(`${given}`) ?? {};
+    const address = formatAddress(shelf, slot);
+    // Nobody waits until it is gone but who has asked.
+    const departure = await this.#inTurn(() => {
+      const wanted = this.#wanted.get(address);
+      const leaving = this.#departures.of(address);
+      if (wanted === undefined && leaving === undefined) {
+        throw new Error(`${given} is not served: aoe ctl list shows what is`);
+      }
+      // Who asks once more waits with who has asked first.
+      if (wanted === undefined) return Promise.resolve(leaving!);
+      return Promise.resolve(this.#remove(wanted, ask === "drain"));
+    });
+    const ms = ask === "drain" ? DRAINED_MS_MAX : REMOVED_MS_MAX;
+    if ((await awaitGone([departure], ms)).length === 0) {
+      return { address, flushed: await departure.gone };
     }
-    const flushed = await this.#remove(wanted, ask === "drain");
-    return { address: exportName(wanted.plan), flushed };
+    throw new Error(
+      `${address} takes no more commands, but ${whyNotGone(departure)}: aoe ctl list shows it ` +
+        `until it is gone`,
+    );
   }
 
   #list(): DaemonListing {
     const existing = this.#servedInterfaces();
-    const exports = [...this.#wanted].toSorted(([, { plan: a }], [, { plan: b }]) =>
+    const exports = this.#present.toSorted(({ plan: a }, { plan: b }) =>
       a.address.shelf - b.address.shelf || a.address.slot - b.address.slot
-    ).map(([, wanted]) => listedExport(wanted, existing, this.group));
+    ).map((wanted) => {
+      const departure = this.#departures.of(exportName(wanted.plan));
+      const leaving = departure?.wanted === wanted ? departure : undefined;
+      return listedExport(wanted, existing, { group: this.group, leaving });
+    });
     return { name: this.#name, pid: Deno.pid, exports };
   }
 }

@@ -13,6 +13,7 @@ import { takeAddress } from "../target/addresses.ts";
 import { openExport } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
 import { openNbdExport } from "../target/open_nbd.ts";
+import type { TargetGroup } from "../target/threads.ts";
 import { findRivalTargets } from "../target/rival_targets.ts";
 
 /**
@@ -105,6 +106,24 @@ export function withOldNames(
     const asked = [...newNames].flatMap(([name, now]) => now === link.name ? [name] : []);
     return asked.length === 0 ? link : { ...link, altNames: [...link.altNames, ...asked] };
   });
+}
+
+/** Serves on these interfaces, too. */
+export async function joinInterfaces(group: TargetGroup, names: readonly string[]): Promise<void> {
+  for (const name of names) if (!group.interfaces.includes(name)) await group.addInterface(name);
+}
+
+/** Serves no more on interfaces that none of these is served on. */
+export async function leaveInterfaces(
+  group: TargetGroup,
+  exports: readonly { readonly plan: ExportPlan; readonly file: ExportFile | undefined }[],
+): Promise<void> {
+  const existing = listInterfaces();
+  const used = new Set(exports.flatMap(({ plan, file }) => [
+    ...plannedInterfaces(plan, existing),
+    ...file?.config.interfaces ?? [],
+  ]));
+  for (const name of [...group.interfaces]) if (!used.has(name)) await group.removeInterface(name);
 }
 
 /** What was heard of those who have an address already. */

@@ -32,6 +32,8 @@ export interface Reloaded {
   readonly same: number;
   /** Of all, those that are waited for. */
   readonly waiting: number;
+  /** Those that were taken away, and whose disks have not let go of them. */
+  readonly leaving: number;
 }
 
 /** One export as `aoe ctl list` shows it. */

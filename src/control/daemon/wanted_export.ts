@@ -7,6 +7,8 @@ import type { ExportPlan } from "../../core/daemon/plan.ts";
 import { ExportRefusal } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
 import type { TargetGroup } from "../target/threads.ts";
+import { whyNotGone } from "./departures.ts";
+import type { Departure } from "./departures.ts";
 import { plannedInterfaces, whyUnreachable } from "./opening.ts";
 import type { ExportOrigin, ListedExport } from "./requests.ts";
 
@@ -17,7 +19,6 @@ export interface WantedExport {
   file: ExportFile | undefined;
   /** Why it is not served. */
   reason: string | undefined;
-  draining: boolean;
   /** It is looked for again after so long, */
   retryMs: number;
   /** which is then. */
@@ -52,19 +53,23 @@ export function isSentence(error: unknown): error is Error {
 export function listedExport(
   wanted: WantedExport,
   existing: readonly NetworkInterface[],
-  group: TargetGroup,
+  { group, leaving }: {
+    readonly group: TargetGroup;
+    /** Undefined unless it is on its way out. */
+    readonly leaving?: Departure | undefined;
+  },
 ): ListedExport {
-  const { plan, file, from, draining } = wanted;
-  const why = whyWaiting(wanted, existing);
+  const { plan, file, from } = wanted;
+  const why = leaving === undefined ? whyWaiting(wanted, existing) : whyNotGone(leaving);
   return {
     ...{ address: exportName(plan), path: plan.path, from },
-    state: draining ? "draining" : why === undefined ? "serving" : "waiting",
+    state: leaving !== undefined ? "draining" : why === undefined ? "serving" : "waiting",
     reason: why ?? null,
     kind: file?.kind ?? null,
     bytes: file === undefined ? null : file.sectors * SECTOR_BYTES,
     readOnly: file?.config.readOnly ?? plan.readOnly,
     ...{ sync: plan.sync, direct: plan.direct },
     interfaces: file?.config.interfaces ?? plannedInterfaces(plan, existing),
-    worker: group.threadOf(plan.address) ?? null,
+    worker: file === undefined ? null : group.threadOf(plan.address) ?? null,
   };
 }

@@ -71,10 +71,16 @@ export class StandIn {
     this.#asked = askedNames(options.interfaces);
   }
 
+  /** Whether the thread is held up. */
+  get active(): boolean {
+    return this.#stillLooks >= STILL_LOOKS;
+  }
+
   /** The thread serves on other interfaces. */
   serveOn(interfaces: readonly string[]): void {
     this.#interfaces = [...interfaces];
     this.#asked = askedNames(interfaces);
+    this.#beginAnew();
   }
 
   /** Takes what the thread has told of an export. */
@@ -85,8 +91,14 @@ export class StandIn {
   /** An export is served no more. */
   forget({ shelf, slot }: Address): void {
     this.#states.delete(formatAddress(shelf, slot));
-    // It opens again, if it has to, without that one.
+    this.#beginAnew();
+  }
+
+  /** What it does it does with what it knows by now. */
+  #beginAnew(): void {
+    if (this.#active === undefined) return;
     this.close();
+    this.#begin();
   }
 
   /** Looks how the thread fares. */

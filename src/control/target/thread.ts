@@ -21,6 +21,14 @@ import type { RunningWorker } from "../threads.ts";
 import { StandIn } from "./stand_in.ts";
 import { threadActivity, ThreadHealth } from "./thread_health.ts";
 
+/** A thread takes an order within microseconds, between two turns, unless a disk holds it up. */
+const ORDER_MS_MAX = 2_000;
+
+/** Why an order was taken back, in one sentence. */
+export class HeldUp extends Error {
+  override name = "HeldUp";
+}
+
 /** What a thread is started with; the rest it makes itself. */
 export type TargetThreadConfig = Omit<
   TargetJobConfig,
@@ -130,19 +138,56 @@ export class TargetThread {
     closeEvent(this.#control.controlEvent);
   }
 
+  /** How long to wait until it has taken an order; hardly, where it is known to be held up. */
+  get patienceMs(): number {
+    return this.standIn.active ? 0 : ORDER_MS_MAX;
+  }
+
   /**
-   * Gives it an order; resolves once it is carried out.
+   * Gives it an order; resolves once it is carried out, however long a disk holds the thread up.
    *
    * @returns See `flushed` of the message "outcome".
    * @throws {Error} One sentence: it was refused.
    */
   order(wish: Wish): Promise<boolean | undefined> {
-    const order = { ...wish, order: ++this.#orderNumber } as TargetOrder;
+    return this.#give(wish).outcome;
+  }
+
+  /**
+   * The same, but takes it back when a disk holds the thread up.
+   *
+   * @throws {HeldUp} One sentence: nothing has been done.
+   */
+  async orderUnlessHeldUp(wish: Wish): Promise<void> {
+    const { number, outcome } = this.#give(wish);
+    const timer = setTimeout(() => this.#takeBack(number), this.patienceMs);
+    try {
+      await outcome;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #give(wish: Wish): { readonly number: number; readonly outcome: Promise<boolean | undefined> } {
+    const number = ++this.#orderNumber;
     const outcome = Promise.withResolvers<boolean | undefined>();
-    this.#outcomes.set(order.order, outcome);
-    this.#waiting.push(order);
+    this.#outcomes.set(number, outcome);
+    this.#waiting.push({ ...wish, order: number } as TargetOrder);
     this.#putNext();
-    return outcome.promise;
+    return { number, outcome: outcome.promise };
+  }
+
+  #takeBack(number: number): void {
+    const at = this.#waiting.findIndex(({ order }) => order === number);
+    if (at >= 0) this.#waiting.splice(at, 1);
+    else if (!this.#mailbox.withdraw(number)) return;
+    else this.#mailboxFull = false;
+    const paths = this.served.map(({ path }) => `"${path}"`);
+    this.#outcomes.get(number)?.reject(
+      new HeldUp(`${paths.join(" or ")} does not answer: try again once it does`),
+    );
+    this.#outcomes.delete(number);
+    this.#putNext();
   }
 
   async #start(config: TargetThreadConfig): Promise<void> {

@@ -16,7 +16,7 @@ import { giveAddress, takeAddress } from "./addresses.ts";
 import { closeExport } from "./open_file.ts";
 import { RivalWatch } from "./rival_watch.ts";
 import { LOOK_EVERY_MS } from "./stand_in.ts";
-import { TargetThread } from "./thread.ts";
+import { HeldUp, TargetThread } from "./thread.ts";
 import type { TargetThreadConfig } from "./thread.ts";
 
 /** When all is loaded, and when what is hot is compiled: half of what a target holds then is free. */
@@ -224,22 +224,31 @@ export class TargetGroup {
     if (this.#suspects.has(`${name} ${config.path}`)) config = { ...config, suspect: true };
     try {
       this.#takeAddresses(config, options.force === true);
-      const thread = this.#threadFor(config);
-      if (thread === undefined) {
-        await this.#inTurn(() => this.#startThread([config], this.#options.workers));
-        return;
+      const heldUp: TargetThread[] = [];
+      for (;;) {
+        const thread = this.#threadFor(config, heldUp);
+        if (thread === undefined) break;
+        if (await this.#addTo(thread, config)) return;
+        heldUp.push(thread);
       }
-      const index = thread.freeIndex;
-      this.#note(thread, index, config);
-      try {
-        thread.counters.clear(index);
-        await thread.order({ kind: "add", index, config });
-      } catch (error) {
-        thread.exports[index] = undefined;
-        throw error;
-      }
+      await this.#inTurn(() => this.#startThread([config], this.#options.workers));
     } catch (error) {
       this.#giveAddresses(config);
+      throw error;
+    }
+  }
+
+  /** @returns False when a disk holds the thread up, so that another has to serve it. */
+  async #addTo(thread: TargetThread, config: ExportConfig): Promise<boolean> {
+    const index = thread.freeIndex;
+    this.#note(thread, index, config);
+    try {
+      thread.counters.clear(index);
+      await thread.orderUnlessHeldUp({ kind: "add", index, config });
+      return true;
+    } catch (error) {
+      thread.exports[index] = undefined;
+      if (error instanceof HeldUp) return false;
       throw error;
     }
   }
@@ -254,6 +263,8 @@ export class TargetGroup {
   async remove(address: Address, { drain }: { readonly drain: boolean }): Promise<Removal> {
     const { thread, index, config } = this.#get(address);
     this.#leaving.add(config);
+    // Who stands in for a thread that is held up answers for it no more.
+    thread.standIn.forget(config);
     try {
       const flushed = await thread.order({ kind: "remove", index, drain }) ?? true;
       const name = formatAddress(config.shelf, config.slot);
@@ -276,6 +287,7 @@ export class TargetGroup {
    * @throws {Deno.errors.NotFound} One sentence: it is not served.
    * @throws {Deno.errors.NotSupported} One sentence: its file was opened to be read only.
    * @throws {Deno.errors.AddrInUse} One sentence: another process has it on a new interface.
+   * @throws {HeldUp} One sentence: its disk does not answer.
    */
   async change(address: Address, changes: ExportChanges): Promise<void> {
     const { thread, index, config } = this.#get(address);
@@ -288,7 +300,7 @@ export class TargetGroup {
     }
     try {
       this.#takeAddresses(changed, false);
-      await thread.order({ kind: "change", index, config: changed });
+      await thread.orderUnlessHeldUp({ kind: "change", index, config: changed });
     } catch (error) {
       this.#giveAddresses(changed, config);
       throw error;
@@ -335,10 +347,14 @@ export class TargetGroup {
   async #orderAll(
     order: { readonly kind: "add-interface" | "remove-interface"; readonly name: string },
   ): Promise<void> {
-    for (const thread of this.#threads) {
-      await thread.order(order);
+    const outcomes = this.#threads.map((thread) => {
+      const outcome = thread.order(order);
       thread.standIn.serveOn(this.#interfaces);
-    }
+      return unlessHeldUp(thread, outcome, (text) => {
+        this.#options.onMessage({ kind: "error", text });
+      });
+    });
+    await Promise.all(outcomes);
   }
 
   /** Makes changes that concern all threads one after the other. */
@@ -366,12 +382,19 @@ export class TargetGroup {
     return placed;
   }
 
-  /** The least loaded thread that can take one more; undefined: a new one is to be started. */
-  #threadFor({ source, directFd, disk }: ExportConfig): TargetThread | undefined {
+  /**
+   * The least loaded thread that can take one more; undefined: a new one is to be started.
+   *
+   * @param heldUp Threads that a disk holds up.
+   */
+  #threadFor(
+    { source, directFd, disk }: ExportConfig,
+    heldUp: readonly TargetThread[],
+  ): TargetThread | undefined {
     const shared = this.#threads.filter(({ hasSources }) => !hasSources);
     if (source !== undefined || shared.length < this.#options.workers) return undefined;
     const able = shared.filter((thread) =>
-      thread.freeIndex >= 0 && (directFd < 0 || thread.direct)
+      thread.freeIndex >= 0 && (directFd < 0 || thread.direct) && !heldUp.includes(thread)
     );
     const least = Math.min(...able.map((thread) => thread.served.length));
     const free = able.filter((thread) => thread.served.length === least);
@@ -451,5 +474,27 @@ function refuseInterface(name: string): void {
   const master = masterName(found, existing);
   if (master !== undefined) {
     throw new Deno.errors.NotSupported(`${name} is a port of ${master}: name ${master}`);
+  }
+}
+
+/**
+ * Waits for an outcome; not for that of a thread which a disk holds up: that one does it later.
+ *
+ * @param tellLate Told why, if it is refused later.
+ */
+async function unlessHeldUp(
+  thread: TargetThread,
+  outcome: Promise<unknown>,
+  tellLate: (text: string) => void,
+): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(() => {
+    late.resolve();
+    outcome.catch((error: Error) => tellLate(error.message));
+  }, thread.patienceMs);
+  try {
+    await Promise.race([outcome, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }

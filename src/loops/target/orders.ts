@@ -1,6 +1,7 @@
 // What the main thread has to say to a running target thread, and how it gets there: one order at a
 // time, as text in shared memory. The thread's eventfd wakes it to look; it posts when it has taken
-// the order, which makes room for the next one, and when it has carried it out.
+// the order, which makes room for the next one, and when it has carried it out. What a thread has not
+// taken, since a disk holds it up, can be taken back.
 
 import type { ExportConfig } from "./export_config.ts";
 
@@ -21,22 +22,24 @@ export type TargetOrder =
 
 /** The longest order: an ACL of some tens of thousands of addresses. */
 const TEXT_BYTES_MAX = 2 ** 20;
-/** The text's length stands before it; 0: there is none. */
-const HEADER_BYTES = 4;
+/** Before the text stand the order's number, 0 when there is none, and the text's length. */
+const HEADER_WORDS = 2;
+const NUMBER = 0;
+const LENGTH = 1;
 
 /** The one order that is under way. */
 export class OrderMailbox {
-  readonly #length: Int32Array;
+  readonly #header: Int32Array;
   readonly #text: Uint8Array;
 
   /** @param shared From `allocate`. */
   constructor(shared: SharedArrayBuffer) {
-    this.#length = new Int32Array(shared, 0, 1);
-    this.#text = new Uint8Array(shared, HEADER_BYTES);
+    this.#header = new Int32Array(shared, 0, HEADER_WORDS);
+    this.#text = new Uint8Array(shared, 4 * HEADER_WORDS);
   }
 
   static allocate(): SharedArrayBuffer {
-    return new SharedArrayBuffer(HEADER_BYTES + TEXT_BYTES_MAX);
+    return new SharedArrayBuffer(4 * HEADER_WORDS + TEXT_BYTES_MAX);
   }
 
   /**
@@ -48,17 +51,28 @@ export class OrderMailbox {
     const text = new TextEncoder().encode(JSON.stringify(order, writeBytes));
     if (text.length > TEXT_BYTES_MAX) return false;
     this.#text.set(text);
-    Atomics.store(this.#length, 0, text.length);
+    Atomics.store(this.#header, LENGTH, text.length);
+    Atomics.store(this.#header, NUMBER, order.order);
     return true;
+  }
+
+  /**
+   * Takes an order back.
+   *
+   * @returns False when the thread has taken it, and carries it out.
+   */
+  withdraw(order: number): boolean {
+    return Atomics.compareExchange(this.#header, NUMBER, order, 0) === order;
   }
 
   /** Takes the order out, if there is one. */
   take(): TargetOrder | undefined {
-    const bytes = Atomics.load(this.#length, 0);
-    if (bytes === 0) return undefined;
-    const text = new TextDecoder().decode(this.#text.slice(0, bytes));
-    Atomics.store(this.#length, 0, 0);
-    return JSON.parse(text, readBytes) as TargetOrder;
+    const number = Atomics.load(this.#header, NUMBER);
+    if (number === 0) return undefined;
+    const text = this.#text.slice(0, Atomics.load(this.#header, LENGTH));
+    // One that was withdrawn meanwhile may have been written over; who puts another rings again.
+    if (!this.withdraw(number)) return undefined;
+    return JSON.parse(new TextDecoder().decode(text), readBytes) as TargetOrder;
   }
 }
 

@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 import { giveName, takeName } from "../../../ffi/name_lock.ts";
 import { Daemon } from "../../../src/control/daemon/daemon.ts";
-import type { DaemonEvent } from "../../../src/control/daemon/daemon.ts";
+import type { DaemonEvent } from "../../../src/control/daemon/daemon_options.ts";
 import type { DaemonPlan, ExportPlan } from "../../../src/core/daemon/plan.ts";
 
 const EXPORT: Omit<ExportPlan, "path"> = {
