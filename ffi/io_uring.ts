@@ -297,6 +297,7 @@ export class IoUring {
    * Queues a write of `bytes` at `offset` from `address`; its result is the count written.
    *
    * @param stable Complete only once the data are on stable storage.
+   * @param remote As in `read`: FUSE waits for its server even in a submission that must not block.
    */
   write(
     tag: number,
@@ -305,8 +306,10 @@ export class IoUring {
     bytes: number,
     offset: number,
     stable: boolean,
+    remote = false,
   ): void {
-    const opcode = this.#isFixed(address, bytes) ? OP_WRITE_FIXED : OP_WRITE;
+    const opcode = (this.#isFixed(address, bytes) ? OP_WRITE_FIXED : OP_WRITE) |
+      (remote ? IOSQE_ASYNC << 8 : 0);
     this.#queue(opcode, tag, fd, address, bytes, offset, stable ? RWF_DSYNC : 0);
   }
 
@@ -321,8 +324,10 @@ export class IoUring {
     count: number,
     offset: number,
     stable: boolean,
+    remote = false,
   ): void {
-    this.#queue(OP_WRITEV, tag, fd, iovecs, count, offset, stable ? RWF_DSYNC : 0);
+    const opcode = OP_WRITEV | (remote ? IOSQE_ASYNC << 8 : 0);
+    this.#queue(opcode, tag, fd, iovecs, count, offset, stable ? RWF_DSYNC : 0);
   }
 
   /** Queues an fdatasync of everything that has completed before. */

@@ -92,6 +92,7 @@ export class SyncQueue {
     bytes: number,
     offset: number,
     stable: boolean,
+    _remote = false,
   ): void {
     const stored = this.#storeOffset(offset);
     const iovec = this.#vectorOf(address, bytes);
@@ -106,6 +107,7 @@ export class SyncQueue {
     count: number,
     offset: number,
     stable: boolean,
+    _remote = false,
   ): void {
     const stored = this.#storeOffset(offset);
     this.#done(tag, writeAt(fd, this.#pointerOf!(iovecs), count, this.#arena.i64, stored, stable));

@@ -61,7 +61,8 @@ synced and put in place before its answer leaves, a file an export (DIR/NAME/e1.
 --name, \`serve\` without one), and the next start begins with it.
 A process that is killed leaves the old or the new one. What cannot be written is refused with AoE
 error 3, and the log says why; other commands go on meanwhile. A file that is damaged, or a newer
-version's, is named and nothing starts: mend it, or remove it and with it what it kept.`,
+version's, is named and nothing starts: mend it, or remove it and with it what it kept. What a daemon
+with --user has left root takes over, in a folder where only root could put it.`,
   },
   {
     title: "ASKED WHILE IT RUNS",
@@ -69,7 +70,9 @@ version's, is named and nothing starts: mend it, or remove it and with it what i
 \`aoe ctl\` asks and changes a running \`serve\` by a socket of its user alone, in $RUNTIME_DIRECTORY or
 in /run/aoe/NAME. Several on one host need a --name each; one without a name is called \`serve\`, and
 goes without a socket where another has that name. Exports are added, removed and drained while the
-others are served on; the last flush of one that goes is said.
+others are served on; the last flush of one that goes is said. One whose disk hangs takes no more
+commands, and is listed as draining until the disk has finished those that it has: everything else goes
+on, but what is to be served by its address, which waits.
 
 With a configuration, SIGHUP or \`aoe ctl reload\` reads it again. What is the same is not touched, not
 by a frame; an ACL, interfaces, length and read-only change while the export is served; another path,

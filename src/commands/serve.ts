@@ -3,7 +3,8 @@
 import { sectorsPerFrame } from "../wire/ata.ts";
 import { formatAddress } from "../wire/aoe.ts";
 import type { DaemonPlan } from "../core/daemon/plan.ts";
-import { Daemon, StartRefusal } from "../control/daemon/daemon.ts";
+import { Daemon } from "../control/daemon/daemon.ts";
+import { StartRefusal } from "../control/daemon/daemon_options.ts";
 import { interfacesOfPlans, whyUnreachable } from "../control/daemon/opening.ts";
 import { findInterfaces } from "../control/network_interfaces.ts";
 import { openFilesObstacle } from "../control/open_files.ts";

@@ -15,6 +15,7 @@ import { closeExport, ExportRefusal } from "../target/open_file.ts";
 import type { ExportFile } from "../target/open_file.ts";
 import { watchNames } from "../target/lost_names.ts";
 import { TargetGroup } from "../target/threads.ts";
+import { StartRefusal } from "./daemon_options.ts";
 import type { DaemonOptions } from "./daemon_options.ts";
 import { awaitGone, Departures, whyNotGone } from "./departures.ts";
 import type { Departure } from "./departures.ts";
@@ -56,15 +57,6 @@ const DRAINED_MS_MAX = 55_000;
 const RETRY_MS = 1_000;
 /** A server is asked less and less often: each time holds up everybody a little. */
 const RETRY_MS_MAX = 30_000;
-
-/** What is missing at a start that waits for nothing; a sentence each. */
-export class StartRefusal extends Error {
-  override name = "StartRefusal";
-
-  constructor(readonly refusals: readonly string[]) {
-    super(refusals.at(-1));
-  }
-}
 
 /** A daemon, running once `start` has resolved. */
 export class Daemon {
@@ -232,6 +224,7 @@ export class Daemon {
       const wanted = this.#wanted.get(address);
       count[change.kind]++;
       if (change.kind === "change" && wanted?.file !== undefined) {
+        wanted.refusal = undefined;
         if (await this.#changeLive(wanted, change.plan, change.changes)) {
           if (wanted.plan === change.plan) continue;
           // The next reload finds that it differs, and tries again.
@@ -243,7 +236,7 @@ export class Daemon {
       if (wanted !== undefined) departures.push(this.#remove(wanted, false));
       if (change.kind !== "remove") opened.push(this.#want(change.plan, this.#options.from));
     }
-    const leaving = await this.#awaitGone(departures);
+    const leaving = await this.#awaitGone(departures, LEAVING_MS);
     await this.#serve(opened, HOLDER_LIVE_MS);
     // Where a line stands in the file may have changed of all.
     for (const ex of plan.exports) {
@@ -264,8 +257,8 @@ export class Daemon {
   }
 
   /** Waits a little until some are gone; returns how many are not, after which nothing else waits. */
-  async #awaitGone(departures: readonly Departure[]): Promise<number> {
-    const late = await awaitGone(departures, LEAVING_MS);
+  async #awaitGone(departures: readonly Departure[], ms: number): Promise<number> {
+    const late = await awaitGone(departures, ms);
     for (const { wanted: { plan } } of late) {
       this.#options.tell({ kind: "leaving", address: exportName(plan), path: plan.path });
     }
@@ -297,11 +290,14 @@ export class Daemon {
     } catch (error) {
       if (!(error instanceof Deno.errors.NotSupported)) {
         const text = `${address} is as it was: ${(error as Error).message}`;
-        this.#options.tell({ kind: "warning", text });
+        // What is tried every second is said once.
+        if (text !== wanted.refusal) this.#options.tell({ kind: "warning", text });
+        wanted.refusal = text;
         return true;
       }
       return false;
     }
+    wanted.refusal = undefined;
     const file = wanted.file!;
     wanted.file = { ...file, config: { ...file.config, ...live } };
     wanted.plan = plan;
@@ -311,7 +307,7 @@ export class Daemon {
 
   #want(plan: ExportPlan, from: ExportOrigin): WantedExport {
     const wanted: WantedExport = {
-      ...{ plan, from, file: undefined, reason: undefined },
+      ...{ plan, from, file: undefined, reason: undefined, refusal: undefined },
       ...{ retryMs: RETRY_MS, dueMs: 0 },
     };
     this.#wanted.set(exportName(plan), wanted);
@@ -574,7 +570,7 @@ export class Daemon {
       return Promise.resolve(this.#remove(wanted, ask === "drain"));
     });
     const ms = ask === "drain" ? DRAINED_MS_MAX : REMOVED_MS_MAX;
-    if ((await awaitGone([departure], ms)).length === 0) {
+    if (await this.#awaitGone([departure], ms) === 0) {
       return { address, flushed: await departure.gone };
     }
     throw new Error(

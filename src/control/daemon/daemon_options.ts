@@ -49,3 +49,12 @@ export function foldersOfDaemon(
   if (stateDir === false) return [socket];
   return [socket, `${stateDir === true ? stateFolderPath() : stateDir}/${called}`];
 }
+
+/** What is missing at a start that waits for nothing; a sentence each. */
+export class StartRefusal extends Error {
+  override name = "StartRefusal";
+
+  constructor(readonly refusals: readonly string[]) {
+    super(refusals.at(-1));
+  }
+}

@@ -19,6 +19,8 @@ export interface WantedExport {
   file: ExportFile | undefined;
   /** Why it is not served. */
   reason: string | undefined;
+  /** Why the last change of it was refused, if it was. */
+  refusal: string | undefined;
   /** It is looked for again after so long, */
   retryMs: number;
   /** which is then. */

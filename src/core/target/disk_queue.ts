@@ -44,6 +44,7 @@ export interface DiskQueue {
    * Queues a write of `bytes` at `offset` from `address`.
    *
    * @param stable Completes only once the data are on stable storage.
+   * @param remote As in `read`.
    */
   write(
     tag: number,
@@ -52,6 +53,7 @@ export interface DiskQueue {
     bytes: number,
     offset: number,
     stable: boolean,
+    remote: boolean,
   ): void;
   /** Queues a write at `offset` from `count` iovecs. */
   writeVectors(
@@ -61,6 +63,7 @@ export interface DiskQueue {
     count: number,
     offset: number,
     stable: boolean,
+    remote: boolean,
   ): void;
   /** Queues an fdatasync of everything that has completed before. */
   sync(tag: number, fd: number): void;

@@ -246,7 +246,7 @@ export class DiskWork {
     if (!inPlace && operation === DRIVE_WRITE) this.#keepAll(first);
     if (!inPlace && operation === DRIVE_WRITE && count === 1) {
       ex.wrote(this.#mergeBytes);
-      this.#queue.write(first, fd, address, this.#mergeBytes, offset, stable);
+      this.#queue.write(first, fd, address, this.#mergeBytes, offset, stable, ex.settings.remote);
       return;
     }
     while (!this.#vectors.fits(count)) this.submit();
@@ -262,7 +262,8 @@ export class DiskWork {
       this.#writeMergedInPlace(ex, first, vector, count, stable);
     } else {
       ex.wrote(this.#mergeBytes);
-      this.#queue.writeVectors(first, fd, this.#vectors.address(vector), count, offset, stable);
+      const iovecs = this.#vectors.address(vector);
+      this.#queue.writeVectors(first, fd, iovecs, count, offset, stable, ex.settings.remote);
     }
   }
 

@@ -81,9 +81,10 @@ export class DiskQueues {
     bytes: number,
     offset: number,
     stable: boolean,
+    remote = false,
   ): void {
     if (fd <= SOURCE_NUMBER_FIRST) this.#source(fd).write(tag, offset, stable);
-    else this.#files.write(tag, fd, address, bytes, offset, stable);
+    else this.#files.write(tag, fd, address, bytes, offset, stable, remote);
   }
 
   writeVectors(
@@ -93,9 +94,10 @@ export class DiskQueues {
     count: number,
     offset: number,
     stable: boolean,
+    remote = false,
   ): void {
     if (fd <= SOURCE_NUMBER_FIRST) this.#source(fd).write(tag, offset, stable);
-    else this.#files.writeVectors(tag, fd, iovecs, count, offset, stable);
+    else this.#files.writeVectors(tag, fd, iovecs, count, offset, stable, remote);
   }
 
   sync(tag: number, fd: number): void {

@@ -130,7 +130,7 @@ interopTest(
 
     // Nothing has changed: not a frame, whichever way it is asked.
     assertEquals(JSON.parse((await daemon.ctl("reload", "--json")).stdout), {
-      ...{ added: 0, removed: 0, changed: 0, same: 8, waiting: 0 },
+      ...{ added: 0, removed: 0, changed: 0, same: 8, waiting: 0, leaving: 0 },
     });
     const from = serve.lines.length;
     serve.signal("SIGHUP");

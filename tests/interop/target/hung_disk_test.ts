@@ -171,6 +171,8 @@ for (const workers of [1, 2]) {
         ["e1.2", "e1.3", "e1.4"],
       );
       assertEquals((await ctl("remove", "e1.3")).stdout, "e1.3 is served no more\n");
+      // One disk of a thread's holds up no other.
+      assertEquals(serve.text.includes('two.img" does not answer'), false, serve.text);
 
       fuse.server.signal("SIGCONT");
       await serve.waitForLine(/e1\.1 is served: .*new\.img/);
