@@ -17,7 +17,7 @@ import { type Namespace, Testbed } from "../../harness/testbed.ts";
 
 const mebibyte = 1 << 20;
 const at = { iface: "net0", address: "1.1" };
-const spanSectors = 16 * 2048;
+const spanSectors = 4 * 2048;
 const checked = { sectors: 8, window: 32, spanSectors, timeoutMs: 2000 } satisfies Partial<
   BenchOptions
 >;
