@@ -68,5 +68,6 @@ a { color: var(--read); }
   body { padding: .5rem; }
   section { padding: .7rem .6rem; }
   th, td { padding: .3rem .35rem; }
+  td.long { min-width: 20rem; }
 }
 `;
