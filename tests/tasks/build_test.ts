@@ -42,6 +42,22 @@ Deno.test("build: eight first runs at once, and a later one", async () => {
   }
 });
 
+Deno.test("build: what V8 has compiled is kept from the first start on, however short", {
+  ignore: !extracting,
+}, async () => {
+  const cache = await Deno.makeTempDir();
+  try {
+    assertEquals((await runAlone({ XDG_CACHE_HOME: cache })).stdout, version);
+    const kept = [...Deno.readDirSync(`${cache}/aoe/state`)]
+      .filter(({ name }) => name.startsWith("v8_code_cache"))
+      .map(({ name }) => Deno.readFileSync(`${cache}/aoe/state/${name}`));
+    const text = new TextDecoder("latin1").decode(await new Blob(kept).arrayBuffer());
+    assertMatch(text, /file:\/\/\/proc\/self\/fd\/\d/);
+  } finally {
+    await Deno.remove(cache, { recursive: true });
+  }
+});
+
 Deno.test("build: runs without HOME, and with one that cannot be written", async () => {
   for (const env of [{}, { HOME: "/proc/nonexistent" }, { HOME: "/dev/null" }]) {
     const { code, stdout, stderr } = await runAlone(env as Record<string, string>);
