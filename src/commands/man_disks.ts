@@ -30,9 +30,9 @@ aoe attach e1.1 --backend fuse --fuse-uring
 
 It is used only when asked for, since it costs the keeper: no kernel (up to 6.18) can send requests
 that came this way to another process. A daemon that is killed is not replaced, and its disk fails
-with EIO at once. Nor was it faster where we measured, two cores that target, network and fio share:
-0.9 to 1.1 times as many 4 KiB reads at depth 32 and 2 to 5 % less latency at depth 1, since requests
-move in batches without it as well. Measure before you choose it.`,
+with EIO at once. Nor was it faster where we measured, on two cores that target, network and fio
+share: 4 KiB reads at depth 1 and 32 differed by less than two runs of the same, since requests move
+in batches without it as well. Measure before you choose it.`,
   },
   {
     title: "THE DAEMON AND ITS KEEPER",
