@@ -51,7 +51,12 @@ export function takeBackFolder(folder: string): "taken" | "kept" | "used" {
   // Where others may rename it, it is refused as any other stranger's folder is.
   if (above.uid !== 0 || ((above.mode ?? 0) & OTHERS_WRITE) !== 0) return "kept";
   // From here on its owner can put nothing in the place of what is looked at.
-  Deno.chownSync(folder, 0, 0);
+  try {
+    Deno.chownSync(folder, 0, 0);
+  } catch {
+    // A root without CAP_CHOWN, as in a container: it is refused as a stranger's.
+    return "kept";
+  }
   // No links, and nothing that has another name elsewhere.
   const files = [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile)
     .map(({ name }) => `${folder}/${name}`).filter((path) => Deno.lstatSync(path).nlink === 1);
