@@ -38,9 +38,9 @@ away is told of once: what clients write goes with the old one.
 
 A disk that does not answer for two seconds is told of once, and once when it answers again. While it
 hangs the target still answers query config and IDENTIFY, so that initiators can tell a slow disk from
-a dead host; with --no-uring all disks of one thread wait for the one that hangs. A command that an
-initiator sends again while the disk has it in hand is not done twice, but answered with it; the
-summary counts those.
+a dead host. Files of one file system that share a thread may wait together; with --no-uring all
+disks of one thread wait for the one that hangs. A command that an initiator sends again while the
+disk has it in hand is not done twice, but answered with it; the summary counts those.
 
 An initiator may switch the write cache off (SET FEATURES), after which each write of all initiators
 is stable before its answer: the log says who has. --write-cache fixed refuses that.
