@@ -65,9 +65,10 @@ interface JobResult {
 
 /**
  * A shell's words that hide the machine's attached disks: `aoe stat` shows them, and another job
- * makes some.
+ * makes some. What that job has mounted just then would stay in use here after it was unmounted there.
  */
 const HIDE_DISKS = `mkdir -p /run/aoe /dev/etherd
+sed -n 's/^[^ ]* \\([^ ]*aoe-interop-[^ ]*\\) .*/\\1/p' /proc/self/mounts | xargs -r umount -l
 mount -t tmpfs -o mode=0755 none /run/aoe && mount -t tmpfs none /dev/etherd
 exec "$@"`;
 

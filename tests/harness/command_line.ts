@@ -3,7 +3,18 @@
 // each kind in tests/commands/command_line_test.ts.
 
 import { runCommandLine } from "../../src/commands/command_line.ts";
+import { loadCommands } from "../../src/commands/command_table.ts";
 import type { Outcome } from "./process.ts";
+
+// The libraries that commands open as they are loaded stay open: no test has left them behind.
+await loadCommands();
+await Promise.all([
+  import("../../src/commands/attach.ts"),
+  import("../../src/commands/bench.ts"),
+  import("../../src/commands/copy.ts"),
+  import("../../src/commands/ctl.ts"),
+  import("../../src/commands/serve.ts"),
+]);
 
 /** What stands in a stream's place: no terminal, and everything that is written to it is kept. */
 class KeptStream {

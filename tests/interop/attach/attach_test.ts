@@ -261,7 +261,8 @@ interopTest("attach: little memory, and no work when there is none", [loopDevice
   const before = await wakeUps();
   await sleep(3000);
   const times = await wakeUps() - before;
-  assert(times <= 60, `${times} times in 3 s`);
+  // Timers of whole tenths of a second account for some dozens; to look all the time, for thousands.
+  assert(times <= 200, `${times} times in 3 s`);
   await bench.detach();
 });
 
