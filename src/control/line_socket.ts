@@ -158,9 +158,17 @@ export async function askAt(
     const reply = JSON.parse(line) as { readonly answer?: unknown; readonly error?: string };
     if (reply.error !== undefined) throw new Error(reply.error);
     return reply.answer ?? null;
+  } catch (error) {
+    // It was killed while this waited for it to listen, or to answer.
+    if (wasCut(error) && !await isListening(path)) return undefined;
+    throw error;
   } finally {
     closeQuietly(connection);
   }
+}
+
+function wasCut(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe;
 }
 
 /** Whether somebody listens at a path. */

@@ -116,3 +116,19 @@ async function talk(path: string, text: string): Promise<string> {
   const reply = await new Response(connection.readable).text();
   return reply;
 }
+
+Deno.test("line socket: a daemon that is killed before it answers is no daemon", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/socket`;
+    // Listens, and never takes a connection; closing resets those that wait, as the kernel does for
+    // a process that is killed.
+    const listener = Deno.listen({ transport: "unix", path });
+    const asked = askAt(path, { what: "stat" }, 10_000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    listener.close();
+    assertEquals(await asked, undefined);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
