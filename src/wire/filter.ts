@@ -225,19 +225,28 @@ function byShelf(addresses: readonly Address[]): Map<number, Set<number>> {
 /**
  * A program that passes AoE responses, which are what an initiator's socket is for.
  *
- * @param disks Query config requests for exactly these pass as well: they come from other
- * initiators that look for the same disk.
+ * @param disks Only theirs, if any are given: beside another initiator of this host, a socket would
+ * fill with what is meant for that one. Query config requests for them pass as well, which come from
+ * other initiators that look for the same disk.
  */
 export function initiatorFilter(disks: readonly Address[] = []): Uint8Array {
+  if (disks.length === 0) {
+    return assemble([
+      ...aoeToThisHost(),
+      instruction(JUMP_SET, AOE_FLAG_RESPONSE, 0, 1),
+      instruction(RETURN, ACCEPT_ALL_BYTES),
+      instruction(RETURN, 0),
+    ]);
+  }
   return assemble([
     ...aoeToThisHost(),
-    instruction(JUMP_SET, AOE_FLAG_RESPONSE, 0, 1),
-    instruction(RETURN, ACCEPT_ALL_BYTES),
     ...disks.flatMap(({ shelf, slot }) => [
       instruction(LOAD_HALF, AOE_SHELF),
-      instruction(JUMP_EQUAL, shelf, 0, 5),
+      instruction(JUMP_EQUAL, shelf, 0, 7),
       instruction(LOAD_BYTE, AOE_SLOT),
-      instruction(JUMP_EQUAL, slot, 0, 3),
+      instruction(JUMP_EQUAL, slot, 0, 5),
+      instruction(LOAD_BYTE, AOE_VERSION_FLAGS),
+      instruction(JUMP_SET, AOE_FLAG_RESPONSE, 2, 0),
       instruction(LOAD_BYTE, AOE_COMMAND),
       instruction(JUMP_EQUAL, COMMAND_CONFIG, 0, 1),
       instruction(RETURN, ACCEPT_ALL_BYTES),

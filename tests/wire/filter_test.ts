@@ -99,7 +99,7 @@ Deno.test("filter: an initiator hears responses only", () => {
   assertEquals(run(filter, frameFor(9, 9, { flags: 8, etherType: 0x88a3 }), TO_HOST), 0);
 });
 
-Deno.test("filter: an initiator hears of others that look for its disks", () => {
+Deno.test("filter: an initiator hears its own disks, and others that look for them", () => {
   const filter = initiatorFilter([{ shelf: 9, slot: 9 }, { shelf: 9, slot: 10 }]);
   assertLoadable(filter);
   const heard = (shelf: number, slot: number, command: number, flags = 0) => {
@@ -110,7 +110,9 @@ Deno.test("filter: an initiator hears of others that look for its disks", () => 
   assertEquals([heard(9, 9, 1), heard(9, 10, 1)], [true, true]);
   assertEquals([heard(9, 11, 1), heard(8, 9, 1), heard(0xffff, 9, 1)], [false, false, false]);
   assertEquals([heard(9, 9, 0), heard(9, 9, 2), heard(9, 10, 3)], [false, false, false]);
-  assertEquals(heard(7, 7, 0, 8), true);
+  assertEquals([heard(9, 9, 0, 8), heard(9, 10, 1, 8), heard(9, 9, 3, 0xc)], [true, true, true]);
+  // Another initiator on this host has asked those.
+  assertEquals([heard(9, 11, 0, 8), heard(7, 9, 1, 8)], [false, false]);
 });
 
 Deno.test("filter: many exports on many shelves, every frame as the list says", () => {
