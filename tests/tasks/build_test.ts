@@ -1,6 +1,6 @@
 // ./aoe as a file: it starts from anywhere, whoever runs it, however many start at once.
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
 import { run } from "../harness/process.ts";
 
@@ -42,21 +42,34 @@ Deno.test("build: eight first runs at once, and a later one", async () => {
   }
 });
 
-Deno.test("build: what V8 has compiled is kept from the first start on, however short", {
+Deno.test("build: what V8 has compiled is kept from one of the first starts on, however short", {
   ignore: !extracting,
 }, async () => {
   const cache = await Deno.makeTempDir();
   try {
-    assertEquals((await runAlone({ XDG_CACHE_HOME: cache })).stdout, version);
-    const kept = [...Deno.readDirSync(`${cache}/aoe/state`)]
-      .filter(({ name }) => name.startsWith("v8_code_cache"))
-      .map(({ name }) => Deno.readFileSync(`${cache}/aoe/state/${name}`));
-    const text = new TextDecoder("latin1").decode(await new Blob(kept).arrayBuffer());
-    assertMatch(text, /file:\/\/\/proc\/self\/fd\/\d/);
+    // Deno writes it beside what the program does, which may end before that.
+    for (let start = 0; !await keepsCompiled(`${cache}/aoe/state`); start++) {
+      assert(start < 20, "nothing is kept");
+      assertEquals((await runAlone({ XDG_CACHE_HOME: cache })).stdout, version);
+    }
   } finally {
     await Deno.remove(cache, { recursive: true });
   }
 });
+
+/** Whether V8's compiled form of the program is in Deno's folder. */
+async function keepsCompiled(folder: string): Promise<boolean> {
+  try {
+    const kept = [...Deno.readDirSync(folder)]
+      .filter(({ name }) => name.startsWith("v8_code_cache"))
+      .map(({ name }) => Deno.readFileSync(`${folder}/${name}`));
+    const text = new TextDecoder("latin1").decode(await new Blob(kept).arrayBuffer());
+    return /file:\/\/\/proc\/self\/fd\/\d/.test(text);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
 
 Deno.test("build: runs without HOME, and with one that cannot be written", async () => {
   for (const env of [{}, { HOME: "/proc/nonexistent" }, { HOME: "/dev/null" }]) {

@@ -235,7 +235,7 @@ interopTest(
     const socket = testbed.path("nbd");
     const [reads, writes] = [testbed.path("fail-reads"), testbed.path("fail-writes")];
     await using _server = await startNbdkit(target, socket, [
-      ...["--filter=error", "memory", "32M", "error-pread=EIO", "error-pread-rate=0.1"],
+      ...["--filter=error", "memory", "32M", "error-pread=EIO", "error-pread-rate=0.5"],
       ...[`error-pread-file=${reads}`, "error-pwrite=ENOSPC", "error-pwrite-rate=1"],
       `error-pwrite-file=${writes}`,
     ]);
