@@ -31,8 +31,8 @@ aoe attach e1.1 --backend fuse --fuse-uring
 It is used only when asked for, since it costs the keeper: no kernel (up to 6.18) can send requests
 that came this way to another process. A daemon that is killed is not replaced, and its disk fails
 with EIO at once. Nor was it faster where we measured, on two cores that target, network and fio
-share: at depth 32 about as many 4 KiB reads, in the best of the runs 11 to 16 % fewer, and the same
-latency at depth 1 within 5 %, since requests move in batches without it as well. Measure before you choose it.`,
+share: at depth 32 about as many 4 KiB reads, in the best of the runs 11 to 16 % fewer, and a latency at
+depth 1 that is not lower, since requests move in batches without it as well. Measure before you choose it.`,
   },
   {
     title: "THE DAEMON AND ITS KEEPER",
