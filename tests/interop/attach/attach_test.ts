@@ -247,11 +247,13 @@ interopTest("attach: little memory, and no work when there is none", [loopDevice
   const ownKib = async () =>
     Number(/RssAnon:\s+(\d+)/.exec(await Deno.readTextFile(`/proc/${pid}/status`))?.[1]);
   assert(await ownKib() <= 80 * 1024, `${await ownKib()} KiB are its own`);
-  // Each time that one of its threads wakes up; how long it then takes depends on the machine.
+  // Each time that the thread of the disk wakes up; how long it then takes depends on the machine. The
+  // others also wake up for what happens in /dev, where other disks come and go.
   const wakeUps = async () => {
     let sum = 0;
     for await (const { name } of Deno.readDir(`/proc/${pid}/task`)) {
       const status = await Deno.readTextFile(`/proc/${pid}/task/${name}/status`);
+      if (!/^Name:\s+worker-/.test(status)) continue;
       sum += Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1]);
     }
     return sum;
@@ -259,10 +261,10 @@ interopTest("attach: little memory, and no work when there is none", [loopDevice
   // The runtime may still compile what was hot.
   await sleep(2000);
   const before = await wakeUps();
+  assert(before > 0, "The disk has a thread");
   await sleep(3000);
   const times = await wakeUps() - before;
-  // Timers of whole tenths of a second account for some dozens; to look all the time, for thousands.
-  assert(times <= 200, `${times} times in 3 s`);
+  assert(times <= 60, `${times} times in 3 s`);
   await bench.detach();
 });
 
