@@ -3,7 +3,7 @@
 import { ignoreUserSignal, noteUserSignal, takeUserSignal } from "../../ffi/signals.ts";
 
 /** How often it is looked whether the signal came. */
-const LOOK_EVERY_MS = 250;
+const LOOK_EVERY_MS = 500;
 
 /** Calls `listener` soon after each SIGUSR1, until the returned function is called. */
 export function onUserSignal(listener: () => void): () => void {

@@ -104,10 +104,10 @@ export class ProbeSockets {
     });
   }
 
-  /** Blocks this thread until a frame has arrived, or for so long. */
-  wait(timeoutMs: number): void {
+  /** Blocks this thread until a frame has arrived, or for so long; whether one has. */
+  wait(timeoutMs: number): boolean {
     this.#aids.write();
-    this.#poll.wait(Math.max(0, Math.ceil(timeoutMs * 1000)));
+    return this.#poll.wait(Math.max(0, Math.ceil(timeoutMs * 1000))) > 0;
   }
 
   /** One sentence for each interface that does not send. */

@@ -25,6 +25,8 @@ import type { TargetMessage } from "../../loops/target/messages.ts";
 import { ProbeSockets } from "../ask/probe_sockets.ts";
 
 const LOOK_EVERY_MS = 1_000;
+/** Interfaces are listed in so many looks, and when somebody is heard: it takes longer than all else. */
+const LOOKS_OF_LIST = 10;
 /** In so many questions all addresses are asked for once, … */
 const ASKS_FOR_ALL = 10;
 /** … which are so many looks apart: five minutes, and no storm in a rack of targets. */
@@ -50,6 +52,8 @@ export class RivalWatch {
   #key = "";
   #sockets: ProbeSockets | undefined;
   #looks = 0;
+  /** How many exports and interfaces were served when interfaces were listed. */
+  #counts = "";
   #nextAsked = 0;
   /** When each was told of. */
   readonly #toldMs = new Map<string, number>();
@@ -67,6 +71,16 @@ export class RivalWatch {
 
   #look(): void {
     const { exports, interfaces } = this.#served();
+    const counts = `${exports.length} ${interfaces.length}`;
+    const heard = this.#sockets?.wait(0) === true;
+    if (heard || counts !== this.#counts || this.#looks % LOOKS_OF_LIST === 0) {
+      this.#counts = counts;
+      this.#openAndReceive(exports, interfaces);
+    }
+    if (++this.#looks % LOOKS_OF_ASK === 0 && this.#sockets !== undefined) this.#ask(exports);
+  }
+
+  #openAndReceive(exports: readonly Address[], interfaces: readonly string[]): void {
     const existing = listInterfaces();
     // What is sent on lo comes back to ourselves.
     const links = existing.filter(({ name, altNames, up, ethernet, loopback }) =>
@@ -74,10 +88,9 @@ export class RivalWatch {
       (interfaces.includes(name) || altNames.some((other) => interfaces.includes(other)))
     );
     this.#open(exports, links);
-    if (this.#sockets === undefined) return;
-    const own = new Set(existing.map(({ mac }) => formatMac(mac)));
-    this.#receive(own);
-    if (++this.#looks % LOOKS_OF_ASK === 0) this.#ask(exports);
+    if (this.#sockets !== undefined) {
+      this.#receive(new Set(existing.map(({ mac }) => formatMac(mac))));
+    }
   }
 
   /** Opens sockets where something has changed. */

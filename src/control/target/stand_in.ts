@@ -23,8 +23,9 @@ import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { ProbeSockets } from "../ask/probe_sockets.ts";
 import { makeTarget } from "../../core/target/export.ts";
 
-/** How often `look` wants to be called. */
+/** How often `look` wants to be called, and where it has said that nothing goes on. */
 export const LOOK_EVERY_MS = 150;
+export const LOOK_IDLY_EVERY_MS = 600;
 /** Looks at a pulse that stands still before the thread counts as held up. */
 const STILL_LOOKS = 2;
 const ANSWER_EVERY_MS = 20;
@@ -101,13 +102,14 @@ export class StandIn {
     this.#begin();
   }
 
-  /** Looks how the thread fares. */
-  look(): void {
+  /** Looks how the thread fares; returns whether it has done something since the last look, or does. */
+  look(): boolean {
     const { control } = this.#options;
     const nowMs = performance.now();
     const pulse = Atomics.load(control, CONTROL_PULSE);
     // Even: it waits for frames.
     if (pulse !== this.#pulse || (pulse & 1) === 0) {
+      const moved = pulse !== this.#pulse;
       this.#pulse = pulse;
       this.#stillLooks = 0;
       if (this.#active !== undefined) {
@@ -116,10 +118,11 @@ export class StandIn {
       }
       this.#listen(nowMs, false);
       if (nowMs - this.#calmSinceMs >= WARY_MS) Atomics.store(control, CONTROL_WARY, 0);
-      return;
+      return moved;
     }
     if (++this.#stillLooks === STILL_LOOKS) this.#begin();
     this.#listen(nowMs, true);
+    return true;
   }
 
   close(): void {

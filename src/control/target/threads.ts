@@ -15,7 +15,7 @@ import type { ExportConfig } from "../../loops/target/export_config.ts";
 import { giveAddress, takeAddress } from "./addresses.ts";
 import { closeExport } from "./open_file.ts";
 import { RivalWatch } from "./rival_watch.ts";
-import { LOOK_EVERY_MS } from "./stand_in.ts";
+import { LOOK_EVERY_MS, LOOK_IDLY_EVERY_MS } from "./stand_in.ts";
 import { HeldUp, TargetThread } from "./thread.ts";
 import type { TargetThreadConfig } from "./thread.ts";
 
@@ -107,9 +107,7 @@ export class TargetGroup {
   readonly #ended = Promise.withResolvers<void>();
   /** The last of the changes that are made one after the other. */
   #change: Promise<unknown> = Promise.resolve();
-  readonly #watch = setInterval(() => {
-    for (const { standIn } of this.#threads) standIn.look();
-  }, LOOK_EVERY_MS);
+  #watch = setTimeout(() => this.#lookAtThreads(), LOOK_EVERY_MS);
   readonly #rivals = new RivalWatch(
     () => ({ exports: this.exports, interfaces: this.#interfaces }),
     (message) => this.#options.onMessage(message),
@@ -137,6 +135,15 @@ export class TargetGroup {
     return group;
   }
 
+  #lookAtThreads(): void {
+    let busy = false;
+    for (const { standIn } of this.#threads) busy = standIn.look() || busy;
+    this.#watch = setTimeout(
+      () => this.#lookAtThreads(),
+      busy ? LOOK_EVERY_MS : LOOK_IDLY_EVERY_MS,
+    );
+  }
+
   private constructor(options: TargetGroupOptions) {
     this.#options = options;
     this.#interfaces = [...options.interfaces];
@@ -157,7 +164,7 @@ export class TargetGroup {
   async stop(): Promise<number> {
     for (const thread of this.#threads) thread.stop();
     await Promise.allSettled(this.#threads.map((thread) => thread.done));
-    clearInterval(this.#watch);
+    clearTimeout(this.#watch);
     this.#rivals.close();
     for (const ex of this.exports) this.#giveAddresses(ex);
     for (const thread of this.#threads) thread.close();
