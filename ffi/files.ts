@@ -34,6 +34,8 @@ const BLKPBSZGET = 0x127b;
 const BLKROGET = 0x125e;
 // linux/stat.h
 const STATX_BASIC_STATS = 0x7ff;
+const STATX_SIZE = 0x200;
+const STATX_SIZE_AT = 40;
 const STATX_DIOALIGN = 0x2000;
 const STATX_BYTES = 256;
 const STATFS_BYTES = 120;
@@ -84,6 +86,8 @@ const libc = openLibc(
     pwrite: { parameters: ["i32", "pointer", "u64", "i64"], result: "i32" },
     // int fd, const struct iovec *iov, int iovcnt, off_t offset, int flags
     pwritev2: { parameters: ["i32", "pointer", "i32", "i64", "i32"], result: "i32" },
+    // int fd, const struct timespec times[2]
+    futimens: { parameters: ["i32", "pointer"], result: "i32" },
     // int fd
     fdatasync: { parameters: ["i32"], result: "i32" },
     // int fd, int mode, off_t offset, off_t length
@@ -374,6 +378,24 @@ export function writeBlock(
   at: number,
 ): number {
   return resultOf(libc.pwrite(fd, memory, bytes, offsets[at]!));
+}
+
+const NO_PATH = new Uint8Array(1);
+const sizeStatus = new BigInt64Array(STATX_BYTES / 8);
+
+/**
+ * Bytes of a file, as far as this host knows, without anything made for the call; 0 for a device and
+ * where it cannot be told.
+ */
+export function fileBytes(fd: number): number {
+  const flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+  const failed = libc.statx(fd, NO_PATH, flags, STATX_SIZE, sizeStatus) < 0;
+  return failed ? 0 : Number(sizeStatus[STATX_SIZE_AT / 8]);
+}
+
+/** Notes that a file has been changed just now, as writing to mapped pages does not; 0 or −errno. */
+export function touchFile(fd: number): number {
+  return resultOf(libc.futimens(fd, null));
 }
 
 /** Puts everything written onto stable storage; 0 or −errno. */

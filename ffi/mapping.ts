@@ -1,13 +1,15 @@
 // A file's pages in the page cache, seen through mmap(2): only their addresses are handed out, for
-// sendmmsg to gather from. JS never touches the memory, so a page that cannot be read makes the
-// system call fail with EFAULT instead of killing the process with SIGBUS.
+// sendmmsg to gather from and process_vm_readv to store to. JS never touches the memory, so a page
+// that cannot be had makes the system call fail with EFAULT instead of killing the process with SIGBUS.
 
 import { errno, SystemError } from "./errno.ts";
 import type { Pointer } from "./libc.ts";
 import { openLibc } from "./libc.ts";
 import { PAGE_BYTES } from "./arena.ts";
+import { fileBytes } from "./files.ts";
 
 const PROT_READ = 1;
+const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const MADV_RANDOM = 1;
 
@@ -30,15 +32,27 @@ const libc = openLibc(
 /** A fixed number of places, each of which can hold one mapped segment of a file. */
 export class MappedSegments {
   readonly #fd: number;
+  readonly #device: boolean;
   readonly #segmentBytes: number;
   readonly #pointers: Pointer[];
   readonly #addresses: Float64Array;
   readonly #vector = new Uint8Array(256);
   #replaced: Pointer = null;
+  #writable: boolean;
 
-  /** @param segmentBytes Multiple of the page size. */
-  constructor(fd: number, segmentBytes: number, places: number) {
+  /**
+   * @param segmentBytes Multiple of the page size.
+   * @param options `device`: the descriptor is a block device's. `writable`: it may be written by.
+   */
+  constructor(
+    fd: number,
+    segmentBytes: number,
+    places: number,
+    options: { readonly device: boolean; readonly writable: boolean },
+  ) {
     this.#fd = fd;
+    this.#device = options.device;
+    this.#writable = options.writable;
     this.#segmentBytes = segmentBytes;
     this.#pointers = new Array(places).fill(null);
     this.#addresses = new Float64Array(places);
@@ -58,22 +72,31 @@ export class MappedSegments {
   map(place: number, segment: number): void {
     this.unmapReplaced();
     const bytes = BigInt(this.#segmentBytes);
-    const pointer = libc.mmap(
-      null,
-      bytes,
-      PROT_READ,
-      MAP_SHARED,
-      this.#fd,
-      BigInt(segment) * bytes,
-    );
-    if (pointer === null || BigInt.asIntN(64, Deno.UnsafePointer.value(pointer)) === -1n) {
-      throw new SystemError("Map a file", errno());
+    let pointer = this.#mmap(segment);
+    if (pointer === null && this.#writable) {
+      // Some file systems map files for reading only. What is mapped already stays writable.
+      this.#writable = false;
+      pointer = this.#mmap(segment);
     }
+    if (pointer === null) throw new SystemError("Map a file", errno());
     // A wrong guess about residency must cost one page of reading, not a read-ahead window.
     libc.madvise(pointer, bytes, MADV_RANDOM);
     this.#replaced = this.#pointers[place]!;
     this.#pointers[place] = pointer;
     this.#addresses[place] = Number(Deno.UnsafePointer.value(pointer));
+  }
+
+  /** Whether pages may be written by their addresses. */
+  get writable(): boolean {
+    return this.#writable;
+  }
+
+  /**
+   * Whether the file is that long at this moment. What is written by a page's address behind the end
+   * of a file, and on the page in which it ends, is lost without an error: mmap(2).
+   */
+  reaches(end: number): boolean {
+    return this.#device || fileBytes(this.#fd) >= end;
   }
 
   /** Whether a segment that has lost its place is still mapped. */
@@ -115,5 +138,17 @@ export class MappedSegments {
     if (libc.mincore(start, BigInt(bytes), this.#vector) < 0) return false;
     for (let i = 0; i < pages; i++) if ((this.#vector[i]! & 1) === 0) return false;
     return true;
+  }
+
+  #mmap(segment: number): Pointer {
+    const bytes = BigInt(this.#segmentBytes);
+    const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    const at = BigInt(segment) * bytes;
+    const pointer = libc.mmap(null, bytes, protection, MAP_SHARED, this.#fd, at);
+    // MAP_FAILED is (void *) -1.
+    if (pointer === null || BigInt.asIntN(64, Deno.UnsafePointer.value(pointer)) === -1n) {
+      return null;
+    }
+    return pointer;
   }
 }

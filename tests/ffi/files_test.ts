@@ -118,7 +118,8 @@ Deno.test("mapping: written pages are resident, those past the end never, an emp
     const segmentBytes = 16 * PAGE_BYTES;
     Deno.writeFileSync(path, new Uint8Array(3 * segmentBytes + 2 * PAGE_BYTES).fill(7));
     const fd = openFile(path, { readOnly: true });
-    const segments = new MappedSegments(fd, segmentBytes, 2);
+    const options = { device: false, writable: false };
+    const segments = new MappedSegments(fd, segmentBytes, 2, options);
     assertEquals([segments.address(0), segments.resident(0, 0, PAGE_BYTES)], [0, false]);
     segments.map(0, 1);
     segments.map(1, 3);
@@ -142,7 +143,7 @@ Deno.test("mapping: written pages are resident, those past the end never, an emp
     closeFile(fd);
     const folder = openFile("/", { readOnly: true });
     assertThrows(
-      () => new MappedSegments(folder, segmentBytes, 1).map(0, 0),
+      () => new MappedSegments(folder, segmentBytes, 1, options).map(0, 0),
       SystemError,
       "ENODEV",
     );

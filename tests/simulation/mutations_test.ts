@@ -19,6 +19,7 @@ for (
     ["the fdatasync of a flush", { skipSync: true }],
     ["waiting for the fdatasync before the answer", { earlySync: true }],
     ["the last command of a merged write", { loseNeighbour: true }],
+    ["the end of stores that ended early", { wholeStores: true }],
     ["the memory of a failed fdatasync", { forgetFailure: true }],
     ["the rule that a tag is not free while a queue holds it", { releaseEarly: true }],
   ] as const

@@ -3,7 +3,7 @@
 // a kernel does of which a target must know: it copies iovecs when it is handed the work and not
 // before, and a failed fdatasync marks what it has lost as clean.
 
-import { EAGAIN, EINTR, EINVAL, EIO } from "../../ffi/errno_numbers.ts";
+import { EAGAIN, EFAULT, EINTR, EINVAL, EIO } from "../../ffi/errno_numbers.ts";
 import { SECTOR_BYTES } from "../../src/wire/ata.ts";
 import type {
   DiskInPlace,
@@ -30,6 +30,8 @@ export interface DiskBreakages {
   readonly earlySync: boolean;
   /** A merged write forgets its last command. */
   readonly loseNeighbour: boolean;
+  /** Stores that ended early are said to be whole. */
+  readonly wholeStores: boolean;
 }
 
 /** Memory for frames. */
@@ -90,10 +92,17 @@ export class SimulatedVectors implements IovecLine {
 /** A file's pages, all of them mapped, some of them in memory. */
 export class SimulatedPages implements PageMap {
   readonly hasReplaced = false;
+  readonly writable = true;
   readonly #random: Random;
+  readonly #fileBytes: () => number;
 
-  constructor(random: Random) {
+  constructor(random: Random, fileBytes: () => number) {
     this.#random = random;
+    this.#fileBytes = fileBytes;
+  }
+
+  reaches(end: number): boolean {
+    return end <= this.#fileBytes() && !this.#random.chance(0.05);
   }
 
   address(_place: number): number {
@@ -149,6 +158,7 @@ export class SimulatedQueue implements DiskQueue {
   readonly #line: Operation[] = [];
   readonly #open = new Set<Operation>();
   readonly #done: { tag: number; result: number }[] = [];
+  #stores: (Piece & { readonly offset: number })[] = [];
   #dead = false;
 
   constructor(
@@ -264,8 +274,34 @@ export class SimulatedQueue implements DiskQueue {
           offset,
           stable,
         ),
+      addStore: (at, bytes, address) => {
+        this.#stores.push({ at, bytes, offset: SimulatedPages.offsetOf(address) });
+      },
+      store: () => this.#store(),
+      forgetStores: () => {
+        this.#stores = [];
+      },
+      pageFaults: () => 0,
       sync: () => this.#syncNow(this.#disk.dirtySectors()),
     };
+  }
+
+  /** Copies one after the other, until a page cannot be had. */
+  #store(): number {
+    const stores = this.#stores;
+    this.#stores = [];
+    let copied = 0;
+    for (const { at, bytes, offset } of stores) {
+      const failing = this.#disk.fails();
+      const part = failing ? 0 : Math.max(0, this.#shorten(bytes));
+      this.#carry([{ at, bytes }], offset, part, true, false);
+      copied += part;
+      if (part < bytes) break;
+    }
+    if (this.#options.breakages.wholeStores) {
+      return stores.reduce((sum, { bytes }) => sum + bytes, 0);
+    }
+    return copied === 0 ? -EFAULT : copied;
   }
 
   #writeInPlace(

@@ -93,7 +93,8 @@ export class SimulatedServer implements DiskQueue {
     const none = () => {
       throw new Error("An NBD server was asked to work in place");
     };
-    return { readCached: none, write: none, writeVectors: none, sync: none };
+    const stores = { addStore: none, store: none, forgetStores: none, pageFaults: none };
+    return { readCached: none, write: none, writeVectors: none, sync: none, ...stores };
   }
 
   read(tag: number, _fd: number, _address: number, _bytes: number, offset: number): void {

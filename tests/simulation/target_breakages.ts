@@ -18,6 +18,7 @@ export const INTACT: TargetBreakages = {
   skipSync: false,
   earlySync: false,
   loseNeighbour: false,
+  wholeStores: false,
   unordered: false,
   promoteYounger: false,
   forgetFailure: false,

@@ -238,21 +238,22 @@ export class TargetHost {
       ? new SimulatedServer(this.#clock, random, this.disk, parts)
       : new SimulatedQueue(this.#clock, random, this.disk, parts);
     const { disk } = this;
+    const fileBytes = () => offsetBytes + disk.sectors * SECTOR_BYTES;
     const makeExport = (index: number, suspect: boolean): TargetExport => {
       const ex = new TargetExport(index, this.#settings(directFd, suspect), {
         backing: {
           get bytes() {
-            return offsetBytes + disk.sectors * SECTOR_BYTES;
+            return fileBytes();
           },
           remoteServer: server,
           get atRisk() {
             return queue instanceof SimulatedServer && queue.atRisk;
           },
-          pages: gathers && !server ? new SimulatedPages(random) : undefined,
+          pages: gathers && !server ? new SimulatedPages(random, fileBytes) : undefined,
         },
         frames,
         heldMax: frames - 32,
-        segments: Math.ceil((offsetBytes + disk.sectors * SECTOR_BYTES) / MAPPED_SEGMENT_BYTES),
+        segments: Math.ceil(fileBytes() / MAPPED_SEGMENT_BYTES),
         buffers,
       });
       breakRules(ex, breakages);

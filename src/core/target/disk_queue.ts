@@ -89,9 +89,24 @@ export interface DiskInPlace {
   write(fd: number, dataAt: number, sectors: number, offset: number): number;
   /** Writes from `count` iovecs, from number `vector` on; otherwise as `DiskQueue.writeVectors`. */
   writeVectors(fd: number, vector: number, count: number, offset: number, stable: boolean): number;
+  /** Puts in line what is to be stored: `bytes` from `dataAt`, as in `write`, to an address of a page. */
+  addStore(dataAt: number, bytes: number, address: number): void;
+  /**
+   * Copies what is in line to where it is to be, in order, and forgets the line: `STORES_MAX` at most.
+   *
+   * @returns Bytes copied, less than all where a page cannot be written, or −errno.
+   */
+  store(): number;
+  /** Forgets the line. */
+  forgetStores(): void;
+  /** How often this thread has had to wait for the kernel to make a page ready. */
+  pageFaults(): number;
   /** fdatasync(2); 0 or −errno. */
   sync(fd: number): number;
 }
+
+/** Most pieces that are stored at a time. */
+export const STORES_MAX = 64;
 
 /** Iovecs of the operations of one turn, numbered from 0. */
 export interface IovecLine {
@@ -111,6 +126,8 @@ export interface IovecLine {
 export interface PageMap {
   /** Whether a segment that has lost its place is still mapped. */
   readonly hasReplaced: boolean;
+  /** Whether pages may be written by their addresses. */
+  readonly writable: boolean;
   /** Address of the segment in a place. */
   address(place: number): number;
   /**
@@ -123,4 +140,6 @@ export interface PageMap {
   unmapReplaced(): void;
   /** Whether `bytes` at `offset` of the segment in a place are all in memory. */
   resident(place: number, offset: number, bytes: number): boolean;
+  /** Whether the file is that long at this moment: what is stored behind its end is lost. */
+  reaches(end: number): boolean;
 }

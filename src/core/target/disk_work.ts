@@ -1,8 +1,9 @@
 // The disk's side of the target's loop: neighbouring commands become one operation, carried out in
 // place through the page cache or queued on the ring; each result is taken apart again.
 //
-// 1. `run` gathers a read, or puts a command in line with its neighbours.
-// 2. `issue` carries out the line: a few small writes in place, anything else through the queue.
+// 1. `run` gathers a read, puts a write of dirty pages in line to be stored (page_stores.ts), or puts
+//    a command in line with its neighbours.
+// 2. `issue` carries out both lines: a few small writes in place, anything else through the queue.
 // 3. `reap` takes results; a merged operation that failed is tried again one by one.
 // 4. Each command ends in an answer, or in the group commit, and makes room for what overlaps.
 
@@ -33,6 +34,8 @@ import type { TargetCounters } from "./counters.ts";
 import type { TargetMeter } from "./meter.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import type { ExportTable } from "./export_table.ts";
+import { PageStores } from "./page_stores.ts";
+import { STORES_MAX } from "./disk_queue.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
 import type { GroupCommit } from "./group_commit.ts";
 import {
@@ -74,6 +77,7 @@ export class DiskWork {
    */
   readonly #inPlaceMax: number;
   readonly #onDiskError: DiskErrorListener;
+  readonly #stores: PageStores;
   /** The disk has hung of late: nothing is written in place. */
   wary = false;
   #batch = 0;
@@ -117,6 +121,7 @@ export class DiskWork {
     this.#inPlaceMax = parts.inPlaceMax;
     this.#meter = parts.meter;
     this.#onDiskError = parts.onDiskError;
+    this.#stores = new PageStores(parts);
   }
 
   /** Frames that this turn has received so far. */
@@ -126,7 +131,12 @@ export class DiskWork {
 
   /** Whether work is put together that has not been issued. */
   get pending(): boolean {
-    return this.#mergeExport !== undefined || this.#queue.queued > 0;
+    return this.#mergeExport !== undefined || this.storing || this.#queue.queued > 0;
+  }
+
+  /** Whether writes are in line that `issue` ends at once. */
+  get storing(): boolean {
+    return this.#stores.count > 0;
   }
 
   /** Starts an admitted command: it is gathered, or stands in line until `issue`. */
@@ -153,14 +163,19 @@ export class DiskWork {
       }
     }
     this.#meter.diskBegins(frame);
-    if (operation === DRIVE_WRITE) ex.countWrite();
+    if (operation === DRIVE_WRITE) {
+      ex.countWrite();
+      if (commands.flags[frame] === 0 && this.#writesInPlace(ex, false) && this.#store(ex, frame)) {
+        return;
+      }
+    }
     const alone = (commands.flags[frame]! & FRAME_ALONE) !== 0;
     if (
       ex !== this.#mergeExport || operation !== this.#mergeOperation || alone ||
       offset !== this.#mergeEnd || this.#mergeCount === MERGE_COMMANDS_MAX ||
       this.#mergeBytes + bytes > MERGE_BYTES_MAX
     ) {
-      this.issue();
+      this.#issueLine();
       this.#mergeExport = ex;
       this.#mergeOperation = operation;
       this.#mergeFirst = frame;
@@ -213,12 +228,47 @@ export class DiskWork {
     this.#finish(ex, frame, 0);
   }
 
-  /** Carries out what has been put together; a retry may put together more. */
+  /** Carries out what has been put together. */
   issue(): void {
+    if (this.storing) this.#carryOutStores();
+    this.#issueLine();
+  }
+
+  /** Carries out what is merged; a retry may put together more. */
+  #issueLine(): void {
     for (let ex = this.#mergeExport; ex !== undefined; ex = this.#mergeExport) {
       this.#mergeExport = undefined;
       this.#issueMerged(ex);
     }
+  }
+
+  /** Puts a write in line to be stored, if it may be. */
+  #store(ex: TargetExport, frame: number): boolean {
+    const stores = this.#stores;
+    if (!stores.ready(this.#meter.nowMs) || !stores.add(ex, frame)) return false;
+    ex.wrote(this.#commands.byteCount[frame]!);
+    if (stores.count === STORES_MAX) this.#carryOutStores();
+    return true;
+  }
+
+  #carryOutStores(): void {
+    const stores = this.#stores;
+    const { frames, count } = stores;
+    const { exportOf } = this.#commands;
+    const done = stores.carryOut(this.#meter.nowMs);
+    this.#timeInPlace();
+    for (let i = 0; i < done; i++) {
+      this.#finish(this.#exports.at(exportOf[frames[i]!]!)!, frames[i]!, 0);
+    }
+    for (let i = done; i < count; i++) {
+      this.#writeInPlace(this.#exports.at(exportOf[frames[i]!]!)!, frames[i]!);
+    }
+  }
+
+  /** Whether a write through the page cache may be waited for. */
+  #writesInPlace(ex: TargetExport, stable: boolean): boolean {
+    return !this.wary && (this.#exports.count === 1 || this.#sparesNeighbours(stable)) &&
+      !ex.backing.remoteServer && ex.settings.directFd < 0;
   }
 
   #issueMerged(ex: TargetExport): void {
@@ -236,9 +286,8 @@ export class DiskWork {
       return;
     }
     const stable = operation === DRIVE_WRITE && this.#makeStable(ex, first, count, fd);
-    const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax && !this.wary &&
-      (this.#exports.count === 1 || this.#sparesNeighbours(stable)) && !ex.backing.remoteServer &&
-      fd === ex.settings.fd && ex.settings.directFd < 0;
+    const inPlace = operation === DRIVE_WRITE && this.#batch <= this.#inPlaceMax &&
+      this.#writesInPlace(ex, stable);
     if (inPlace && count === 1 && !stable && commands.progress[first] === 0) {
       this.#writeInPlace(ex, first);
       return;
@@ -315,8 +364,9 @@ export class DiskWork {
 
   /** Writes one whole command through the page cache at once. */
   #writeInPlace(ex: TargetExport, frame: number): void {
-    const { dataAt, sectors, offset } = this.#commands;
-    ex.wrote(this.#mergeBytes);
+    const { byteCount, dataAt, next, sectors, offset } = this.#commands;
+    next[frame] = NONE;
+    ex.wrote(byteCount[frame]!);
     const { fd } = ex.settings;
     const result = this.#inPlace.write(fd, dataAt[frame]!, sectors[frame]!, offset[frame]!);
     this.#timeInPlace();

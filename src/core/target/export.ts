@@ -24,6 +24,8 @@ import type { SilenceNews } from "./silence.ts";
 
 /** Reads between two looks whether the page cache has the data, when looks are in vain. */
 const LOOKS_SKIPPED_MAX = 63;
+/** The kernel writes a dirty page back when it has been so for about so long (dirty_expire_centisecs). */
+const DIRTY_MS = 30_000;
 /** Segments that a file may grow by, beside doubling, and still be mapped whole. */
 const GROWTH_SEGMENTS = 64;
 
@@ -182,6 +184,11 @@ export class TargetExport {
   readonly #choice: SegmentChoice;
   readonly #chunks: ChunkMemory;
   #fileBytes: number;
+  /** Where the stores in line end; 0 where none are. */
+  #storesEnd = 0;
+  /** Pages have been stored to since that was last told: the file's time of change knows nothing of it. */
+  #stored = false;
+  #storable = true;
 
   /**
    * @param options `frames`: of the pool. `heldMax`: most commands held once fewer than half of the
@@ -417,6 +424,47 @@ export class TargetExport {
     const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
     commands.gatherAddress[frame] = this.#pages!.address(place) + offset - segmentAt;
     return true;
+  }
+
+  /**
+   * Whether a write can be stored in mapped pages at no more than the cost of a copy: they have been
+   * written of late, and are dirty. If so, their address is in `commands.gatherAddress`.
+   */
+  tryStore(commands: TargetCommands, frame: number, bytes: number): boolean {
+    if (this.#pages?.writable !== true || !this.#storable) return false;
+    const offset = commands.offset[frame]!;
+    const chunk = Math.floor(offset / RESIDENCY_CHUNK_BYTES);
+    const from = offset - chunk * RESIDENCY_CHUNK_BYTES;
+    if (from + bytes > RESIDENCY_CHUNK_BYTES) return false;
+    const place = this.#mappedPlace(offset, bytes);
+    if (place < 0 || !this.#chunkResident(chunk, place, this.#nowMs)) return false;
+    // An fdatasync has written all of them back.
+    const sinceMs = Math.max(this.#syncBeganMs, this.#nowMs - DIRTY_MS);
+    if (!this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs)) return false;
+    const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
+    commands.gatherAddress[frame] = this.#pages.address(place) + offset - segmentAt;
+    if (offset + bytes > this.#storesEnd) this.#storesEnd = offset + bytes;
+    return true;
+  }
+
+  /** Whether the file still reaches as far as the stores in line; they are stored now, or never. */
+  storesReach(): boolean {
+    const end = this.#storesEnd;
+    this.#storesEnd = 0;
+    this.#stored = true;
+    return end === 0 || this.#pages?.reaches(end) === true;
+  }
+
+  /** Whether pages have been stored to since this was last asked. */
+  takeStored(): boolean {
+    const stored = this.#stored;
+    this.#stored = false;
+    return stored;
+  }
+
+  /** Has no pages stored to from now on. */
+  refuseStores(): void {
+    this.#storable = false;
   }
 
   /** A turn of the loop begins. */

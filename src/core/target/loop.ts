@@ -405,6 +405,12 @@ export class TargetLoop {
     if (changes) keepData(this.#pool, commands, frame, commands.byteCount[frame]!);
     this.#counters.add(TARGET_COUNT_OVERLAPS, 1);
     this.#meter.overlapped(frame);
+    if (!this.#disk.storing) return;
+    // It may wait for what is over as soon as it is issued.
+    this.#disk.issue();
+    for (let next = ex.order.promote(); next >= 0; next = ex.order.promote()) {
+      this.#disk.run(ex, next);
+    }
   }
 
   /**

@@ -10,6 +10,8 @@ export const MAPPED_SEGMENT_BYTES = 16 * 2 ** 20;
 // Both are powers of two: what is left of a division is had by a mask, while V8 divides numbers that
 // may be larger than 32 bits by a loop, for tens of nanoseconds.
 const CHUNKS_PER_SEGMENT = MAPPED_SEGMENT_BYTES / RESIDENCY_CHUNK_BYTES;
+/** Bytes of a page, the unit in which the kernel notes what is to be written back: 16 to a chunk. */
+const PAGE_SHIFT = 12;
 /** How long a chunk that was wholly in memory is taken to be so still. */
 const RESIDENT_MS = 1000;
 /** How long one that was not is left alone, so that a cold disk is not asked at every read. */
@@ -25,6 +27,9 @@ export class ChunkMemory {
   readonly #chunks: Float64Array;
   readonly #until: Float64Array;
   readonly #states: Uint8Array;
+  /** Of its pages, which have been written, a bit each, and since when that is noted. */
+  readonly #written: Uint16Array;
+  readonly #writtenSince: Float64Array;
 
   /** @param places How many segments may be mapped at a time. */
   constructor(places: number) {
@@ -32,6 +37,8 @@ export class ChunkMemory {
     this.#chunks = new Float64Array(chunks).fill(-1);
     this.#until = new Float64Array(chunks);
     this.#states = new Uint8Array(chunks);
+    this.#written = new Uint16Array(chunks);
+    this.#writtenSince = new Float64Array(chunks);
   }
 
   /** What is known of a chunk whose segment is mapped in a place: a CHUNK constant. */
@@ -43,9 +50,36 @@ export class ChunkMemory {
   /** Notes what has just been found out. */
   remember(place: number, chunk: number, resident: boolean, nowMs: number): void {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
+    if (this.#chunks[at] !== chunk) this.#written[at] = 0;
     this.#chunks[at] = chunk;
     this.#until[at] = nowMs + (resident ? RESIDENT_MS : ABSENT_MS);
     this.#states[at] = resident ? CHUNK_RESIDENT : CHUNK_ABSENT;
+  }
+
+  /**
+   * Notes that a range of a chunk of which something is known is written.
+   *
+   * @param from Bytes into the chunk; the range ends in it.
+   * @returns Whether all of its pages had been written before, and after `sinceMs`.
+   */
+  rewrites(
+    place: number,
+    chunk: number,
+    from: number,
+    bytes: number,
+    sinceMs: number,
+    nowMs: number,
+  ): boolean {
+    const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
+    if (this.#writtenSince[at]! <= sinceMs) {
+      this.#written[at] = 0;
+      this.#writtenSince[at] = nowMs;
+    }
+    const before = this.#written[at]!;
+    const end = (from + bytes - 1 >>> PAGE_SHIFT) + 1;
+    const pages = (1 << end) - (1 << (from >>> PAGE_SHIFT));
+    this.#written[at] = before | pages;
+    return (before & pages) === pages;
   }
 }
 

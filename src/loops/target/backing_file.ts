@@ -22,7 +22,10 @@ export class BackingFile implements Backing {
     this.#config = config;
     this.#bytes = fileStatus(config.fd).bytes;
     this.pages = config.directFd < 0 && segments > 0
-      ? new MappedSegments(config.fd, MAPPED_SEGMENT_BYTES, segments)
+      ? new MappedSegments(config.fd, MAPPED_SEGMENT_BYTES, segments, {
+        device: config.path.startsWith("/dev/"),
+        writable: !config.readOnly && !config.remote,
+      })
       : undefined;
   }
 

@@ -1,5 +1,6 @@
 // The exports of a target thread: what stands behind each, and what the main thread is told of it.
 
+import { touchFile } from "../../../ffi/files.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
 import type { PollSet } from "../../../ffi/poll.ts";
 import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
@@ -83,6 +84,7 @@ export class ServedExports {
 
   /** Lets go of one that has left and whose commands are over. */
   close(ex: TargetExport): void {
+    noteStores(ex);
     const { fd, directFd } = this.configOf(ex.index);
     for (const file of [fd, directFd]) if (file >= 0) this.#parts.files.removeFile(file);
     if (ex.backing instanceof BackingFile || ex.backing instanceof NbdSource) ex.backing.close();
@@ -131,6 +133,7 @@ export class ServedExports {
         this.postState(ex.settings.shelf, ex.settings.slot);
         resized(ex);
       }
+      noteStores(ex);
       this.#listen(ex, nowMs);
     }
   }
@@ -237,4 +240,9 @@ export class ServedExports {
     this.sources.push(source);
     return source;
   }
+}
+
+/** Gives a file whose pages have been stored to its time of change, which backups go by. */
+function noteStores(ex: TargetExport): void {
+  if (ex.takeStored() && touchFile(ex.settings.fd) < 0) ex.refuseStores();
 }

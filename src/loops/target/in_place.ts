@@ -2,10 +2,12 @@
 // fdatasync. Nothing is made for a call: the pointers stand ready, an offset goes through the arena.
 
 import type { Arena } from "../../../ffi/arena.ts";
+import { CopyLine } from "../../../ffi/memory_copy.ts";
 import { readCached, syncFile, writeAt, writeBlock } from "../../../ffi/files.ts";
 import type { Pointer } from "../../../ffi/libc.ts";
 import type { VectorTable } from "../../../ffi/iovec_table.ts";
 import type { DiskInPlace } from "../../core/target/disk_queue.ts";
+import { STORES_MAX } from "../../core/target/disk_queue.ts";
 import type { FramePool } from "../../core/target/frames.ts";
 import { ATA_DATA, SECTOR_BYTES } from "../../wire/ata.ts";
 
@@ -32,11 +34,13 @@ export class FilesInPlace implements DiskInPlace {
   readonly #iovecs: readonly Deno.PointerValue[];
   /** Arena offset of eight bytes for a file offset on its way into a 64-bit parameter. */
   readonly #offsetAt: number;
+  readonly #stores: CopyLine;
 
   constructor(arena: Arena, pool: FramePool, vectors: VectorTable) {
     this.#arena = arena;
     this.#vectors = vectors;
     this.#offsetAt = arena.allocate(8);
+    this.#stores = new CopyLine(arena, STORES_MAX);
     this.#data = new Array(Math.ceil(arena.bytes.length / SECTOR_BYTES)).fill(null);
     const at = this.#iovecsAt = arena.allocate(pool.count * IOVEC_BYTES, IOVEC_BYTES);
     this.#iovecs = Array.from({ length: pool.count }, (_, frame) => {
@@ -68,6 +72,22 @@ export class FilesInPlace implements DiskInPlace {
     this.#storeOffset(offset);
     const iovecs = this.#vectors.pointer(vector);
     return writeAt(fd, iovecs, count, this.#arena.i64, this.#offsetAt >>> 3, stable);
+  }
+
+  addStore(dataAt: number, bytes: number, address: number): void {
+    this.#stores.add(dataAt, bytes, address);
+  }
+
+  store(): number {
+    return this.#stores.copy();
+  }
+
+  forgetStores(): void {
+    this.#stores.clear();
+  }
+
+  pageFaults(): number {
+    return this.#stores.pageFaults();
   }
 
   sync(fd: number): number {
