@@ -153,6 +153,8 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
   wakeAtMs(): number {
     let wakeMs = this.#phase === PHASE_CONNECTING ? this.#connectUntilMs : this.#drainUntilMs;
     if (this.#phase === PHASE_READY) wakeMs = this.#loop.clock.nowMs() + READY_LOOK_MS;
+    // The flush ended after this turn had looked.
+    if (this.#phase === PHASE_FLUSHING && !this.#flushing) wakeMs = 0;
     for (const file of this.#files) wakeMs = Math.min(wakeMs, file.retryAtMs);
     return wakeMs;
   }
@@ -407,9 +409,9 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
 
   #move(nowMs: number): void {
     if (this.#phase === PHASE_READY) {
-      if (this.#stopped) this.#finish(nowMs);
-      else if (Atomics.load(this.#go, 0) !== 0) this.#copy(nowMs);
-      return;
+      if (this.#stopped) return this.#finish(nowMs);
+      if (Atomics.load(this.#go, 0) === 0) return;
+      this.#copy(nowMs);
     }
     if (this.#phase === PHASE_FLUSHING) {
       if (this.#flushing && nowMs < this.#drainUntilMs) return;
