@@ -199,7 +199,7 @@ export class DiskWork {
     const result = this.#inPlace.readCached(fd, frame, sectors[frame]!, offset[frame]!);
     ex.lookedForCached(result === bytes, result === -EOPNOTSUPP);
     if (result !== bytes) return false;
-    this.#meter.look();
+    // No look at the clock, since it waits for nothing: the disk's share is none.
     next[frame] = NONE;
     this.#complete(ex, frame, result);
     return true;
