@@ -383,17 +383,17 @@ export function writeBlock(
 const NO_PATH = new Uint8Array(1);
 const sizeStatus = new BigInt64Array(STATX_BYTES / 8);
 
-/**
- * Bytes of a file, as far as this host knows, without anything made for the call; 0 for a device and
- * where it cannot be told.
- */
+/** Bytes of a file, as far as this host knows; 0 for a device and where it cannot be told. */
 export function fileBytes(fd: number): number {
   const flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
   const failed = libc.statx(fd, NO_PATH, flags, STATX_SIZE, sizeStatus) < 0;
   return failed ? 0 : Number(sizeStatus[STATX_SIZE_AT / 8]);
 }
 
-/** Notes that a file has been changed just now, as writing to mapped pages does not; 0 or −errno. */
+/**
+ * Gives a file this moment as the time of its last change and access, which writing to mapped pages
+ * does not; waits for a file system that is frozen, or hangs. 0 or −errno.
+ */
 export function touchFile(fd: number): number {
   return resultOf(libc.futimens(fd, null));
 }

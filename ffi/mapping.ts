@@ -93,7 +93,8 @@ export class MappedSegments {
 
   /**
    * Whether the file is that long at this moment. What is written by a page's address behind the end
-   * of a file, and on the page in which it ends, is lost without an error: mmap(2).
+   * of a file, and on the page in which it ends, is lost without an error: mmap(2). A device that has
+   * shrunk makes writing back fail, of which fdatasync tells.
    */
   reaches(end: number): boolean {
     return this.#device || fileBytes(this.#fd) >= end;

@@ -11,6 +11,7 @@ import { openLibc } from "./libc.ts";
 const RUSAGE_THREAD = 1;
 const RUSAGE_BYTES = 144;
 const RU_MINFLT = 64;
+const RU_MAJFLT = 72;
 /** Struct iovec. */
 const IOVEC_BYTES = 16;
 
@@ -77,9 +78,9 @@ export class CopyLine {
     this.#count = 0;
   }
 
-  /** Page faults of this thread so far that needed no disk: getrusage(2). */
+  /** Page faults of this thread so far, whether or not they waited for a disk: getrusage(2). */
   pageFaults(): number {
     libc.getrusage(RUSAGE_THREAD, this.#usage);
-    return Number(this.#usage[RU_MINFLT / 8]);
+    return Number(this.#usage[RU_MINFLT / 8]! + this.#usage[RU_MAJFLT / 8]!);
   }
 }

@@ -130,7 +130,10 @@ gives them up when somebody needs memory, but top counts them as resident (RES);
 program's own is RssAnon in /proc/PID/status, under 80 MB for one export. So much of the images is
 mapped as --map says, by default half of the machine's memory and at most 32 GiB, for which the
 kernel's page tables take up to 64 MiB. What is not mapped is read in place where the page cache has
-it, and through io_uring where the disk has.`,
+it, and through io_uring where the disk has.
+
+What is mapped is mapped for writing, too, where the file is: a page that has been written of late is
+written again without the file system, and the file's time of change follows within a second.`,
   },
   {
     title: "NBD EXPORTS",

@@ -33,7 +33,7 @@ export class TargetCommands {
   readonly byteCount: Int32Array;
   /** Where what is to be written lies in the pool's memory: in the frame, or in a slot of a link. */
   readonly dataAt: Int32Array;
-  /** Address that an answer's data are gathered from. */
+  /** Address that an answer's data are gathered from, or that a write's are stored to. */
   readonly gatherAddress: Float64Array;
   /** Bytes already transferred of a command that the disk did in part; the range of a TRIM. */
   readonly progress: Int32Array;

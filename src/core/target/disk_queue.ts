@@ -99,7 +99,7 @@ export interface DiskInPlace {
   store(): number;
   /** Forgets the line. */
   forgetStores(): void;
-  /** How often this thread has had to wait for the kernel to make a page ready. */
+  /** Page faults of this thread so far. */
   pageFaults(): number;
   /** fdatasync(2); 0 or −errno. */
   sync(fd: number): number;

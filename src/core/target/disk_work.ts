@@ -11,7 +11,7 @@ import { ATA_DATA, ATA_SECTOR_COUNT, DSM_RANGE_BYTES, SECTOR_BYTES } from "../..
 import { NONE } from "../tables.ts";
 import { DRIVE_READ, DRIVE_TRIM, DRIVE_WRITE, trimSector, trimSectors } from "./drive.ts";
 import { OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_UNSUPPORTED } from "./target.ts";
-import type { DiskInPlace, DiskQueue, IovecLine } from "./disk_queue.ts";
+import { type DiskInPlace, type DiskQueue, type IovecLine, STORES_MAX } from "./disk_queue.ts";
 import {
   FRAME_ALONE,
   FRAME_ALREADY_STABLE,
@@ -35,7 +35,6 @@ import type { TargetMeter } from "./meter.ts";
 import type { DiskErrorListener, TargetExport } from "./export.ts";
 import type { ExportTable } from "./export_table.ts";
 import { PageStores } from "./page_stores.ts";
-import { STORES_MAX } from "./disk_queue.ts";
 import { SYNC_INLINE_MAX, SYNC_TAG } from "./group_commit.ts";
 import type { GroupCommit } from "./group_commit.ts";
 import {
@@ -246,7 +245,6 @@ export class DiskWork {
   #store(ex: TargetExport, frame: number): boolean {
     const stores = this.#stores;
     if (!stores.ready(this.#meter.nowMs) || !stores.add(ex, frame)) return false;
-    ex.wrote(this.#commands.byteCount[frame]!);
     if (stores.count === STORES_MAX) this.#carryOutStores();
     return true;
   }
@@ -254,14 +252,20 @@ export class DiskWork {
   #carryOutStores(): void {
     const stores = this.#stores;
     const { frames, count } = stores;
-    const { exportOf } = this.#commands;
+    const { byteCount, exportOf, flags } = this.#commands;
     const done = stores.carryOut(this.#meter.nowMs);
     this.#timeInPlace();
-    for (let i = 0; i < done; i++) {
-      this.#finish(this.#exports.at(exportOf[frames[i]!]!)!, frames[i]!, 0);
-    }
-    for (let i = done; i < count; i++) {
-      this.#writeInPlace(this.#exports.at(exportOf[frames[i]!]!)!, frames[i]!);
+    for (let i = 0; i < count; i++) {
+      const frame = frames[i]!;
+      const ex = this.#exports.at(exportOf[frame]!)!;
+      if (i < done) {
+        ex.wrote(byteCount[frame]!);
+        this.#finish(ex, frame, 0);
+      } else {
+        // Writing it the ordinary way tells what is wrong.
+        flags[frame] = FRAME_ALONE;
+        this.run(ex, frame);
+      }
     }
   }
 
@@ -364,9 +368,8 @@ export class DiskWork {
 
   /** Writes one whole command through the page cache at once. */
   #writeInPlace(ex: TargetExport, frame: number): void {
-    const { byteCount, dataAt, next, sectors, offset } = this.#commands;
-    next[frame] = NONE;
-    ex.wrote(byteCount[frame]!);
+    const { dataAt, sectors, offset } = this.#commands;
+    ex.wrote(this.#mergeBytes);
     const { fd } = ex.settings;
     const result = this.#inPlace.write(fd, dataAt[frame]!, sectors[frame]!, offset[frame]!);
     this.#timeInPlace();

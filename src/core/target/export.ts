@@ -145,6 +145,8 @@ export class TargetExport {
   links = -1;
   /** Among those of its thread that have something to do; see `ExportTable`. */
   active = false;
+  /** Pages of the file have been stored to, of which its time of change knows nothing yet. */
+  stored = false;
   /** The server behind it is away, which is told of by itself. */
   sourceAway = false;
 
@@ -186,9 +188,8 @@ export class TargetExport {
   #fileBytes: number;
   /** Where the stores in line end; 0 where none are. */
   #storesEnd = 0;
-  /** Pages have been stored to since that was last told: the file's time of change knows nothing of it. */
-  #stored = false;
-  #storable = true;
+  /** Until then nothing is stored. */
+  #unstorableUntilMs = 0;
 
   /**
    * @param options `frames`: of the pool. `heldMax`: most commands held once fewer than half of the
@@ -427,44 +428,46 @@ export class TargetExport {
   }
 
   /**
-   * Whether a write can be stored in mapped pages at no more than the cost of a copy: they have been
-   * written of late, and are dirty. If so, their address is in `commands.gatherAddress`.
+   * Takes note of a write, and whether it can be stored in mapped pages at no more than the cost of a
+   * copy: all of them have been written of late, and are dirty. If so, their address is in
+   * `commands.gatherAddress`.
    */
   tryStore(commands: TargetCommands, frame: number, bytes: number): boolean {
-    if (this.#pages?.writable !== true || !this.#storable) return false;
+    if (this.#pages?.writable !== true || this.#nowMs < this.#unstorableUntilMs) return false;
     const offset = commands.offset[frame]!;
     const chunk = Math.floor(offset / RESIDENCY_CHUNK_BYTES);
     const from = offset - chunk * RESIDENCY_CHUNK_BYTES;
     if (from + bytes > RESIDENCY_CHUNK_BYTES) return false;
     const place = this.#mappedPlace(offset, bytes);
-    if (place < 0 || !this.#chunkResident(chunk, place, this.#nowMs)) return false;
+    if (place < 0) return false;
     // An fdatasync has written all of them back.
     const sinceMs = Math.max(this.#syncBeganMs, this.#nowMs - DIRTY_MS);
-    if (!this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs)) return false;
+    if (
+      !this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs) ||
+      !this.#chunkResident(chunk, place, this.#nowMs)
+    ) return false;
     const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
     commands.gatherAddress[frame] = this.#pages.address(place) + offset - segmentAt;
     if (offset + bytes > this.#storesEnd) this.#storesEnd = offset + bytes;
     return true;
   }
 
-  /** Whether the file still reaches as far as the stores in line; they are stored now, or never. */
-  storesReach(): boolean {
+  /**
+   * Whether the file reaches at this moment as far as the stores in line, which are carried out at once
+   * if so. It is asked once: the next answer is of the next ones.
+   */
+  takeReach(): boolean {
     const end = this.#storesEnd;
     this.#storesEnd = 0;
-    this.#stored = true;
-    return end === 0 || this.#pages?.reaches(end) === true;
+    if (end === 0) return true;
+    if (this.#pages?.reaches(end) !== true) return false;
+    this.stored = true;
+    return true;
   }
 
-  /** Whether pages have been stored to since this was last asked. */
-  takeStored(): boolean {
-    const stored = this.#stored;
-    this.#stored = false;
-    return stored;
-  }
-
-  /** Has no pages stored to from now on. */
-  refuseStores(): void {
-    this.#storable = false;
+  /** Has nothing stored until then. */
+  refuseStores(untilMs: number): void {
+    this.#unstorableUntilMs = untilMs;
   }
 
   /** A turn of the loop begins. */

@@ -5,8 +5,8 @@
 // it stop there, where a store of our own would end the process by SIGBUS.
 
 import { ENOSYS, EPERM } from "../../../ffi/errno_numbers.ts";
-import type { DiskInPlace } from "./disk_queue.ts";
-import { STORES_MAX } from "./disk_queue.ts";
+import { NONE } from "../tables.ts";
+import { type DiskInPlace, STORES_MAX } from "./disk_queue.ts";
 import type { TargetCommands } from "./commands.ts";
 import type { TargetExport } from "./export.ts";
 import type { ExportTable } from "./export_table.ts";
@@ -22,7 +22,9 @@ const FAULT_COST = 3;
 const CREDIT_MAX = FAULT_COST * 2 ** 18;
 /** How long stores rest when what they had earned is used up. */
 const REST_MS = 60_000;
-/** Stores between two looks at how many faults there were. */
+/** How long an export has nothing stored after something could not be: its file is short, or full. */
+const UNSTORABLE_MS = 1000;
+/** Stores between two looks at how many faults there were, of reads that are gathered, too. */
 const STORES_PER_LOOK = 1024;
 
 /** The writes of one thread that are stored at the next opportunity. */
@@ -38,7 +40,8 @@ export class PageStores {
   #restUntilMs = 0;
   #credit = CREDIT_MAX;
   #storesToLook = STORES_PER_LOOK;
-  #faults = 0;
+  /** At the last look; `NONE`: there has been none since stores began, or rested. */
+  #faults = NONE;
 
   constructor(parts: { commands: TargetCommands; exports: ExportTable; inPlace: DiskInPlace }) {
     this.#commands = parts.commands;
@@ -59,6 +62,7 @@ export class PageStores {
   add(ex: TargetExport, frame: number): boolean {
     const { byteCount, dataAt, gatherAddress } = this.#commands;
     const bytes = byteCount[frame]!;
+    if (this.#faults === NONE) this.#faults = this.#inPlace.pageFaults();
     if (!ex.tryStore(this.#commands, frame, bytes)) return false;
     this.#inPlace.addStore(dataAt[frame]!, bytes, gatherAddress[frame]!);
     this.frames[this.count++] = frame;
@@ -74,11 +78,10 @@ export class PageStores {
     const { byteCount, exportOf } = this.#commands;
     const { count, frames } = this;
     this.count = 0;
-    let reaches = true;
     for (let i = 0; i < count; i++) {
-      reaches = this.#exports.at(exportOf[frames[i]!]!)!.storesReach() && reaches;
-    }
-    if (!reaches) {
+      const ex = this.#exports.at(exportOf[frames[i]!]!)!;
+      if (ex.takeReach()) continue;
+      ex.refuseStores(nowMs + UNSTORABLE_MS);
       this.#inPlace.forgetStores();
       return 0;
     }
@@ -86,6 +89,9 @@ export class PageStores {
     if (left === -ENOSYS || left === -EPERM) this.#impossible = true;
     let done = 0;
     while (done < count && left >= byteCount[frames[done]!]!) left -= byteCount[frames[done++]!]!;
+    if (done < count) {
+      this.#exports.at(exportOf[frames[done]!]!)!.refuseStores(nowMs + UNSTORABLE_MS);
+    }
     this.#storesToLook -= count;
     if (this.#storesToLook <= 0) this.#account(nowMs);
     return done;
@@ -100,7 +106,7 @@ export class PageStores {
       this.#restUntilMs = nowMs + REST_MS;
       this.#credit = CREDIT_MAX;
     }
-    this.#faults = faults;
+    this.#faults = this.ready(nowMs) ? faults : NONE;
     this.#storesToLook = STORES_PER_LOOK;
   }
 }

@@ -27,7 +27,8 @@ export class ChunkMemory {
   readonly #chunks: Float64Array;
   readonly #until: Float64Array;
   readonly #states: Uint8Array;
-  /** Of its pages, which have been written, a bit each, and since when that is noted. */
+  // Chunks that have been written: which of their pages, a bit each, and since when that is noted.
+  readonly #writtenChunks: Float64Array;
   readonly #written: Uint16Array;
   readonly #writtenSince: Float64Array;
 
@@ -37,6 +38,7 @@ export class ChunkMemory {
     this.#chunks = new Float64Array(chunks).fill(-1);
     this.#until = new Float64Array(chunks);
     this.#states = new Uint8Array(chunks);
+    this.#writtenChunks = new Float64Array(chunks).fill(-1);
     this.#written = new Uint16Array(chunks);
     this.#writtenSince = new Float64Array(chunks);
   }
@@ -50,14 +52,13 @@ export class ChunkMemory {
   /** Notes what has just been found out. */
   remember(place: number, chunk: number, resident: boolean, nowMs: number): void {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    if (this.#chunks[at] !== chunk) this.#written[at] = 0;
     this.#chunks[at] = chunk;
     this.#until[at] = nowMs + (resident ? RESIDENT_MS : ABSENT_MS);
     this.#states[at] = resident ? CHUNK_RESIDENT : CHUNK_ABSENT;
   }
 
   /**
-   * Notes that a range of a chunk of which something is known is written.
+   * Notes that a range of a chunk is written.
    *
    * @param from Bytes into the chunk; the range ends in it.
    * @returns Whether all of its pages had been written before, and after `sinceMs`.
@@ -71,7 +72,8 @@ export class ChunkMemory {
     nowMs: number,
   ): boolean {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    if (this.#writtenSince[at]! <= sinceMs) {
+    if (this.#writtenChunks[at] !== chunk || this.#writtenSince[at]! <= sinceMs) {
+      this.#writtenChunks[at] = chunk;
       this.#written[at] = 0;
       this.#writtenSince[at] = nowMs;
     }
@@ -86,15 +88,15 @@ export class ChunkMemory {
 /** Entries of the table of segments: what most files need, and what a terabyte does. */
 const SEGMENT_TABLE_MIN = 256;
 const SEGMENT_TABLE_MAX = 65536;
-/** Reads of an unmapped segment, decayed, before it can push a mapped one out. */
+/** Reads and writes of an unmapped segment, decayed, before it can push a mapped one out. */
 const HEAT_MIN = 4096;
 
 /**
- * Chooses which segments of a file are mapped when not all may be: those read most. Changing one
+ * Chooses which segments of a file are mapped when not all may be: those used most. Changing one
  * costs thousands of page faults, so a newcomer must be twice as hot as what it replaces.
  *
- * Segments far apart share an entry of the table. It counts for one of them, the reads of
- * the others against it, so that it goes to the one read most (Boyer and Moore's majority vote);
+ * Segments far apart share an entry of the table. It counts for one of them, the uses of
+ * the others against it, so that it goes to the one used most (Boyer and Moore's majority vote);
  * and they share a place, so that they cannot take turns in emptying all others.
  */
 export class SegmentChoice {
@@ -121,7 +123,7 @@ export class SegmentChoice {
     this.#heat = new Uint32Array(entries);
   }
 
-  /** Counts a read; the place where the segment is mapped, `NONE` for none. */
+  /** Counts a read or write; the place where the segment is mapped, `NONE` for none. */
   touch(segment: number): number {
     const at = segment & this.#mask;
     const heat = this.#heat[at]!;
@@ -138,7 +140,7 @@ export class SegmentChoice {
   }
 
   /**
-   * Offers an unmapped segment that has just been read.
+   * Offers an unmapped segment that has just been used.
    *
    * @returns The place it takes from now on, emptied of any other; `NONE` when it is not worth it.
    */

@@ -20,10 +20,11 @@ export class BackingFile implements Backing {
    */
   constructor(config: ExportConfig, segments: number) {
     this.#config = config;
-    this.#bytes = fileStatus(config.fd).bytes;
+    const { bytes, kind } = fileStatus(config.fd);
+    this.#bytes = bytes;
     this.pages = config.directFd < 0 && segments > 0
       ? new MappedSegments(config.fd, MAPPED_SEGMENT_BYTES, segments, {
-        device: config.path.startsWith("/dev/"),
+        device: kind === "block device",
         writable: !config.readOnly && !config.remote,
       })
       : undefined;

@@ -133,9 +133,18 @@ export class ServedExports {
         this.postState(ex.settings.shelf, ex.settings.slot);
         resized(ex);
       }
-      noteStores(ex);
       this.#listen(ex, nowMs);
     }
+  }
+
+  /** Whether pages of a file have been stored to of which its time of change knows nothing. */
+  get haveStored(): boolean {
+    return this.table.list.some((ex) => ex.stored);
+  }
+
+  /** Gives such files their times of change; not where a disk works, and may hang. */
+  noteStores(): void {
+    for (const ex of this.table.list) if (!ex.working && !ex.syncUnderWay) noteStores(ex);
   }
 
   /** Asks for news of the sources; returns how long to wait for them at most. */
@@ -244,5 +253,7 @@ export class ServedExports {
 
 /** Gives a file whose pages have been stored to its time of change, which backups go by. */
 function noteStores(ex: TargetExport): void {
-  if (ex.takeStored() && touchFile(ex.settings.fd) < 0) ex.refuseStores();
+  if (!ex.stored) return;
+  ex.stored = false;
+  if (touchFile(ex.settings.fd) < 0) ex.refuseStores(Infinity);
 }

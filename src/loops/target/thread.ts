@@ -12,7 +12,13 @@ import {
 } from "../../core/target/counters.ts";
 import { TargetMeter } from "../../core/target/meter.ts";
 import { TargetMetrics } from "../../core/target/metrics.ts";
-import { CONTROL_STOP, CONTROL_THREAD, TargetLoop } from "../../core/target/loop.ts";
+import {
+  CONTROL_PULSE,
+  CONTROL_STOP,
+  CONTROL_THREAD,
+  CONTROL_WARY,
+  TargetLoop,
+} from "../../core/target/loop.ts";
 import { TargetPatience } from "../../core/target/patience.ts";
 import { DiskQueues } from "./disk_queues.ts";
 import type { WorkerQueue } from "./disk_queues.ts";
@@ -144,6 +150,7 @@ export class TargetWorker {
       if (nowMs >= housekeepingMs) {
         housekeepingMs = nowMs + HOUSEKEEPING_MS;
         this.#keepHouse(nowMs);
+        this.#noteStores();
       }
     }
     this.stop();
@@ -262,6 +269,15 @@ export class TargetWorker {
     this.#errors.flush(nowMs);
   }
 
+  /** A file system that is frozen, or hangs, holds this up: it is a turn of its own for the stand-in. */
+  #noteStores(): void {
+    const control = this.#control;
+    if (Atomics.load(control, CONTROL_WARY) !== 0 || !this.#exports.haveStored) return;
+    Atomics.add(control, CONTROL_PULSE, 1);
+    this.#exports.noteStores();
+    Atomics.add(control, CONTROL_PULSE, 1);
+  }
+
   /** Answers what has arrived, waits for the disks, syncs, closes. */
   stop(): void {
     const startMs = this.#clock.nowMs();
@@ -278,6 +294,8 @@ export class TargetWorker {
     });
     this.#exports.finishSources(startMs + STOP_MS_MAX, atRisk, () => this.look(100));
     this.#keepHouse(Infinity);
+    // Where all is stable, no disk hangs.
+    if (atRisk.length === 0) this.#noteStores();
     this.#links.close();
     this.#queue.close();
     this.#post({ kind: "stopped", abandoned, atRisk });

@@ -16,6 +16,7 @@ class Bench {
   outcome: number | undefined;
   reaches = true;
   forgotten = 0;
+  refusedUntilMs = 0;
   readonly stores: PageStores;
   readonly #ex: TargetExport;
   #faults = 0;
@@ -26,7 +27,10 @@ class Bench {
     const ex = {
       ...{ index: 0, settings: { shelf: 1, slot: 1 } },
       tryStore: () => true,
-      storesReach: () => this.reaches,
+      takeReach: () => this.reaches,
+      refuseStores: (untilMs: number) => {
+        this.refusedUntilMs = untilMs;
+      },
     };
     this.#ex = ex as unknown as TargetExport;
     let bytes = 0;
@@ -74,7 +78,8 @@ Deno.test("page stores: those before the first that could not be stored whole ar
     ]] as const
   ) {
     bench.outcome = outcome;
-    assertEquals(bench.run(1, 0), done);
+    bench.refusedUntilMs = 0;
+    assertEquals([bench.run(1, 10), bench.refusedUntilMs], [done, 1010]);
   }
   assertEquals(bench.stores.ready(0), true);
 });
@@ -83,6 +88,7 @@ Deno.test("page stores: nothing is stored in a file that ends before", () => {
   const bench = new Bench();
   bench.reaches = false;
   assertEquals([bench.run(1, 0), bench.forgotten, bench.stores.count], [0, 1, 0]);
+  assertEquals(bench.refusedUntilMs, 1000);
 });
 
 Deno.test("page stores: a kernel that does not do it is not asked again", () => {

@@ -55,6 +55,22 @@ Deno.test("residency: a chunk far away, or of another place, is never taken for 
   assertEquals(memory.recall(0, 7 + CHUNK_TABLE, 2), CHUNK_UNKNOWN);
 });
 
+Deno.test("residency: pages that were written before, since a time, and in this chunk, are known", () => {
+  const memory = new ChunkMemory(1);
+  const rewrites = (page: number, pages: number, sinceMs: number, nowMs: number, chunk = 7) =>
+    memory.rewrites(0, chunk, page * 4096 + 512, pages * 4096 - 1024, sinceMs, nowMs);
+  assertEquals([rewrites(3, 2, 0, 1000), rewrites(3, 2, 0, 1001)], [false, true]);
+  // Only a part of the pages; then all.
+  assertEquals([rewrites(4, 2, 0, 1002), rewrites(5, 1, 0, 1003)], [false, true]);
+  assertEquals([rewrites(0, 16, 0, 1004), rewrites(15, 1, 0, 1005)], [false, true]);
+  // What was written up to then is clean by now.
+  assertEquals([rewrites(3, 1, 1000, 1006), rewrites(3, 1, 1000, 1007)], [false, true]);
+  assertEquals(rewrites(4, 1, 1000, 1008), false);
+  // Another chunk has taken the place, and then this one again.
+  assertEquals(rewrites(3, 1, 0, 1009, 7 + CHUNK_TABLE), false);
+  assertEquals(rewrites(3, 1, 0, 1010), false);
+});
+
 Deno.test("residency: a small file that has grown shares entries as a large one does", () => {
   const choice = new SegmentChoice(2, 1);
   assert(read(choice, 3).mapped);
