@@ -24,8 +24,8 @@ export const COPY_MANUAL: readonly ManualSection[] = [
   {
     title: "GOING ON LATER",
     text: `
-Every few seconds (--state-every, 5 by default) what has been copied is put onto stable storage, and
-remembered: in DST.aoe-copy beside a file, for disks and devices in $XDG_STATE_HOME/aoe or
+Every few seconds (--state-every, 5 by default), and every 128 MiB, what has been copied is put onto
+stable storage, and remembered: in DST.aoe-copy beside a file, for disks and devices in $XDG_STATE_HOME/aoe or
 ~/.local/state/aoe (/var/lib/aoe for root without HOME). So a power cut costs that much at most. It is
 removed at the end.
 

@@ -99,6 +99,24 @@ interopTest("copy: a file to a disk and back, with holes left out on both sides"
   assertEquals(back.stderr, "");
 });
 
+interopTest("copy: what is there is flushed while more comes", [], async () => {
+  await using testbed = await Testbed.create();
+  const host = await testbed.namespace("host");
+  await host.loopback();
+  const disk = testbed.path("disk.img");
+  await Deno.writeFile(disk, new Uint8Array());
+  await Deno.truncate(disk, 400 * MIB);
+  const serve = await startTarget(host, { interfaces: "lo", exports: [["1.1", disk]] });
+  const source = testbed.path("source.img");
+  await runChecked(["sh", "-c", `yes | head -c ${400 * MIB} > ${source}`]);
+  const aoe = await aoeExecutable();
+  await host.runChecked([aoe, "copy", source, "e1.1", "--state-every", "3600"]);
+  assertEquals((await serve.stop()).code, 0, serve.text);
+  const flushes = Number(serve.text.match(/, (\d+) flushes/)?.[1]);
+  // After 128, 256 and 384 MiB, unless the disk is slow, and at the end.
+  assert(flushes >= 2 && flushes <= 4, serve.text);
+});
+
 interopTest("copy: pipes, parts of disks, and disk to disk", [], async () => {
   await using testbed = await Testbed.create();
   const { host, aoe, disk, other } = await prepare(testbed);

@@ -3,8 +3,9 @@
 // 1. Wait until every remote end has shown its disk; compare sizes; make room in a local file.
 // 2. A copy that goes on where one stopped: prove that the destination holds what it held then, and
 //    that the source begins with the same. Nothing is written, nor cut off, before that.
-// 3. Copy (pump.ts). Every few seconds what is there is flushed, and only then told: a copy that is
-//    killed goes on at what was told last. At the end everything is flushed.
+// 3. Copy (pump.ts). Every few seconds, and every 128 MiB, what is there is flushed, and only then
+//    told: a copy that is killed goes on at what was told last, and a disk writes while the network
+//    brings more. At the end everything is flushed.
 // 4. To verify: read the source again, then the destination, and compare their checksums.
 //
 // An interruption or a failure lets operations in flight end, flushes what is there, and tells
@@ -57,6 +58,8 @@ const TAGS = PUMP_TAGS + 3;
 const DRAIN_MS = 3000;
 /** The pump is told so often how much the network carries at once. */
 const PACE_EVERY_MS = 20;
+/** Bytes that are flushed while more come, so that the end does not wait for a disk to take all. */
+const FLUSH_BYTES = 128 * 2 ** 20;
 /** The main thread has nothing to wake this one by when it lets it go. */
 const READY_LOOK_MS = 1;
 /** Chunks on their way beside those in the windows: some are at the local end. */
@@ -446,10 +449,12 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
 
   /** Now and then, while the copy goes on: flushes what is there, to tell of it. */
   #flushToTell(nowMs: number, position: number): void {
-    if (nowMs < this.#tellAtMs || this.#flushingStable !== undefined || this.#doubtful) return;
+    const { tellEveryMs } = this.#config;
+    if (nowMs < this.#tellAtMs && position - this.#stable < FLUSH_BYTES) return;
+    if (this.#flushingStable !== undefined || this.#doubtful || tellEveryMs === Infinity) return;
     if (position === this.#stable || position % SECTOR_BYTES !== 0 || this.#stopped) return;
     this.#flushingStable = { done: position, crc32: this.#pump.positionCrc };
-    this.#tellAtMs = nowMs + this.#config.tellEveryMs;
+    this.#tellAtMs = nowMs + tellEveryMs;
     this.#destination!.flush(STABLE_TAG);
   }
 
