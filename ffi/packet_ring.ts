@@ -156,17 +156,16 @@ export class PacketRing {
   }
 
   /**
-   * Reads a word of each cache line of the first `count` arrived frames. Another processor has written
+   * Reads a word of each cache line of the first `count` arrived frames, of each so many bytes. Another processor has written
    * them: the waits for its cache, which come one after the other where each frame is used, overlap
    * here.
    */
-  fetch(count: number): void {
-    const { u32, u16 } = this.#arena;
+  fetch(count: number, bytesMax: number): void {
+    const { u32 } = this.#arena;
     let sum = 0;
     for (let i = 0; i < count; i++) {
-      const slot = this.#slot(i);
-      const first = (slot + u16[(slot + TP_MAC) >>> 1]!) >>> 2;
-      const end = first + (u32[(slot + TP_SNAPLEN) >>> 2]! >>> 2);
+      const first = this.at(i) >>> 2;
+      const end = first + (Math.min(this.length(i), bytesMax) >>> 2);
       for (let word = first; word < end; word += CACHE_LINE_WORDS) sum |= u32[word]!;
     }
     this.fetched = sum;

@@ -167,6 +167,7 @@ export class InitiatorLink {
     if (this.byRing) {
       // To look once more costs nothing: it stays readable.
       this.#found = this.#ring!.look(RECEIVE_BATCH);
+      this.#ring!.fetch(this.#found, ATA_DATA);
       return this.#found;
     }
     const count = this.#socket.receive(this.#received, RECEIVE_BATCH);

@@ -412,7 +412,7 @@ export class TargetLink implements FrameLink {
     if (this.blocked) return 0;
     const ring = this.#foundIn = this.#nextRing();
     const ready = ring.look(Math.min(this.#batch, RING_BATCH));
-    ring.fetch(ready);
+    ring.fetch(ready, this.#pool.frameBytes);
     let count = 0;
     for (; count < ready; count++) {
       const frame = this.#pool.take();
