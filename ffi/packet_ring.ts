@@ -156,9 +156,9 @@ export class PacketRing {
   }
 
   /**
-   * Reads a word of each cache line of the first `count` arrived frames, of each so many bytes. Another processor has written
-   * them: the waits for its cache, which come one after the other where each frame is used, overlap
-   * here.
+   * Reads a word of each cache line of the first `count` arrived frames, of `bytesMax` of each at most.
+   * Another processor has written them: the waits for its cache, which come one after the other where
+   * each frame is used, overlap here.
    */
   fetch(count: number, bytesMax: number): void {
     const { u32 } = this.#arena;

@@ -135,15 +135,6 @@ export class TargetGroup {
     return group;
   }
 
-  #lookAtThreads(): void {
-    let busy = false;
-    for (const { standIn } of this.#threads) busy = standIn.look() || busy;
-    this.#watch = setTimeout(
-      () => this.#lookAtThreads(),
-      busy ? LOOK_EVERY_MS : LOOK_IDLY_EVERY_MS,
-    );
-  }
-
   private constructor(options: TargetGroupOptions) {
     this.#options = options;
     this.#interfaces = [...options.interfaces];
@@ -243,6 +234,15 @@ export class TargetGroup {
       this.#giveAddresses(config);
       throw error;
     }
+  }
+
+  #lookAtThreads(): void {
+    let busy = false;
+    for (const { standIn } of this.#threads) busy = standIn.look() || busy;
+    this.#watch = setTimeout(
+      () => this.#lookAtThreads(),
+      busy ? LOOK_EVERY_MS : LOOK_IDLY_EVERY_MS,
+    );
   }
 
   /** @returns False when a disk holds the thread up, so that another has to serve it. */

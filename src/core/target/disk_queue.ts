@@ -89,7 +89,7 @@ export interface DiskInPlace {
   write(fd: number, dataAt: number, sectors: number, offset: number): number;
   /** Writes from `count` iovecs, from number `vector` on; otherwise as `DiskQueue.writeVectors`. */
   writeVectors(fd: number, vector: number, count: number, offset: number, stable: boolean): number;
-  /** Puts in line what is to be stored: `bytes` from `dataAt`, as in `write`, to an address of a page. */
+  /** Puts a store in line: of `bytes` from `dataAt`, as in `write`, to an address of a page. */
   addStore(dataAt: number, bytes: number, address: number): void;
   /**
    * Copies what is in line to where it is to be, in order, and forgets the line: `STORES_MAX` at most.

@@ -15,6 +15,7 @@ import {
   ChunkMemory,
   MAPPED_SEGMENT_BYTES,
   RESIDENCY_CHUNK_BYTES,
+  RewriteHabit,
   SegmentChoice,
 } from "./residency.ts";
 import { FIRMWARE_VERSION, Target } from "./target.ts";
@@ -24,7 +25,7 @@ import type { SilenceNews } from "./silence.ts";
 
 /** Reads between two looks whether the page cache has the data, when looks are in vain. */
 const LOOKS_SKIPPED_MAX = 63;
-/** The kernel writes a dirty page back when it has been so for about so long (dirty_expire_centisecs). */
+/** The kernel writes a page back when it has been dirty for about so long (dirty_expire_centisecs). */
 const DIRTY_MS = 30_000;
 /** Segments that a file may grow by, beside doubling, and still be mapped whole. */
 const GROWTH_SEGMENTS = 64;
@@ -186,6 +187,7 @@ export class TargetExport {
   readonly #choice: SegmentChoice;
   readonly #chunks: ChunkMemory;
   #fileBytes: number;
+  readonly #habit = new RewriteHabit();
   /** Where the stores in line end; 0 where none are. */
   #storesEnd = 0;
   /** Until then nothing is stored. */
@@ -428,9 +430,9 @@ export class TargetExport {
   }
 
   /**
-   * Takes note of a write, and whether it can be stored in mapped pages at no more than the cost of a
-   * copy: all of them have been written of late, and are dirty. If so, their address is in
-   * `commands.gatherAddress`.
+   * Takes note of a write, and whether it is worth storing in mapped pages: all of them have been
+   * written of late, and are dirty, so that it costs a copy and no more; or will be before long. If so,
+   * their address is in `commands.gatherAddress`.
    */
   tryStore(commands: TargetCommands, frame: number, bytes: number): boolean {
     if (this.#pages?.writable !== true || this.#nowMs < this.#unstorableUntilMs) return false;
@@ -442,10 +444,10 @@ export class TargetExport {
     if (place < 0) return false;
     // An fdatasync has written all of them back.
     const sinceMs = Math.max(this.#syncBeganMs, this.#nowMs - DIRTY_MS);
-    if (
-      !this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs) ||
-      !this.#chunkResident(chunk, place, this.#nowMs)
-    ) return false;
+    const again = this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs);
+    this.#habit.note(again);
+    if (!again && !this.#habit.rewrites) return false;
+    if (!this.#chunkResident(chunk, place, this.#nowMs)) return false;
     const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
     commands.gatherAddress[frame] = this.#pages.address(place) + offset - segmentAt;
     if (offset + bytes > this.#storesEnd) this.#storesEnd = offset + bytes;

@@ -85,6 +85,29 @@ export class ChunkMemory {
   }
 }
 
+/** Writes between two judgements. */
+const JUDGED_WRITES = 256;
+/** Of so many writes one is to pages that had been written: they all are written again before long. */
+const REWRITES_EACH = 4;
+
+/** Tells whether what is written is mostly written again, from the writes of late. */
+export class RewriteHabit {
+  /** It is. */
+  rewrites = false;
+  #writes = 0;
+  #again = 0;
+
+  /** Takes note of a write; `again`: see `ChunkMemory.rewrites`. */
+  note(again: boolean): void {
+    this.#writes++;
+    if (again) this.#again++;
+    if (this.#writes < JUDGED_WRITES) return;
+    this.rewrites = this.#again * REWRITES_EACH >= this.#writes;
+    this.#writes = 0;
+    this.#again = 0;
+  }
+}
+
 /** Entries of the table of segments: what most files need, and what a terabyte does. */
 const SEGMENT_TABLE_MIN = 256;
 const SEGMENT_TABLE_MAX = 65536;

@@ -5,6 +5,7 @@ import {
   CHUNK_RESIDENT,
   CHUNK_UNKNOWN,
   ChunkMemory,
+  RewriteHabit,
   SegmentChoice,
 } from "../../../src/core/target/residency.ts";
 
@@ -69,6 +70,22 @@ Deno.test("residency: pages that were written before, since a time, and in this 
   // Another chunk has taken the place, and then this one again.
   assertEquals(rewrites(3, 1, 0, 1009, 7 + CHUNK_TABLE), false);
   assertEquals(rewrites(3, 1, 0, 1010), false);
+});
+
+Deno.test("residency: a file that is written again is told from one that is written once", () => {
+  const habit = new RewriteHabit();
+  const write = (count: number, isAgain: (i: number) => boolean) => {
+    for (let i = 0; i < count; i++) habit.note(isAgain(i));
+  };
+  write(255, () => true);
+  assertEquals(habit.rewrites, false, "too soon to tell");
+  write(1, () => true);
+  assertEquals(habit.rewrites, true);
+  // A copy of a disk, of which some blocks are written twice.
+  write(512, (i) => i % 5 === 0);
+  assertEquals(habit.rewrites, false);
+  write(512, (i) => i % 3 === 0);
+  assertEquals(habit.rewrites, true);
 });
 
 Deno.test("residency: a small file that has grown shares entries as a large one does", () => {
