@@ -26,7 +26,7 @@ for (let i = 0; i < disks.length; i += 2) {
 const counters = TargetCounters.allocate(exports.length);
 const worker = new TargetWorker({
   ...{ interfaces: [name], exports, buffers: 64, uring: true, crossingNs: 0, pollUs: 0 },
-  ...{ ring: true, ringSlots: Number(slots), mapBytes: 64 * 2 ** 20 },
+  ...{ ring: true, ringSlots: Number(slots), mapBytes: 64 * 2 ** 20, stores: true },
   controlEvent: openEvent(),
   control: new SharedArrayBuffer(4 * CONTROL_WORDS),
   counters,

@@ -24,7 +24,7 @@ const TRIM_AFTER_MS = [1000, 10_000];
 
 /** What all threads of a group share. */
 export type TargetGroupOptions =
-  & Omit<TargetThreadConfig, "aids" | "crossingNs">
+  & Omit<TargetThreadConfig, "aids" | "crossingNs" | "stores">
   & {
     /** Of each thread. */
     readonly aids: readonly WireAids[] | undefined;
@@ -434,12 +434,13 @@ export class TargetGroup {
     for (const name of this.#namesFor(config)) if (!kept.includes(name)) giveAddress(name, config);
   }
 
-  /** @param among Threads that share what may be mapped. */
+  /** @param among Threads that share what may be mapped; one alone may store to it. */
   async #startThread(exports: readonly ExportConfig[], among: number): Promise<void> {
     const { workers: _, onMessage: __, aids, keep, ...given } = this.#options;
     const config = {
       ...{ ...given, exports, interfaces: [...this.#interfaces], crossingNs: this.#crossingNs },
       mapBytes: Math.floor(given.mapBytes / among),
+      stores: among === 1,
       aids: aids?.[this.#threads.length],
     };
     const thread = await TargetThread.start(config, {

@@ -16,16 +16,17 @@ export class BackingFile implements Backing {
 
   /**
    * @param segments How many of its segments may be mapped.
+   * @param stores Whether mapped pages may be stored to, if the file may be written.
    * @throws {SystemError} When the descriptor is none of a file.
    */
-  constructor(config: ExportConfig, segments: number) {
+  constructor(config: ExportConfig, segments: number, stores: boolean) {
     this.#config = config;
     const { bytes, kind } = fileStatus(config.fd);
     this.#bytes = bytes;
     this.pages = config.directFd < 0 && segments > 0
       ? new MappedSegments(config.fd, MAPPED_SEGMENT_BYTES, segments, {
         device: kind === "block device",
-        writable: !config.readOnly && !config.remote,
+        writable: stores && !config.readOnly && !config.remote,
       })
       : undefined;
   }

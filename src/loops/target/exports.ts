@@ -206,7 +206,7 @@ export class ServedExports {
       index,
       source === undefined ? config : { ...config, fd: sourceNumber(this.sources.indexOf(source)) },
       {
-        backing: source ?? new BackingFile(config, segments),
+        backing: source ?? new BackingFile(config, segments, this.#config.stores),
         ...{ frames: pool.count, heldMax: HELD_MIN, segments },
         buffers: this.#config.buffers,
         onChange: () => this.postState(shelf, slot),

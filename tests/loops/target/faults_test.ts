@@ -234,7 +234,7 @@ Deno.test("faults: a file that will not tell its size keeps the one it had", () 
   Deno.truncateSync(path, 8192);
   const fd = openFile(path, { readOnly: true });
   const config = exportOf(path, { uring: false, export: { fd } });
-  const backing = new BackingFile(config, 0);
+  const backing = new BackingFile(config, 0, false);
   const options = { backing, frames: 1, heldMax: 1, segments: 0, buffers: 16 };
   const ex = new TargetExport(0, config, options);
   closeFile(fd);
@@ -396,7 +396,7 @@ function withCommit(
   const path = Deno.makeTempFileSync({ prefix: "aoe-faults-" });
   const fd = openFile(path, { readOnly: false });
   const config = exportOf(path, { uring: false, export: { fd } });
-  const backing = new BackingFile(config, 0);
+  const backing = new BackingFile(config, 0, false);
   const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16 };
   const exports = [0, 1].map((index) => new TargetExport(index, config, options));
   const parts = {

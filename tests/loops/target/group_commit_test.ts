@@ -14,7 +14,7 @@ Deno.test("sync: a flush fails when a stable write has taken the error of its wr
   const path = Deno.makeTempFileSync({ prefix: "aoe-sync-" });
   const fd = openFile(path, { readOnly: false });
   const config = exportOf(path, { uring: false, export: { fd } });
-  const backing = new BackingFile(config, 0);
+  const backing = new BackingFile(config, 0, false);
   const options = { backing, frames: 8, heldMax: 8, segments: 0, buffers: 16 };
   const ex = new TargetExport(0, config, options);
   const exports = new ExportTable([ex]);

@@ -97,6 +97,7 @@ export class LoopbackTarget {
       crossingNs: options.crossingNs ?? 0,
       pollUs: 0,
       mapBytes: options.mapBytes ?? 64 * 2 ** 20,
+      stores: true,
       controlEvent: openEvent(),
       control: new SharedArrayBuffer(4 * CONTROL_WORDS),
       counters,
