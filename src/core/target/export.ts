@@ -27,11 +27,6 @@ import type { SilenceNews } from "./silence.ts";
 const LOOKS_SKIPPED_MAX = 63;
 /** The kernel writes a page back when it has been dirty for about so long (dirty_expire_centisecs). */
 const DIRTY_MS = 30_000;
-/**
- * Earlier writes of a page from which on it is stored to in any case. The first store of a page costs
- * a page fault, about what three others spare: so it never costs much more than it would have spared.
- */
-const STORED_FROM = 3;
 /** Segments that a file may grow by, beside doubling, and still be mapped whole. */
 const GROWTH_SEGMENTS = 64;
 
@@ -435,8 +430,8 @@ export class TargetExport {
   }
 
   /**
-   * Takes note of a write, and whether it is worth storing in mapped pages: each has been written often
-   * of late, or most that is written has been. If so, their address is in `commands.gatherAddress`.
+   * Takes note of a write, and whether it is worth storing in mapped pages: they have been written of
+   * late, or most that is written has been. If so, their address is in `commands.gatherAddress`.
    */
   tryStore(commands: TargetCommands, frame: number, bytes: number): boolean {
     if (this.#pages?.writable !== true || this.#nowMs < this.#unstorableUntilMs) return false;
@@ -448,9 +443,9 @@ export class TargetExport {
     if (place < 0) return false;
     // An fdatasync has written all of them back.
     const sinceMs = Math.max(this.#syncBeganMs, this.#nowMs - DIRTY_MS);
-    const before = this.#chunks.countWrite(place, chunk, from, bytes, sinceMs, this.#nowMs);
-    this.#habit.note(before);
-    if (before < STORED_FROM && !this.#habit.rewrites) return false;
+    const again = this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs);
+    this.#habit.note(again);
+    if (!again && !this.#habit.rewrites) return false;
     if (!this.#chunkResident(chunk, place, this.#nowMs)) return false;
     const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
     commands.gatherAddress[frame] = this.#pages.address(place) + offset - segmentAt;

@@ -1,6 +1,6 @@
 // Buffered writes that go straight into pages that are mapped: a turn's in one system call, which does
-// not enter the file system at all. Pages that are written again and again are, since those are dirty
-// already (residency.ts); all else goes the ordinary way (disk_work.ts), and so does what cannot be
+// not enter the file system at all. Pages that are written again are, since those are dirty already
+// (residency.ts); all else goes the ordinary way (disk_work.ts), and so does what cannot be
 // stored, which tells what is wrong. The kernel does the copying: a page that is gone makes it stop
 // there, where a store of our own would end the process by SIGBUS.
 

@@ -12,8 +12,6 @@ export const MAPPED_SEGMENT_BYTES = 16 * 2 ** 20;
 const CHUNKS_PER_SEGMENT = MAPPED_SEGMENT_BYTES / RESIDENCY_CHUNK_BYTES;
 /** A page is the unit in which the kernel notes what is to be written back: 16 to a chunk. */
 const PAGE_SHIFT = 12;
-/** Writes of a page that are counted: two bits. */
-const WRITES_MAX = 3;
 /** How long a chunk that was wholly in memory is taken to be so still. */
 const RESIDENT_MS = 1000;
 /** How long one that was not is left alone, so that a cold disk is not asked at every read. */
@@ -29,10 +27,9 @@ export class ChunkMemory {
   readonly #chunks: Float64Array;
   readonly #until: Float64Array;
   readonly #states: Uint8Array;
-  // Chunks that have been written: how often each of their pages, two bits each, and since when that
-  // is counted.
+  // Chunks that have been written: which of their pages, a bit each, and since when that is noted.
   readonly #writtenChunks: Float64Array;
-  readonly #written: Uint32Array;
+  readonly #written: Uint16Array;
   readonly #writtenSince: Float64Array;
 
   /** @param places How many segments may be mapped at a time. */
@@ -42,7 +39,7 @@ export class ChunkMemory {
     this.#until = new Float64Array(chunks);
     this.#states = new Uint8Array(chunks);
     this.#writtenChunks = new Float64Array(chunks).fill(-1);
-    this.#written = new Uint32Array(chunks);
+    this.#written = new Uint16Array(chunks);
     this.#writtenSince = new Float64Array(chunks);
   }
 
@@ -64,60 +61,52 @@ export class ChunkMemory {
    * Notes that a range of a chunk is written.
    *
    * @param from Bytes into the chunk; the range ends in it.
-   * @returns How often the page of it that was written least had been before, and after `sinceMs`: 3
-   * for any more.
+   * @returns Whether all of its pages had been written before, and after `sinceMs`.
    */
-  countWrite(
+  rewrites(
     place: number,
     chunk: number,
     from: number,
     bytes: number,
     sinceMs: number,
     nowMs: number,
-  ): number {
+  ): boolean {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
     if (this.#writtenChunks[at] !== chunk || this.#writtenSince[at]! <= sinceMs) {
       this.#writtenChunks[at] = chunk;
       this.#written[at] = 0;
       this.#writtenSince[at] = nowMs;
     }
-    let written = this.#written[at]!;
-    const last = (from + bytes - 1) >>> PAGE_SHIFT;
-    let least = WRITES_MAX;
-    for (let page = from >>> PAGE_SHIFT; page <= last; page++) {
-      const before = (written >>> 2 * page) & WRITES_MAX;
-      if (before < WRITES_MAX) written += 2 ** (2 * page);
-      if (before < least) least = before;
-    }
-    this.#written[at] = written;
-    return least;
+    const before = this.#written[at]!;
+    const end = (from + bytes - 1 >>> PAGE_SHIFT) + 1;
+    const pages = (1 << end) - (1 << (from >>> PAGE_SHIFT));
+    this.#written[at] = before | pages;
+    return (before & pages) === pages;
   }
 }
 
 /** Writes between two judgements. */
 const JUDGED_WRITES = 256;
-/** Earlier writes of a page from which on it counts as one that is written again and again. */
-const OFTEN = 2;
 
 /**
- * Tells whether what is written is mostly written again and again, from the writes of late: the pages
- * that were not will be before long.
+ * Tells whether what is written is mostly written again, from the writes of late: the pages that were
+ * not will be before long.
  */
 export class RewriteHabit {
   /** It is. */
   rewrites = false;
   #writes = 0;
-  #often = 0;
+  #again = 0;
 
-  /** Takes note of a write; `before`: what `ChunkMemory.countWrite` said. */
-  note(before: number): void {
+  /** Takes note of a write; `again`: of pages that had been written, see `ChunkMemory.rewrites`. */
+  note(again: boolean): void {
     this.#writes++;
-    if (before >= OFTEN) this.#often++;
+    if (again) this.#again++;
     if (this.#writes < JUDGED_WRITES) return;
     // Not to and fro where it is about half of them.
-    this.rewrites = this.#often * (this.rewrites ? 4 : 2) >= this.#writes;
+    this.rewrites = this.#again * (this.rewrites ? 4 : 2) >= this.#writes;
     this.#writes = 0;
-    this.#often = 0;
+    this.#again = 0;
   }
 }
 

@@ -56,38 +56,37 @@ Deno.test("residency: a chunk far away, or of another place, is never taken for 
   assertEquals(memory.recall(0, 7 + CHUNK_TABLE, 2), CHUNK_UNKNOWN);
 });
 
-Deno.test("residency: it is counted how often pages were written, since a time, and in this chunk", () => {
+Deno.test("residency: pages that were written before, since a time, and in this chunk, are known", () => {
   const memory = new ChunkMemory(1);
-  const write = (page: number, pages: number, sinceMs: number, nowMs: number, chunk = 7) =>
-    memory.countWrite(0, chunk, page * 4096 + 512, pages * 4096 - 1024, sinceMs, nowMs);
-  assertEquals([1, 2, 3, 4, 5].map((ms) => write(15, 1, 0, ms)), [0, 1, 2, 3, 3]);
-  assertEquals([write(3, 2, 0, 6), write(3, 2, 0, 7)], [0, 1]);
-  // What was written least counts, of all that are touched.
-  assertEquals([write(4, 2, 0, 8), write(4, 2, 0, 9), write(4, 1, 0, 10)], [0, 1, 3]);
-  assertEquals([write(0, 16, 0, 11), write(0, 16, 0, 12)], [0, 1]);
-  assertEquals(write(15, 1, 0, 13), 3);
+  const rewrites = (page: number, pages: number, sinceMs: number, nowMs: number, chunk = 7) =>
+    memory.rewrites(0, chunk, page * 4096 + 512, pages * 4096 - 1024, sinceMs, nowMs);
+  assertEquals([rewrites(3, 2, 0, 1000), rewrites(3, 2, 0, 1001)], [false, true]);
+  // Only a part of the pages; then all.
+  assertEquals([rewrites(4, 2, 0, 1002), rewrites(5, 1, 0, 1003)], [false, true]);
+  assertEquals([rewrites(0, 16, 0, 1004), rewrites(15, 1, 0, 1005)], [false, true]);
   // What was written up to then is clean by now.
-  assertEquals([write(15, 1, 13, 14), write(15, 1, 13, 15)], [0, 1]);
+  assertEquals([rewrites(3, 1, 1000, 1006), rewrites(3, 1, 1000, 1007)], [false, true]);
+  assertEquals(rewrites(4, 1, 1000, 1008), false);
   // Another chunk has taken the place, and then this one again.
-  assertEquals(write(15, 1, 0, 16, 7 + CHUNK_TABLE), 0);
-  assertEquals(write(15, 1, 0, 17), 0);
+  assertEquals(rewrites(3, 1, 0, 1009, 7 + CHUNK_TABLE), false);
+  assertEquals(rewrites(3, 1, 0, 1010), false);
 });
 
-Deno.test("residency: a file that is written again and again is told from one that is not", () => {
+Deno.test("residency: a file that is written again is told from one that is written once", () => {
   const habit = new RewriteHabit();
-  const write = (count: number, beforeOf: (i: number) => number) => {
-    for (let i = 0; i < count; i++) habit.note(beforeOf(i));
+  const write = (count: number, isAgain: (i: number) => boolean) => {
+    for (let i = 0; i < count; i++) habit.note(isAgain(i));
   };
-  write(255, () => 2);
+  write(255, () => true);
   assertEquals(habit.rewrites, false, "too soon to tell");
-  write(1, () => 2);
+  write(1, () => true);
   assertEquals(habit.rewrites, true);
-  write(256, (i) => i % 3 === 0 ? 3 : 1);
+  write(256, (i) => i % 3 === 0);
   assertEquals(habit.rewrites, true, "not to and fro");
   // A copy of a disk, of which some blocks are written twice.
-  write(256, (i) => i % 2);
+  write(256, (i) => i % 5 === 0);
   assertEquals(habit.rewrites, false);
-  write(256, (i) => i % 3 === 0 ? 3 : 1);
+  write(256, (i) => i % 3 === 0);
   assertEquals(habit.rewrites, false);
 });
 
