@@ -9,7 +9,6 @@ import {
   ATA_IDENTIFY_DEVICE,
   ATA_READ_SECTORS_EXT,
   ATA_WRITE_DMA_FUA_EXT,
-  ATA_WRITE_SECTORS_EXT,
   SECTOR_BYTES,
 } from "../../../src/wire/ata.ts";
 import { ExportRefusal, openExport } from "../../../src/control/target/open_file.ts";
@@ -20,9 +19,16 @@ import {
 import type { TargetMessage } from "../../../src/loops/target/messages.ts";
 import { TargetExport } from "../../../src/core/target/export.ts";
 import { GroupCommit } from "../../../src/core/target/group_commit.ts";
-import { inOwnNetwork, ip } from "../../ffi/own_network.ts";
+import { ip } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
-import { exportOf, type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
+import {
+  exportOf,
+  type LoopbackOptions,
+  type LoopbackTarget,
+  type Request,
+  withLoopbackTarget,
+  writeOf,
+} from "./loopback_target.ts";
 import { BackingFile } from "../../../src/loops/target/backing_file.ts";
 
 const OK = 0x40;
@@ -33,26 +39,15 @@ function withTarget(
   options: LoopbackOptions,
   body: (target: LoopbackTarget, path: string) => void,
 ): void {
-  const path = Deno.makeTempFileSync({ dir: "/var/tmp", prefix: "aoe-faults-" });
-  try {
-    Deno.truncateSync(path, bytes);
-    inOwnNetwork(() => {
-      options.interfaces?.forEach((name, i, names) => {
-        const mtu = options.mtu ?? 9000;
-        if (i === 0) ip(`link add ${name} mtu ${mtu} type veth peer name ${names[1]} mtu ${mtu}`);
-      });
-      options.interfaces?.forEach((name) => ip(`link set ${name} up`));
-      if (options.interfaces !== undefined) awaitCarriers();
-      const target = new LoopbackTarget(path, options);
-      try {
-        body(target, path);
-      } finally {
-        target.close();
-      }
+  const fill = (path: string) => Deno.truncateSync(path, bytes);
+  withLoopbackTarget({ fill }, options, body, () => {
+    options.interfaces?.forEach((name, i, names) => {
+      const mtu = options.mtu ?? 9000;
+      if (i === 0) ip(`link add ${name} mtu ${mtu} type veth peer name ${names[1]} mtu ${mtu}`);
     });
-  } finally {
-    Deno.removeSync(path);
-  }
+    options.interfaces?.forEach((name) => ip(`link set ${name} up`));
+    if (options.interfaces !== undefined) awaitCarriers();
+  });
 }
 
 /** Waits until the kernel has seen the carriers of new interfaces: it drops frames before. */
@@ -74,16 +69,11 @@ function read(sector: number, sectors: number): Request {
   return { command: ATA_READ_SECTORS_EXT, sector, sectors };
 }
 
-function write(sector: number, sectors: number, fill: number): Request {
-  const data = new Uint8Array(sectors * SECTOR_BYTES).fill(fill);
-  return { command: ATA_WRITE_SECTORS_EXT, sector, sectors, data };
-}
-
 interopTest("faults: system calls never run out of iovecs", [], () => {
   withTarget(4 * 2 ** 20, { uring: false, direct: true }, (target) => {
     // 23 divides no power of two: the table is full amid a batch.
     for (let round = 0; round < 40; round++) {
-      const requests = Array.from({ length: 23 }, (_, i) => write(i * 300, 1, round + 1));
+      const requests = Array.from({ length: 23 }, (_, i) => writeOf(i * 300, 1, round + 1));
       for (const { status } of target.exchange(requests).values()) assertEquals(status, OK);
     }
   });
@@ -125,9 +115,9 @@ for (const ring of [true, false]) {
     withTarget(4 * 2 ** 20, { uring: true, ring, interfaces, mtu: 1500 }, (target) => {
       // The first of two has the tag of adverts, which come when they like.
       const second = (request: Request) => target.exchange([read(0, 1), request]).get(1)!;
-      assertEquals(second(write(8, 2, 1)).status, OK);
+      assertEquals(second(writeOf(8, 2, 1)).status, OK);
       growMtu(target, interfaces);
-      assertEquals(second(write(8, 16, 2)).status, OK);
+      assertEquals(second(writeOf(8, 16, 2)).status, OK);
       const { status, data } = second(read(8, 16));
       assertEquals([status, data.length], [OK, 8192]);
       assert(data.every((byte) => byte === 2));
@@ -253,7 +243,7 @@ interopTest(
     const messages: TargetMessage[] = [];
     withTarget(512, { uring: true, export: { path, fd, directFd } }, (target) => {
       const flush = { command: ATA_FLUSH_CACHE_EXT, sector: 0, sectors: 0 };
-      target.exchange([write(0, 8, 1), flush, flush, flush]);
+      target.exchange([writeOf(0, 8, 1), flush, flush, flush]);
       // The attempt to sync is what can be seen of it.
       closeFile(fd);
       target.stop();
@@ -290,9 +280,9 @@ interopTest("faults: a stable write that fails takes the word of FLUSH with it",
   withTarget(512, { uring: true, export: { path, fd } }, (target) => {
     const flush = { command: ATA_FLUSH_CACHE_EXT, sector: 0, sectors: 0 };
     assertEquals(target.exchange([flush]).get(0)!.status, OK);
-    assertEquals(target.exchange([write(0, 2, 1)]).get(0)!.status, 0x61);
+    assertEquals(target.exchange([writeOf(0, 2, 1)]).get(0)!.status, 0x61);
     assertEquals(target.exchange([flush]).get(0)!.status, OK);
-    const stable = { ...write(0, 2, 1), command: ATA_WRITE_DMA_FUA_EXT };
+    const stable = { ...writeOf(0, 2, 1), command: ATA_WRITE_DMA_FUA_EXT };
     assertEquals(target.exchange([stable]).get(0)!.status, 0x61);
     assertEquals(target.exchange([flush]).get(0)!.status, 0x61);
   });
@@ -338,7 +328,7 @@ interopTest("faults: a disk that hangs leaves frames to its neighbour", [], () =
     for (let i = 0; i < 4; i++) {
       const requests = Array.from(
         { length: 16 },
-        (_, i) => i % 2 === 0 ? read(i * 9, 8) : write(i * 9, 8, 1),
+        (_, i) => i % 2 === 0 ? read(i * 9, 8) : writeOf(i * 9, 8, 1),
       );
       for (const { status } of target.exchange(requests).values()) assertEquals(status, OK);
     }
@@ -357,7 +347,7 @@ interopTest("faults: neighbours on one disk write in the turn that brings their 
     { uring: true, export: { disk }, neighbours: [{ slot: 2 }] },
     (target) => {
       for (let i = 0; i < 16; i++) {
-        target.prepare(i, i, { ...write(i * 99, 8, 1), slot: 1 + i % 2 });
+        target.prepare(i, i, { ...writeOf(i * 99, 8, 1), slot: 1 + i % 2 });
       }
       target.send(16);
       target.turn();
@@ -369,7 +359,7 @@ interopTest("faults: neighbours on one disk write in the turn that brings their 
 interopTest("faults: one of many disks may use its whole window while frames abound", [], () => {
   const neighbours = Array.from({ length: 15 }, (_, i) => ({ slot: 2 + i }));
   withTarget(4 * 2 ** 20, { uring: true, neighbours }, (target) => {
-    const requests = Array.from({ length: 64 }, (_, i) => ({ ...write(i * 99, 8, 1), slot: 3 }));
+    const requests = Array.from({ length: 64 }, (_, i) => ({ ...writeOf(i * 99, 8, 1), slot: 3 }));
     assertEquals(target.exchange(requests).size, 64);
   });
 });

@@ -10,7 +10,6 @@ import {
   ATA_READ_VERIFY_EXT,
   ATA_SET_FEATURES,
   ATA_WRITE_DMA_FUA_EXT,
-  ATA_WRITE_SECTORS_EXT,
   SECTOR_BYTES,
 } from "../../../src/wire/ata.ts";
 import {
@@ -18,9 +17,14 @@ import {
   TARGET_COUNT_OVERLAPS,
   TARGET_COUNT_SYNCS,
 } from "../../../src/core/target/counters.ts";
-import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { interopTest } from "../../harness/requirements.ts";
-import { type LoopbackOptions, LoopbackTarget, type Request } from "./loopback_target.ts";
+import {
+  type LoopbackOptions,
+  type LoopbackTarget,
+  type Request,
+  withLoopbackTarget,
+  writeOf,
+} from "./loopback_target.ts";
 
 const IMAGE_BYTES = 4 * 2 ** 20;
 const OK = 0x40;
@@ -46,33 +50,18 @@ function withTarget(
   options: LoopbackOptions,
   body: (target: LoopbackTarget, path: string) => void,
 ): void {
-  const path = Deno.makeTempFileSync({ dir: "/var/tmp", prefix: "aoe-loop-" });
-  try {
+  const fill = (path: string) => {
     const image = new Uint8Array(IMAGE_BYTES);
     for (let sector = 0; sector < IMAGE_BYTES / SECTOR_BYTES; sector++) {
       image.fill(sector % 251, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
     }
     Deno.writeFileSync(path, image);
-    inOwnNetwork(() => {
-      const target = new LoopbackTarget(path, options);
-      try {
-        body(target, path);
-      } finally {
-        target.close();
-      }
-    });
-  } finally {
-    Deno.removeSync(path);
-  }
+  };
+  withLoopbackTarget({ fill }, options, body);
 }
 
 function read(sector: number, sectors: number): Request {
   return { command: ATA_READ_SECTORS_EXT, sector, sectors };
-}
-
-function write(sector: number, sectors: number, fill: number): Request {
-  const data = new Uint8Array(sectors * SECTOR_BYTES).fill(fill);
-  return { command: ATA_WRITE_SECTORS_EXT, sector, sectors, data };
 }
 
 for (const { name, ...options } of WAYS) {
@@ -81,13 +70,13 @@ for (const { name, ...options } of WAYS) {
       for (let round = 0; round < 40; round++) {
         const requests = Array.from({ length: 32 }, (_, i) => {
           const sector = (round * 97 + i * 211) % 8000;
-          return i % 2 === 0 ? write(sector, 2, (round + i) % 250 + 1) : read(sector, 2);
+          return i % 2 === 0 ? writeOf(sector, 2, (round + i) % 250 + 1) : read(sector, 2);
         });
         for (const [tag, answer] of target.exchange(requests)) {
           assertEquals([answer.status, answer.error], [OK, 0], `${name}, request ${tag}`);
         }
       }
-      assertEquals(target.exchange([write(100, 16, 7)]).get(0)?.status, OK);
+      assertEquals(target.exchange([writeOf(100, 16, 7)]).get(0)?.status, OK);
       const image = Deno.readFileSync(path);
       const written = image.subarray(100 * SECTOR_BYTES, 116 * SECTOR_BYTES);
       assert(written.every((byte) => byte === 7));
@@ -106,7 +95,9 @@ for (const { name, ...options } of WAYS) {
           for (let place = 0; place < PLACES; place++) {
             const sector = place * 900 + round;
             const fill = (round * 2 + (step >> 1)) % 250 + 1;
-            requests.push(step % 2 === 0 ? write(sector, 4, fill) : read(sector + (step >> 1), 3));
+            requests.push(
+              step % 2 === 0 ? writeOf(sector, 4, fill) : read(sector + (step >> 1), 3),
+            );
           }
         }
         const answers = target.exchange(requests);
@@ -123,7 +114,7 @@ for (const { name, ...options } of WAYS) {
 
   interopTest(`loop, ${name}: neighbours are merged, each is answered`, [], () => {
     withTarget(options, (target, path) => {
-      const requests = Array.from({ length: 60 }, (_, i) => write(2000 + i * 4, 4, i + 1));
+      const requests = Array.from({ length: 60 }, (_, i) => writeOf(2000 + i * 4, 4, i + 1));
       for (const { status } of target.exchange(requests).values()) assertEquals(status, OK);
       const image = Deno.readFileSync(path);
       requests.forEach(({ sector }, i) => {
@@ -139,7 +130,7 @@ for (const { name, ...options } of WAYS) {
     withTarget(options, (target, path) => {
       assertEquals(target.exchange([read(4000, 2)]).get(0)?.status, OK);
       Deno.truncateSync(path, IMAGE_BYTES / 4);
-      const requests = [read(4000, 2), read(10, 2), read(6000, 8), write(20, 2, 9)];
+      const requests = [read(4000, 2), read(10, 2), read(6000, 8), writeOf(20, 2, 9)];
       const answers = target.exchange(requests);
       assertEquals(
         [0, 1, 2, 3].map((tag) => [answers.get(tag)!.status, answers.get(tag)!.error]),
@@ -166,9 +157,9 @@ for (const { name, ...options } of WAYS) {
         data: ranges,
       };
       const steps: readonly Request[] = [
-        write(sector, 17, 0x55),
+        writeOf(sector, 17, 0x55),
         { command: ATA_FLUSH_CACHE_EXT, sector: 0, sectors: 0 },
-        { ...write(sector + 32, 8, 0x66), command: ATA_WRITE_DMA_FUA_EXT },
+        { ...writeOf(sector + 32, 8, 0x66), command: ATA_WRITE_DMA_FUA_EXT },
         { command: ATA_READ_VERIFY_EXT, sector, sectors: 17 },
         trim,
       ];
@@ -186,7 +177,7 @@ for (const { name, ...options } of WAYS) {
       const cacheOff = { command: ATA_SET_FEATURES, feature: 0x82, sector: 0, sectors: 0 };
       assertEquals(target.exchange([cacheOff]).get(0)?.status, OK);
       const before = target.counters.valueOf(0, TARGET_COUNT_SYNCS);
-      const three = [write(0, 1, 1), write(9, 1, 2), write(20, 1, 3), write(40, 1, 4)];
+      const three = [writeOf(0, 1, 1), writeOf(9, 1, 2), writeOf(20, 1, 3), writeOf(40, 1, 4)];
       for (const { status } of target.exchange(three).values()) assertEquals(status, OK);
       const syncs = target.counters.valueOf(0, TARGET_COUNT_SYNCS) - before;
       assert(syncs >= 1 && syncs <= 2, `${syncs} fdatasyncs for four writes of one batch`);

@@ -8,7 +8,14 @@ import { listInterfaces } from "../../../ffi/netlink.ts";
 import { PacketSocket } from "../../../ffi/packet_socket.ts";
 import { openEvent } from "../../../ffi/poll.ts";
 import { readTag, writeAoeHeader } from "./loopback_frames.ts";
-import { ATA_DATA, ATA_FLAG_LBA48, SECTOR_BYTES, writeAtaRequest } from "../../../src/wire/ata.ts";
+import {
+  ATA_DATA,
+  ATA_FLAG_LBA48,
+  ATA_WRITE_SECTORS_EXT,
+  SECTOR_BYTES,
+  writeAtaRequest,
+} from "../../../src/wire/ata.ts";
+import { inOwnNetwork } from "../../ffi/own_network.ts";
 import { ETHERTYPE_AOE } from "../../../src/wire/ethernet.ts";
 import { initiatorFilter } from "../../../src/wire/filter.ts";
 import { TargetCounters } from "../../../src/core/target/counters.ts";
@@ -206,6 +213,41 @@ export class LoopbackTarget {
     this.stop();
     this.#socket.close();
   }
+}
+
+/**
+ * Runs a body with a target for an image of its own, in a network namespace of its own.
+ *
+ * @param image `fill` gives it its content; `dir` is where it lies, on a disk unless told.
+ * @param prepare Done in the namespace before the target is made.
+ */
+export function withLoopbackTarget(
+  image: { readonly fill: (path: string) => void; readonly dir?: string },
+  options: LoopbackOptions,
+  body: (target: LoopbackTarget, path: string) => void,
+  prepare: () => void = () => {},
+): void {
+  const path = Deno.makeTempFileSync({ dir: image.dir ?? "/var/tmp", prefix: "aoe-loopback-" });
+  try {
+    image.fill(path);
+    inOwnNetwork(() => {
+      prepare();
+      const target = new LoopbackTarget(path, options);
+      try {
+        body(target, path);
+      } finally {
+        target.close();
+      }
+    });
+  } finally {
+    Deno.removeSync(path);
+  }
+}
+
+/** A write of so many sectors, all of the same bytes. */
+export function writeOf(sector: number, sectors: number, fill: number): Request {
+  const data = new Uint8Array(sectors * SECTOR_BYTES).fill(fill);
+  return { command: ATA_WRITE_SECTORS_EXT, sector, sectors, data };
 }
 
 /** An export of a file as e1.1. */

@@ -2,43 +2,22 @@
 // (core/target/page_stores.ts): what is in the file afterwards, whatever becomes of it meanwhile.
 
 import { assert, assertEquals } from "@std/assert";
-import {
-  ATA_FLUSH_CACHE_EXT,
-  ATA_READ_SECTORS_EXT,
-  ATA_WRITE_SECTORS_EXT,
-  SECTOR_BYTES,
-} from "../../../src/wire/ata.ts";
-import { inOwnNetwork } from "../../ffi/own_network.ts";
+import { ATA_FLUSH_CACHE_EXT, ATA_READ_SECTORS_EXT, SECTOR_BYTES } from "../../../src/wire/ata.ts";
 import { interopTest } from "../../harness/requirements.ts";
-import { LoopbackTarget, type Request } from "./loopback_target.ts";
+import {
+  type LoopbackTarget,
+  type Request,
+  withLoopbackTarget,
+  writeOf,
+} from "./loopback_target.ts";
 
 const OK = 0x40;
 const IMAGE_BYTES = 2 ** 20;
 
 /** Runs a body with a target for a file of IMAGE_BYTES zeros, all in memory. */
-function withTarget(
-  body: (target: LoopbackTarget, path: string) => void,
-  dir = "/var/tmp",
-): void {
-  const path = Deno.makeTempFileSync({ dir, prefix: "aoe-stores-" });
-  try {
-    Deno.writeFileSync(path, new Uint8Array(IMAGE_BYTES));
-    inOwnNetwork(() => {
-      const target = new LoopbackTarget(path, { uring: true });
-      try {
-        body(target, path);
-      } finally {
-        target.close();
-      }
-    });
-  } finally {
-    Deno.removeSync(path);
-  }
-}
-
-function write(sector: number, sectors: number, fill: number): Request {
-  const data = new Uint8Array(sectors * SECTOR_BYTES).fill(fill);
-  return { command: ATA_WRITE_SECTORS_EXT, sector, sectors, data };
+function withTarget(body: (target: LoopbackTarget, path: string) => void, dir?: string): void {
+  const fill = (path: string) => Deno.writeFileSync(path, new Uint8Array(IMAGE_BYTES));
+  withLoopbackTarget({ fill, ...dir !== undefined && { dir } }, { uring: true }, body);
 }
 
 /** Has requests answered, which is to go well. */
@@ -58,7 +37,7 @@ interopTest(
           const page = 100 + (i - (i % 4 === 3 ? 1 : 0)) * 7 % 32;
           const sectors = 1 + (round + i) % 17;
           model.fill(round + i, page * 4096, page * 4096 + sectors * SECTOR_BYTES);
-          return write(page * 8, sectors, round + i);
+          return writeOf(page * 8, sectors, round + i);
         });
         if (round % 16 === 0) {
           mustDo(target, { command: ATA_FLUSH_CACHE_EXT, sector: 0, sectors: 0 });
@@ -81,9 +60,9 @@ for (const dir of ["/var/tmp", "/dev/shm"]) {
     [],
     () =>
       withTarget((target, path) => {
-        for (let fill = 1; fill <= 4; fill++) mustDo(target, write(64, 8, fill));
+        for (let fill = 1; fill <= 4; fill++) mustDo(target, writeOf(64, 8, fill));
         Deno.truncateSync(path, 64 * SECTOR_BYTES + 700);
-        mustDo(target, write(67, 2, 9));
+        mustDo(target, writeOf(67, 2, 9));
         const written = Deno.readFileSync(path).subarray(67 * SECTOR_BYTES, 69 * SECTOR_BYTES);
         assertEquals([written.length, written.every((byte) => byte === 9)], [1024, true]);
       }, dir),
@@ -95,22 +74,27 @@ interopTest(
   [],
   () =>
     withTarget((target, path) => {
-      for (let fill = 1; fill <= 4; fill++) mustDo(target, write(640, 8, fill), write(64, 8, fill));
+      for (let fill = 1; fill <= 4; fill++) {
+        mustDo(target, writeOf(640, 8, fill), writeOf(64, 8, fill));
+      }
       Deno.truncateSync(path, IMAGE_BYTES / 8);
-      mustDo(target, write(640, 8, 8), write(64, 8, 8));
+      mustDo(target, writeOf(640, 8, 8), writeOf(64, 8, 8));
       const expect = (sector: number, fill: number) => {
         const at = sector * SECTOR_BYTES;
         const page = Deno.readFileSync(path).subarray(at, at + 8 * SECTOR_BYTES);
-        assertEquals([page.length, page.every((byte) => byte === fill)], [4096, true]);
+        assertEquals([
+          page.length,
+          page.every((byte) => byte === fill),
+        ], [4096, true]);
       };
       expect(640, 8);
       expect(64, 8);
-      for (let fill = 1; fill <= 4; fill++) mustDo(target, write(64, 8, fill));
+      for (let fill = 1; fill <= 4; fill++) mustDo(target, writeOf(64, 8, fill));
       const { success } = new Deno.Command("fallocate", {
         args: ["--punch-hole", "--offset", "32768", "--length", "4096", path],
       }).outputSync();
       assert(success);
-      mustDo(target, write(64, 2, 9));
+      mustDo(target, writeOf(64, 2, 9));
       assertEquals([...Deno.readFileSync(path).subarray(33_790, 33_794)], [9, 9, 0, 0]);
     }),
 );
@@ -120,11 +104,11 @@ interopTest(
   [],
   () =>
     withTarget((target, path) => {
-      for (let fill = 1; fill <= 4; fill++) mustDo(target, write(64, 8, fill));
+      for (let fill = 1; fill <= 4; fill++) mustDo(target, writeOf(64, 8, fill));
       const long = new Date("2001-02-03T04:05:06Z");
       Deno.utimeSync(path, long, long);
-      mustDo(target, write(64, 8, 5));
-      // So it was stored, and nothing else: a write(2) sets the time.
+      mustDo(target, writeOf(64, 8, 5));
+      // So it was stored, and nothing else: a writeOf(2) sets the time.
       assertEquals(Deno.statSync(path).mtime, long);
       target.stop();
       assert(Deno.statSync(path).mtime! > long);
