@@ -424,8 +424,7 @@ export class TargetExport {
     const offset = commands.offset[frame]! + commands.progress[frame]!;
     const place = this.#mappedPlace(offset, bytes);
     if (place < 0 || !this.#resident(offset, bytes, place, this.#nowMs)) return false;
-    const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
-    commands.gatherAddress[frame] = this.#pages!.address(place) + offset - segmentAt;
+    this.#noteAddress(commands, frame, place);
     return true;
   }
 
@@ -447,8 +446,7 @@ export class TargetExport {
     this.#habit.note(again);
     if (!again && !this.#habit.rewrites) return false;
     if (!this.#chunkResident(chunk, place, this.#nowMs)) return false;
-    const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
-    commands.gatherAddress[frame] = this.#pages.address(place) + offset - segmentAt;
+    this.#noteAddress(commands, frame, place);
     if (offset + bytes > this.#storesEnd) this.#storesEnd = offset + bytes;
     return true;
   }
@@ -527,6 +525,13 @@ export class TargetExport {
     if (sectors === this.drive.sectors) return false;
     this.drive.sectors = sectors;
     return true;
+  }
+
+  /** Notes where the data of a command lie in the segment of a place. */
+  #noteAddress(commands: TargetCommands, frame: number, place: number): void {
+    const offset = commands.offset[frame]! + commands.progress[frame]!;
+    const segmentAt = Math.floor(offset / MAPPED_SEGMENT_BYTES) * MAPPED_SEGMENT_BYTES;
+    commands.gatherAddress[frame] = this.#pages!.address(place) + offset - segmentAt;
   }
 
   #mappedPlace(offset: number, bytes: number): number {

@@ -408,9 +408,7 @@ export class TargetLoop {
     if (!this.#disk.storing) return;
     // It may wait for what is over as soon as it is issued.
     this.#disk.issue();
-    for (let next = ex.order.promote(); next >= 0; next = ex.order.promote()) {
-      this.#disk.run(ex, next);
-    }
+    this.#promoteOf(ex);
   }
 
   /**
@@ -458,12 +456,16 @@ export class TargetLoop {
     let any = false;
     for (let i = 0; i < this.#exports.activeCount; i++) {
       const ex = this.#exports.active[i]!;
-      if (!ex.takePromotable()) continue;
-      for (let frame = ex.order.promote(); frame >= 0; frame = ex.order.promote()) {
-        this.#disk.run(ex, frame);
-        any = true;
-      }
+      if (ex.takePromotable() && this.#promoteOf(ex)) any = true;
     }
+    return any;
+  }
+
+  /** Starts what waits for nothing any more; whether there was anything. */
+  #promoteOf(ex: TargetExport): boolean {
+    let frame = ex.order.promote();
+    const any = frame >= 0;
+    for (; frame >= 0; frame = ex.order.promote()) this.#disk.run(ex, frame);
     return any;
   }
 }

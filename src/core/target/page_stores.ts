@@ -1,8 +1,8 @@
 // Buffered writes that go straight into pages that are mapped: a turn's in one system call, which does
 // not enter the file system at all. Pages that are written again are, since those are dirty already
-// (residency.ts); all else goes the ordinary way (disk_work.ts), and so does what cannot be
-// stored, which tells what is wrong. The kernel does the copying: a page that is gone makes it stop
-// there, where a store of our own would end the process by SIGBUS.
+// (residency.ts); all else goes the ordinary way (disk_work.ts), and so does what cannot be stored,
+// which tells what is wrong. The kernel does the copying: a page that is gone makes it stop there, where
+// a store of our own would end the process by SIGBUS.
 
 import { ENOSYS, EPERM } from "../../../ffi/errno_numbers.ts";
 import { NONE } from "../tables.ts";
@@ -49,13 +49,14 @@ export class PageStores {
     this.#inPlace = parts.inPlace;
   }
 
-  /** Whether writes may be put in line now; there is room. */
+  /** Whether writes may be put in line now. */
   ready(nowMs: number): boolean {
     return !this.#impossible && nowMs >= this.#restUntilMs;
   }
 
   /**
-   * Puts a whole write in line, if its pages are dirty and mapped.
+   * Puts a whole write in line, for which there is room, if it is worth storing; see
+   * `TargetExport.tryStore`.
    *
    * @returns Whether it was.
    */
