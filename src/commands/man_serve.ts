@@ -132,8 +132,8 @@ mapped as --map says, by default half of the machine's memory and at most 32 GiB
 kernel's page tables take up to 64 MiB. What is not mapped is read in place where the page cache has
 it, and through io_uring where the disk has.
 
-What is mapped is mapped for writing, too, where the file is: a page that has been written of late is
-written again without the file system, and the file's time of change follows within a second.`,
+Where one thread serves all, what is mapped is mapped for writing, too: a page that has been written of
+late is written again without the file system, and the file's time of change follows within a second.`,
   },
   {
     title: "NBD EXPORTS",
