@@ -56,6 +56,8 @@ const libc = openLibc(
 
 /** Of 64 bytes each. */
 const CACHE_LINE_WORDS = 16;
+/** Of a word: the first of its cache line. */
+const LINE_MASK = -CACHE_LINE_WORDS;
 
 /** A ring, in a place of its own in an arena; empty until it is opened for a socket. */
 export class PacketRing {
@@ -164,9 +166,11 @@ export class PacketRing {
     const { u32 } = this.#arena;
     let sum = 0;
     for (let i = 0; i < count; i++) {
-      const first = this.at(i) >>> 2;
-      const end = first + (Math.min(this.length(i), bytesMax) >>> 2);
-      for (let word = first; word < end; word += CACHE_LINE_WORDS) sum |= u32[word]!;
+      const at = this.at(i);
+      const end = (at + Math.min(this.length(i), bytesMax)) >>> 2;
+      for (let word = (at >>> 2) & LINE_MASK; word < end; word += CACHE_LINE_WORDS) {
+        sum |= u32[word]!;
+      }
     }
     this.fetched = sum;
   }

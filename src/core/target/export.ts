@@ -543,6 +543,7 @@ export class TargetExport {
     if (this.#pages.hasReplaced) return NONE;
     const taken = this.#choice.offer(segment);
     if (taken < 0) return NONE;
+    this.#chunks.forget(taken);
     try {
       this.#pages.map(taken, segment);
     } catch {

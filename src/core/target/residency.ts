@@ -22,39 +22,43 @@ export const CHUNK_UNKNOWN = 0;
 export const CHUNK_RESIDENT = 1;
 export const CHUNK_ABSENT = 2;
 
-/** Remembers for a bounded time what was found out about chunks of mapped segments of one file. */
+/**
+ * Remembers for a bounded time what was found out about the chunks of mapped segments of one file. Few
+ * and small tables: with a large image each look at one is a miss of the cache.
+ */
 export class ChunkMemory {
-  readonly #chunks: Float64Array;
+  /** Until when a chunk is taken to be in memory; negative: to be absent. */
   readonly #until: Float64Array;
-  readonly #states: Uint8Array;
-  // Chunks that have been written: which of their pages, a bit each, and since when that is noted.
-  readonly #writtenChunks: Float64Array;
+  // Of chunks that have been written: which of their pages, a bit each, and since when that is noted.
   readonly #written: Uint16Array;
   readonly #writtenSince: Float64Array;
 
   /** @param places How many segments may be mapped at a time. */
   constructor(places: number) {
     const chunks = places * CHUNKS_PER_SEGMENT;
-    this.#chunks = new Float64Array(chunks).fill(-1);
     this.#until = new Float64Array(chunks);
-    this.#states = new Uint8Array(chunks);
-    this.#writtenChunks = new Float64Array(chunks).fill(-1);
     this.#written = new Uint16Array(chunks);
-    this.#writtenSince = new Float64Array(chunks);
+    this.#writtenSince = new Float64Array(chunks).fill(-Infinity);
   }
 
-  /** What is known of a chunk whose segment is mapped in a place: a CHUNK constant. */
+  /** Another segment is mapped in a place: nothing is known of its chunks. */
+  forget(place: number): void {
+    const from = place * CHUNKS_PER_SEGMENT;
+    this.#until.fill(0, from, from + CHUNKS_PER_SEGMENT);
+    this.#writtenSince.fill(-Infinity, from, from + CHUNKS_PER_SEGMENT);
+  }
+
+  /** What is known of a chunk of the segment that is mapped in a place: a CHUNK constant. */
   recall(place: number, chunk: number, nowMs: number): number {
-    const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    return this.#chunks[at] === chunk && nowMs < this.#until[at]! ? this.#states[at]! : 0;
+    const until = this.#until[place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1)]!;
+    if (nowMs < until) return CHUNK_RESIDENT;
+    return nowMs < -until ? CHUNK_ABSENT : CHUNK_UNKNOWN;
   }
 
   /** Notes what has just been found out. */
   remember(place: number, chunk: number, resident: boolean, nowMs: number): void {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    this.#chunks[at] = chunk;
-    this.#until[at] = nowMs + (resident ? RESIDENT_MS : ABSENT_MS);
-    this.#states[at] = resident ? CHUNK_RESIDENT : CHUNK_ABSENT;
+    this.#until[at] = resident ? nowMs + RESIDENT_MS : -(nowMs + ABSENT_MS);
   }
 
   /**
@@ -72,8 +76,7 @@ export class ChunkMemory {
     nowMs: number,
   ): boolean {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    if (this.#writtenChunks[at] !== chunk || this.#writtenSince[at]! <= sinceMs) {
-      this.#writtenChunks[at] = chunk;
+    if (this.#writtenSince[at]! <= sinceMs) {
       this.#written[at] = 0;
       this.#writtenSince[at] = nowMs;
     }

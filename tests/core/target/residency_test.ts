@@ -44,22 +44,27 @@ Deno.test("residency: what is found out later counts", () => {
   assertEquals(memory.recall(1, 7, 1001), CHUNK_ABSENT);
 });
 
-Deno.test("residency: a chunk far away, or of another place, is never taken for another", () => {
+Deno.test("residency: a chunk of another place is never taken for another", () => {
   const memory = new ChunkMemory(2);
   memory.remember(1, 7, true, 0);
-  assertEquals(memory.recall(1, 7 + CHUNK_TABLE, 1), CHUNK_UNKNOWN);
-  memory.remember(1, 7 + CHUNK_TABLE, false, 1);
-  assertEquals([memory.recall(1, 7, 2), memory.recall(1, 7 + CHUNK_TABLE, 2)], [
-    CHUNK_UNKNOWN,
-    CHUNK_ABSENT,
-  ]);
-  assertEquals(memory.recall(0, 7 + CHUNK_TABLE, 2), CHUNK_UNKNOWN);
+  assertEquals(memory.recall(0, 7, 1), CHUNK_UNKNOWN);
+});
+
+Deno.test("residency: when a place gets another segment, nothing is known of its chunks", () => {
+  const memory = new ChunkMemory(2);
+  for (const place of [0, 1]) {
+    for (const chunk of [0, 7, CHUNK_TABLE - 1]) memory.remember(place, chunk, chunk !== 7, 0);
+  }
+  memory.forget(1);
+  const known = (place: number) => [0, 7, 255].map((chunk) => memory.recall(place, chunk, 1));
+  assertEquals(known(0), [CHUNK_RESIDENT, CHUNK_ABSENT, CHUNK_RESIDENT]);
+  assertEquals(known(1), [CHUNK_UNKNOWN, CHUNK_UNKNOWN, CHUNK_UNKNOWN]);
 });
 
 Deno.test("residency: pages that were written before, since a time, and in this chunk, are known", () => {
   const memory = new ChunkMemory(1);
-  const rewrites = (page: number, pages: number, sinceMs: number, nowMs: number, chunk = 7) =>
-    memory.rewrites(0, chunk, page * 4096 + 512, pages * 4096 - 1024, sinceMs, nowMs);
+  const rewrites = (page: number, pages: number, sinceMs: number, nowMs: number) =>
+    memory.rewrites(0, 7, page * 4096 + 512, pages * 4096 - 1024, sinceMs, nowMs);
   assertEquals([rewrites(3, 2, 0, 1000), rewrites(3, 2, 0, 1001)], [false, true]);
   // Only a part of the pages; then all.
   assertEquals([rewrites(4, 2, 0, 1002), rewrites(5, 1, 0, 1003)], [false, true]);
@@ -67,9 +72,9 @@ Deno.test("residency: pages that were written before, since a time, and in this 
   // What was written up to then is clean by now.
   assertEquals([rewrites(3, 1, 1000, 1006), rewrites(3, 1, 1000, 1007)], [false, true]);
   assertEquals(rewrites(4, 1, 1000, 1008), false);
-  // Another chunk has taken the place, and then this one again.
-  assertEquals(rewrites(3, 1, 0, 1009, 7 + CHUNK_TABLE), false);
-  assertEquals(rewrites(3, 1, 0, 1010), false);
+  // Another segment has taken the place, and then this one again.
+  memory.forget(0);
+  assertEquals([rewrites(3, 1, 0, 1009), rewrites(3, 1, 0, 1010)], [false, true]);
 });
 
 Deno.test("residency: a file that is written again is told from one that is written once", () => {
