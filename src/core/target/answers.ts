@@ -21,6 +21,10 @@ export class TargetAnswers {
   readonly #links: readonly FrameLink[];
   readonly #counters: TargetCounters;
   readonly #meter: TargetMeter;
+  // Gathered reads of one export that are not counted yet.
+  #gathered = 0;
+  #gatheredBytes = 0;
+  #gatheredExport = 0;
 
   constructor(
     parts: {
@@ -108,8 +112,21 @@ export class TargetAnswers {
     commands.flags[frame] = FRAME_GATHERED;
     ex.gathered();
     link.enqueueGathered(frame, ATA_DATA, bytes);
-    this.#counters.addTo(ex.index, TARGET_COUNT_READS, 1);
-    this.#counters.addTo(ex.index, TARGET_COUNT_GATHERED, 1);
-    this.#counters.addTo(ex.index, TARGET_COUNT_READ_BYTES, bytes);
+    if (ex.index !== this.#gatheredExport) {
+      this.settle();
+      this.#gatheredExport = ex.index;
+    }
+    this.#gathered++;
+    this.#gatheredBytes += bytes;
+  }
+
+  /** Counts what has not been counted yet: once for a turn, as long as it is all one export's. */
+  settle(): void {
+    if (this.#gathered === 0) return;
+    this.#counters.addTo(this.#gatheredExport, TARGET_COUNT_READS, this.#gathered);
+    this.#counters.addTo(this.#gatheredExport, TARGET_COUNT_GATHERED, this.#gathered);
+    this.#counters.addTo(this.#gatheredExport, TARGET_COUNT_READ_BYTES, this.#gatheredBytes);
+    this.#gathered = 0;
+    this.#gatheredBytes = 0;
   }
 }

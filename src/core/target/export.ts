@@ -423,7 +423,7 @@ export class TargetExport {
   tryGather(commands: TargetCommands, frame: number, bytes: number): boolean {
     const offset = commands.offset[frame]! + commands.progress[frame]!;
     const place = this.#mappedPlace(offset, bytes);
-    if (place < 0 || !this.#resident(offset, bytes, place, this.#nowMs)) return false;
+    if (place < 0 || !this.#resident(offset, bytes, place)) return false;
     this.#noteAddress(commands, frame, place);
     return true;
   }
@@ -442,10 +442,10 @@ export class TargetExport {
     if (place < 0) return false;
     // An fdatasync has written all of them back.
     const sinceMs = Math.max(this.#syncBeganMs, this.#nowMs - DIRTY_MS);
-    const again = this.#chunks.rewrites(place, chunk, from, bytes, sinceMs, this.#nowMs);
+    const again = this.#chunks.rewrites(place, chunk, from, bytes, sinceMs);
     this.#habit.note(again);
     if (!again && !this.#habit.rewrites) return false;
-    if (!this.#chunkResident(chunk, place, this.#nowMs)) return false;
+    if (!this.#chunkResident(chunk, place)) return false;
     this.#noteAddress(commands, frame, place);
     if (offset + bytes > this.#storesEnd) this.#storesEnd = offset + bytes;
     return true;
@@ -472,6 +472,7 @@ export class TargetExport {
   /** A turn of the loop begins. */
   beginTurn(nowMs: number): void {
     this.#nowMs = nowMs;
+    this.#chunks.setTime(nowMs);
   }
 
   /**
@@ -556,21 +557,21 @@ export class TargetExport {
   }
 
   /** Whether the chunks that a range begins and ends in are known to be in memory. */
-  #resident(offset: number, bytes: number, place: number, nowMs: number): boolean {
+  #resident(offset: number, bytes: number, place: number): boolean {
     const first = Math.floor(offset / RESIDENCY_CHUNK_BYTES);
     const last = Math.floor((offset + bytes - 1) / RESIDENCY_CHUNK_BYTES);
-    return this.#chunkResident(first, place, nowMs) &&
-      (last === first || this.#chunkResident(last, place, nowMs));
+    return this.#chunkResident(first, place) &&
+      (last === first || this.#chunkResident(last, place));
   }
 
-  #chunkResident(chunk: number, place: number, nowMs: number): boolean {
-    const known = this.#chunks.recall(place, chunk, nowMs);
+  #chunkResident(chunk: number, place: number): boolean {
+    const known = this.#chunks.recall(place, chunk);
     if (known !== CHUNK_UNKNOWN) return known === CHUNK_RESIDENT;
     const start = chunk * RESIDENCY_CHUNK_BYTES;
     const bytes = Math.min(RESIDENCY_CHUNK_BYTES, this.#fileBytes - start);
     const resident = bytes > 0 &&
       this.#pages!.resident(place, start % MAPPED_SEGMENT_BYTES, bytes);
-    this.#chunks.remember(place, chunk, resident, nowMs);
+    this.#chunks.remember(place, chunk, resident);
     return resident;
   }
 }

@@ -106,6 +106,7 @@ export class TargetLoop {
   readonly #meter: TargetMeter;
   readonly #control: Int32Array;
   readonly #held: HeldAnswers;
+  readonly #answers: TargetAnswers;
   readonly #onProposal: TargetLoopParts["onProposal"];
   readonly #disk: DiskWork;
   readonly #commit: GroupCommit;
@@ -132,6 +133,7 @@ export class TargetLoop {
     this.#held = new HeldAnswers(parts.control.subarray(CONTROL_OUTCOMES));
     this.#onProposal = parts.onProposal;
     const answers = new TargetAnswers(parts);
+    this.#answers = answers;
     this.#commit = new GroupCommit({ ...parts, answers });
     this.#disk = new DiskWork({ ...parts, answers, commit: this.#commit });
   }
@@ -196,6 +198,7 @@ export class TargetLoop {
     this.#fruitless = done > 0 || this.#queue.inFlight === 0 ? 0 : this.#fruitless + 1;
     this.#exports.endTurn();
     meter.settle();
+    this.#answers.settle();
     if (this.#received > 0) this.#counters.add(TARGET_COUNT_RECEIVED, this.#received);
     if (this.#sent > 0) this.#counters.add(TARGET_COUNT_SENT, this.#sent);
     control[CONTROL_PULSE] = (control[CONTROL_PULSE]! + 1) | 0;

@@ -16,6 +16,10 @@ const PAGE_SHIFT = 12;
 const RESIDENT_MS = 1000;
 /** How long one that was not is left alone, so that a cold disk is not asked at every read. */
 const ABSENT_MS = 20;
+/** A table's times are counted from a moment that is moved on so often: 32 bits hold twice that. */
+const EPOCH_MS = 2 ** 30;
+/** Before every time. */
+const NEVER = -(2 ** 31);
 
 /** `ChunkMemory.recall`: not known, or too long ago. */
 export const CHUNK_UNKNOWN = 0;
@@ -24,41 +28,54 @@ export const CHUNK_ABSENT = 2;
 
 /**
  * Remembers for a bounded time what was found out about the chunks of mapped segments of one file. Few
- * and small tables: with a large image each look at one is a miss of the cache.
+ * tables, of small numbers: with a large image a look at one is a miss of the cache, or would be.
  */
 export class ChunkMemory {
   /** Until when a chunk is taken to be in memory; negative: to be absent. */
-  readonly #until: Float64Array;
+  readonly #until: Int32Array;
   // Of chunks that have been written: which of their pages, a bit each, and since when that is noted.
   readonly #written: Uint16Array;
-  readonly #writtenSince: Float64Array;
+  readonly #writtenSince: Int32Array;
+  // Times in the tables are milliseconds from the epoch's begin on.
+  #epochMs = 0;
+  #now = 0;
 
   /** @param places How many segments may be mapped at a time. */
   constructor(places: number) {
     const chunks = places * CHUNKS_PER_SEGMENT;
-    this.#until = new Float64Array(chunks);
+    this.#until = new Int32Array(chunks);
     this.#written = new Uint16Array(chunks);
-    this.#writtenSince = new Float64Array(chunks).fill(-Infinity);
+    this.#writtenSince = new Int32Array(chunks).fill(NEVER);
+  }
+
+  /** What follows happens at this time. */
+  setTime(nowMs: number): void {
+    if (nowMs - this.#epochMs >= EPOCH_MS) {
+      this.#until.fill(0);
+      this.#writtenSince.fill(NEVER);
+      this.#epochMs = Math.floor(nowMs);
+    }
+    this.#now = nowMs - this.#epochMs | 0;
   }
 
   /** Another segment is mapped in a place: nothing is known of its chunks. */
   forget(place: number): void {
     const from = place * CHUNKS_PER_SEGMENT;
     this.#until.fill(0, from, from + CHUNKS_PER_SEGMENT);
-    this.#writtenSince.fill(-Infinity, from, from + CHUNKS_PER_SEGMENT);
+    this.#writtenSince.fill(NEVER, from, from + CHUNKS_PER_SEGMENT);
   }
 
   /** What is known of a chunk of the segment that is mapped in a place: a CHUNK constant. */
-  recall(place: number, chunk: number, nowMs: number): number {
+  recall(place: number, chunk: number): number {
     const until = this.#until[place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1)]!;
-    if (nowMs < until) return CHUNK_RESIDENT;
-    return nowMs < -until ? CHUNK_ABSENT : CHUNK_UNKNOWN;
+    if (this.#now < until) return CHUNK_RESIDENT;
+    return this.#now < -until ? CHUNK_ABSENT : CHUNK_UNKNOWN;
   }
 
   /** Notes what has just been found out. */
-  remember(place: number, chunk: number, resident: boolean, nowMs: number): void {
+  remember(place: number, chunk: number, resident: boolean): void {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    this.#until[at] = resident ? nowMs + RESIDENT_MS : -(nowMs + ABSENT_MS);
+    this.#until[at] = resident ? this.#now + RESIDENT_MS : -(this.#now + ABSENT_MS);
   }
 
   /**
@@ -67,18 +84,11 @@ export class ChunkMemory {
    * @param from Bytes into the chunk; the range ends in it.
    * @returns Whether all of its pages had been written before, and after `sinceMs`.
    */
-  rewrites(
-    place: number,
-    chunk: number,
-    from: number,
-    bytes: number,
-    sinceMs: number,
-    nowMs: number,
-  ): boolean {
+  rewrites(place: number, chunk: number, from: number, bytes: number, sinceMs: number): boolean {
     const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
-    if (this.#writtenSince[at]! <= sinceMs) {
+    if (this.#writtenSince[at]! <= sinceMs - this.#epochMs) {
       this.#written[at] = 0;
-      this.#writtenSince[at] = nowMs;
+      this.#writtenSince[at] = this.#now;
     }
     const before = this.#written[at]!;
     const end = (from + bytes - 1 >>> PAGE_SHIFT) + 1;

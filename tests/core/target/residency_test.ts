@@ -9,62 +9,80 @@ import {
   SegmentChoice,
 } from "../../../src/core/target/residency.ts";
 
-/** Chunks so far apart share a place in the table of a mapped segment. */
-const CHUNK_TABLE = 256;
 /** Segments of a file of a terabyte or more; so far apart they share an entry. */
 const SEGMENT_TABLE = 65536;
 
 Deno.test("residency: nothing is known of a chunk at first", () => {
   const memory = new ChunkMemory(2);
-  for (const chunk of [0, 1, CHUNK_TABLE, 2 ** 33]) {
-    assertEquals(memory.recall(1, chunk, 0), CHUNK_UNKNOWN);
+  for (const nowMs of [0, 7, 2 ** 33]) {
+    memory.setTime(nowMs);
+    for (const chunk of [0, 1, 255, 2 ** 33]) {
+      assertEquals(memory.recall(1, chunk), CHUNK_UNKNOWN);
+    }
   }
 });
 
+/** What is known of chunk 7 at a time. */
+function recallAt(memory: ChunkMemory, nowMs: number, place = 1): number {
+  memory.setTime(nowMs);
+  return memory.recall(place, 7);
+}
+
 Deno.test("residency: a resident chunk is taken to be so for a second, an absent one for 20 ms", () => {
-  const memory = new ChunkMemory(2);
-  memory.remember(1, 7, true, 5000);
-  memory.remember(1, 8, false, 5000);
-  assertEquals([memory.recall(1, 7, 5999), memory.recall(1, 7, 6000)], [
-    CHUNK_RESIDENT,
-    CHUNK_UNKNOWN,
-  ]);
-  assertEquals([memory.recall(1, 8, 5019), memory.recall(1, 8, 5020)], [
-    CHUNK_ABSENT,
-    CHUNK_UNKNOWN,
-  ]);
+  for (const [resident, known, ms] of [[true, CHUNK_RESIDENT, 1000], [false, CHUNK_ABSENT, 20]]) {
+    for (const nowMs of [0, 5000, 2 ** 31, 2 ** 40]) {
+      const memory = new ChunkMemory(2);
+      memory.setTime(nowMs);
+      memory.remember(1, 7, resident === true);
+      const at = [0, ms as number - 1, ms as number].map((ms) => recallAt(memory, nowMs + ms));
+      assertEquals(at, [known, known, CHUNK_UNKNOWN]);
+    }
+  }
 });
 
 Deno.test("residency: what is found out later counts", () => {
   const memory = new ChunkMemory(2);
-  memory.remember(1, 7, false, 0);
-  memory.remember(1, 7, true, 10);
-  assertEquals(memory.recall(1, 7, 1000), CHUNK_RESIDENT);
-  memory.remember(1, 7, false, 1000);
-  assertEquals(memory.recall(1, 7, 1001), CHUNK_ABSENT);
+  memory.remember(1, 7, false);
+  memory.setTime(10);
+  memory.remember(1, 7, true);
+  assertEquals(recallAt(memory, 1000), CHUNK_RESIDENT);
+  memory.remember(1, 7, false);
+  assertEquals(recallAt(memory, 1001), CHUNK_ABSENT);
+});
+
+Deno.test("residency: what was known is not known again after weeks", () => {
+  for (const resident of [true, false]) {
+    const memory = new ChunkMemory(2);
+    memory.remember(1, 7, resident);
+    for (let days = 1; days < 120; days++) {
+      assertEquals(recallAt(memory, days * 86_400_000), CHUNK_UNKNOWN);
+    }
+  }
 });
 
 Deno.test("residency: a chunk of another place is never taken for another", () => {
   const memory = new ChunkMemory(2);
-  memory.remember(1, 7, true, 0);
-  assertEquals(memory.recall(0, 7, 1), CHUNK_UNKNOWN);
+  memory.remember(1, 7, true);
+  assertEquals(recallAt(memory, 1, 0), CHUNK_UNKNOWN);
 });
 
 Deno.test("residency: when a place gets another segment, nothing is known of its chunks", () => {
   const memory = new ChunkMemory(2);
   for (const place of [0, 1]) {
-    for (const chunk of [0, 7, CHUNK_TABLE - 1]) memory.remember(place, chunk, chunk !== 7, 0);
+    for (const chunk of [0, 7, 255]) memory.remember(place, chunk, chunk !== 7);
   }
   memory.forget(1);
-  const known = (place: number) => [0, 7, 255].map((chunk) => memory.recall(place, chunk, 1));
+  const known = (place: number) => [0, 7, 255].map((chunk) => memory.recall(place, chunk));
   assertEquals(known(0), [CHUNK_RESIDENT, CHUNK_ABSENT, CHUNK_RESIDENT]);
   assertEquals(known(1), [CHUNK_UNKNOWN, CHUNK_UNKNOWN, CHUNK_UNKNOWN]);
 });
 
 Deno.test("residency: pages that were written before, since a time, and in this chunk, are known", () => {
   const memory = new ChunkMemory(1);
-  const rewrites = (page: number, pages: number, sinceMs: number, nowMs: number) =>
-    memory.rewrites(0, 7, page * 4096 + 512, pages * 4096 - 1024, sinceMs, nowMs);
+  const rewrites = (page: number, pages: number, sinceMs: number, nowMs: number) => {
+    memory.setTime(nowMs);
+    return memory.rewrites(0, 7, page * 4096 + 512, pages * 4096 - 1024, sinceMs);
+  };
   assertEquals([rewrites(3, 2, 0, 1000), rewrites(3, 2, 0, 1001)], [false, true]);
   // Only a part of the pages; then all.
   assertEquals([rewrites(4, 2, 0, 1002), rewrites(5, 1, 0, 1003)], [false, true]);
@@ -75,6 +93,9 @@ Deno.test("residency: pages that were written before, since a time, and in this 
   // Another segment has taken the place, and then this one again.
   memory.forget(0);
   assertEquals([rewrites(3, 1, 0, 1009), rewrites(3, 1, 0, 1010)], [false, true]);
+  // Weeks later.
+  assertEquals(rewrites(3, 1, 2 ** 33 - 30_000, 2 ** 33), false);
+  assertEquals(rewrites(3, 1, 2 ** 33 - 30_000, 2 ** 33 + 1), true);
 });
 
 Deno.test("residency: a file that is written again is told from one that is written once", () => {
