@@ -27,6 +27,11 @@ import type { SilenceNews } from "./silence.ts";
 const LOOKS_SKIPPED_MAX = 63;
 /** The kernel writes a page back when it has been dirty for about so long (dirty_expire_centisecs). */
 const DIRTY_MS = 30_000;
+/**
+ * So many bytes written are counted at most: a field that outgrows what V8 keeps in it makes it give up
+ * and compile anew everything that touches the export.
+ */
+const UNSYNCED_BYTES_MAX = 2 ** 30;
 /** Segments that a file may grow by, beside doubling, and still be mapped whole. */
 const GROWTH_SEGMENTS = 64;
 
@@ -167,7 +172,7 @@ export class TargetExport {
   #syncUnderWay = false;
   /** Somebody who sends no frames wants an fdatasync. */
   #syncAsked = false;
-  /** Bytes written, or discarded, since the last fdatasync began. */
+  /** Bytes written, or discarded, since the last fdatasync began, as far as they are counted. */
   #unsyncedBytes = 0;
   // When the last fdatasync began that went well, and the one under way; monotonic milliseconds.
   #stableMs = 0;
@@ -255,13 +260,13 @@ export class TargetExport {
   /** A command's answer is in line. */
   release(): void {
     this.#held--;
-    this.#answers++;
+    this.#answers = this.#answers + 1 | 0;
   }
 
   /** A read's answer is in line, its data to be gathered as it is sent. */
   gathered(): void {
     this.#held--;
-    this.#answers++;
+    this.#answers = this.#answers + 1 | 0;
     this.#gathersUnsent++;
   }
 
@@ -337,7 +342,7 @@ export class TargetExport {
 
   /** Bytes are on their way to the disk, which the next fdatasync must cover. */
   wrote(bytes: number): void {
-    this.#unsyncedBytes += bytes;
+    this.#unsyncedBytes = Math.min(UNSYNCED_BYTES_MAX, this.#unsyncedBytes + bytes);
   }
 
   /** A change has finished: an fdatasync that began while the disk worked does not cover it. */
