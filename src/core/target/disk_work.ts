@@ -81,7 +81,7 @@ export class DiskWork {
   wary = false;
   #batch = 0;
   /** Until then neighbours are not held up by writes in place, which take long. */
-  #slowUntilMs = 0;
+  #slowUntilMs = -Infinity;
   // The operation being put together: frames in line from `#mergeFirst`, in file order.
   #mergeExport: TargetExport | undefined;
   #mergeOperation = 0;
@@ -89,7 +89,8 @@ export class DiskWork {
   #mergeLast = NONE;
   #mergeCount = 0;
   #mergeBytes = 0;
-  #mergeEnd = 0;
+  /** NaN: nothing joins. */
+  #mergeEnd = NaN;
 
   constructor(
     parts: {
@@ -188,7 +189,7 @@ export class DiskWork {
     this.#mergeLast = frame;
     this.#mergeCount++;
     this.#mergeBytes += bytes;
-    this.#mergeEnd = alone ? NONE : offset + bytes;
+    this.#mergeEnd = alone ? NaN : offset + bytes;
   }
 
   /** Reads a whole command from the page cache at once, if all of it is there. */

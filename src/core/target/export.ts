@@ -174,9 +174,11 @@ export class TargetExport {
   #syncAsked = false;
   /** Bytes written, or discarded, since the last fdatasync began, as far as they are counted. */
   #unsyncedBytes = 0;
-  // When the last fdatasync began that went well, and the one under way; monotonic milliseconds.
-  #stableMs = 0;
-  #syncBeganMs = 0;
+  // When the last fdatasync began that went well, and the one under way; monotonic milliseconds. These
+  // and other times are never integers first: V8 compiles everything that touches the export anew
+  // when a field's kind of number changes.
+  #stableMs = -Infinity;
+  #syncBeganMs = -Infinity;
   // Reads of what is in the page cache and not mapped.
   #cachedReads: boolean;
   #looksInVain = 0;
@@ -196,7 +198,7 @@ export class TargetExport {
   /** Where the stores in line end; 0 where none are. */
   #storesEnd = 0;
   /** Until then nothing is stored. */
-  #unstorableUntilMs = 0;
+  #unstorableUntilMs = -Infinity;
 
   /**
    * @param options `frames`: of the pool. `heldMax`: most commands held once fewer than half of the
@@ -375,7 +377,7 @@ export class TargetExport {
     return !this.#syncUnderWay && (this.#syncAsked || this.#waitingForSync.size > 0);
   }
 
-  /** When the last fdatasync began that went well, in monotonic milliseconds; 0 before any. */
+  /** When the last fdatasync began that went well, in monotonic milliseconds; −Infinity before any. */
   get stableMs(): number {
     return this.#stableMs;
   }

@@ -37,7 +37,7 @@ export class PageStores {
   readonly #inPlace: DiskInPlace;
   /** The kernel does not do it. */
   #impossible = false;
-  #restUntilMs = 0;
+  #restUntilMs = -Infinity;
   #credit = CREDIT_MAX;
   #storesToLook = STORES_PER_LOOK;
   /** At the last look; `NONE`: there has been none since stores began, or rested. */
