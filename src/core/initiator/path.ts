@@ -83,12 +83,14 @@ export class Path {
   state = PATH_PROBING;
   /** Commands in flight, probes not counted; counted by the initiator. */
   flying = 0;
+  // Three numbers that become fractions with the first loss are none from the beginning: V8 compiles
+  // everything that touches a path anew when the kind of a field changes.
   /** Commands that may be in flight, fractions included. */
-  window = 1;
+  window = 1 + Number.EPSILON;
   /** The target's buffer count within our own bound. */
   windowMax = 1;
   /** Credit of the weighted round robin; kept by the initiator. */
-  credit = 0;
+  credit = -0;
 
   /** Sectors a frame may carry now. */
   sectors = SECTORS_SMALL;
@@ -119,7 +121,7 @@ export class Path {
   #slowStartEnd = Infinity;
   /** Losses of frames sent before this belong to a decrease that is made already. */
   #recoverMs = -Infinity;
-  #windowBefore = 0;
+  #windowBefore = -0;
   #timeouts = 0;
   /** First sending after the last answer. */
   #silentSinceMs = Infinity;
@@ -341,7 +343,7 @@ export class Path {
     this.#needlessOfLate++;
     this.paces[paceClass]!.needless();
     if (this.#windowBefore > this.window) this.window = this.#windowBefore;
-    this.#windowBefore = 0;
+    this.#windowBefore = -0;
     if (this.window > this.windowMax) this.window = this.windowMax;
   }
 
