@@ -108,7 +108,7 @@ export class InitiatorCounters {
       values[at + PATH_MAC_HIGH] = path.macHigh + 1;
       values[at + PATH_MAC_LOW] = path.macLow >>> 0;
       values[at + PATH_USED] = path.state === PATH_UP && name !== "" ? 1 : 0;
-      values[at + PATH_WINDOW] = path.window;
+      values[at + PATH_WINDOW] = Math.round(path.window * 1000) / 1000;
       values[at + PATH_ROUND_TRIP_MS] = path.srttMs;
       values[at + PATH_TIMEOUT_MS] = path.paces[CLASS_READ]!.rtoMs;
       values[at + PATH_FRAME_BYTES] = path.sectors * SECTOR_BYTES;
