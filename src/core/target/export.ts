@@ -597,8 +597,3 @@ class CommandQueue {
     this.frames[this.size++] = frame;
   }
 }
-
-/** How many segments of each export may be mapped so that all stay within a bound of bytes. */
-export function segmentsWithin(bytes: number, exports: number): number {
-  return Math.floor(bytes / exports / MAPPED_SEGMENT_BYTES);
-}

@@ -221,3 +221,8 @@ export class SegmentChoice {
     return this.#segmentOf[at] === segment ? this.#heat[at]! : 0;
   }
 }
+
+/** How many segments of each export may be mapped so that all stay within a bound of bytes. */
+export function segmentsWithin(bytes: number, exports: number): number {
+  return Math.floor(bytes / exports / MAPPED_SEGMENT_BYTES);
+}

@@ -3,7 +3,8 @@
 import { touchFile } from "../../../ffi/files.ts";
 import { POLLIN } from "../../../ffi/poll.ts";
 import type { PollSet } from "../../../ffi/poll.ts";
-import { segmentsWithin, TargetExport } from "../../core/target/export.ts";
+import { TargetExport } from "../../core/target/export.ts";
+import { segmentsWithin } from "../../core/target/residency.ts";
 import { ExportTable } from "../../core/target/export_table.ts";
 import type { Link } from "../../core/target/target.ts";
 import { formatAddress } from "../../wire/aoe.ts";
