@@ -81,10 +81,13 @@ interopTest("unit: five commands to a disk that survives a reboot, under systemd
   // The watchdog hears of it, and what is killed is started again.
   assertEquals(await property("WatchdogUSec"), "30s");
   const startedAgain = async (before: string) => {
+    let pid = "0";
     await eventually("systemd has started it again", async () => {
-      return await property("ActiveState") === "active" && await property("MainPID") !== before;
+      pid = await property("MainPID");
+      // 0, while there is none: kill(1) would take it for everybody here.
+      return pid !== "0" && pid !== before && await property("ActiveState") === "active";
     }, { timeoutMs: 60_000, pauseMs: 500 });
-    return await property("MainPID");
+    return pid;
   };
   // Not to wait for half a minute; until the next boot.
   const dropIn = "/run/systemd/system/aoe.service.d";
