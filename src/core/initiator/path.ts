@@ -343,7 +343,7 @@ export class Path {
     this.#needlessOfLate++;
     this.paces[paceClass]!.needless();
     if (this.#windowBefore > this.window) this.window = this.#windowBefore;
-    this.#windowBefore = -0;
+    this.#windowBefore = 0;
     if (this.window > this.windowMax) this.window = this.windowMax;
   }
 

@@ -67,14 +67,14 @@ export class ChunkMemory {
 
   /** What is known of a chunk of the segment that is mapped in a place: a CHUNK constant. */
   recall(place: number, chunk: number): number {
-    const until = this.#until[place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1)]!;
+    const until = this.#until[entryOf(place, chunk)]!;
     if (this.#now < until) return CHUNK_RESIDENT;
     return this.#now < -until ? CHUNK_ABSENT : CHUNK_UNKNOWN;
   }
 
   /** Notes what has just been found out. */
   remember(place: number, chunk: number, resident: boolean): void {
-    const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
+    const at = entryOf(place, chunk);
     this.#until[at] = resident ? this.#now + RESIDENT_MS : -(this.#now + ABSENT_MS);
   }
 
@@ -85,7 +85,7 @@ export class ChunkMemory {
    * @returns Whether all of its pages had been written before, and after `sinceMs`.
    */
   rewrites(place: number, chunk: number, from: number, bytes: number, sinceMs: number): boolean {
-    const at = place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
+    const at = entryOf(place, chunk);
     if (this.#writtenSince[at]! <= sinceMs - this.#epochMs) {
       this.#written[at] = 0;
       this.#writtenSince[at] = this.#now;
@@ -96,6 +96,11 @@ export class ChunkMemory {
     this.#written[at] = before | pages;
     return (before & pages) === pages;
   }
+}
+
+/** A chunk's entry in the tables, as the segment is mapped in a place. */
+function entryOf(place: number, chunk: number): number {
+  return place * CHUNKS_PER_SEGMENT + (chunk & CHUNKS_PER_SEGMENT - 1);
 }
 
 /** Writes between two judgements. */

@@ -289,7 +289,7 @@ export class TargetWorker {
     const abandoned = this.#queue.inFlight;
     const atRisk: RiskyExport[] = [];
     this.#loop.syncAll(({ settings: { shelf, slot }, stableMs }) => {
-      const sinceMs = stableMs === -Infinity ? this.#startMs : stableMs;
+      const sinceMs = Math.max(this.#startMs, stableMs);
       atRisk.push({ shelf, slot, forMs: this.#clock.nowMs() - sinceMs });
     });
     this.#exports.finishSources(startMs + STOP_MS_MAX, atRisk, () => this.look(100));

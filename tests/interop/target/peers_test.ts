@@ -116,12 +116,11 @@ interopTest(
 
     const at = { iface: "net0", address: "1.1" };
     const mixed = await bench(initiator, at, {
-      ...{ mode: "mixed", sectors: 17, window: 8, seconds: 0.05, timeoutMs: 1000 },
+      ...{ mode: "mixed", sectors: 17, window: 8, seconds: 0.1, timeoutMs: 1000 },
     });
     assertEquals([mixed.errors, mixed.mismatches, mixed.retransmissions], [0, 0, 0], mixed.line);
     assertEquals(await capture.stop(), 0);
-    // How many there were is the machine's matter: enough to say something.
-    assert(await assertFlawless(capture.path) > 20);
+    assert(await assertFlawless(capture.path) > 60);
   },
 );
 

@@ -82,10 +82,7 @@ interopTest(
       const expect = (sector: number, fill: number) => {
         const at = sector * SECTOR_BYTES;
         const page = Deno.readFileSync(path).subarray(at, at + 8 * SECTOR_BYTES);
-        assertEquals([
-          page.length,
-          page.every((byte) => byte === fill),
-        ], [4096, true]);
+        assertEquals([page.length, page.every((byte) => byte === fill)], [4096, true]);
       };
       expect(640, 8);
       expect(64, 8);
@@ -108,7 +105,7 @@ interopTest(
       const long = new Date("2001-02-03T04:05:06Z");
       Deno.utimeSync(path, long, long);
       mustDo(target, writeOf(64, 8, 5));
-      // So it was stored, and nothing else: a writeOf(2) sets the time.
+      // So it was stored, and nothing else: a write(2) sets the time.
       assertEquals(Deno.statSync(path).mtime, long);
       target.stop();
       assert(Deno.statSync(path).mtime! > long);
