@@ -163,6 +163,7 @@ Deno.test("tidy: what every start loads is the command line alone", () => {
     "src/commands/command_table.ts",
     "src/commands/exit_codes.ts",
     "src/commands/habits.ts",
+    "src/commands/late_segmenter.ts",
     "src/commands/output.ts",
     "src/commands/output_queue.ts",
     "src/commands/summaries.ts",

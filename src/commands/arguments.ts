@@ -2,16 +2,15 @@
 // sentence that says what is allowed; Optique puts the flag's name in front of it.
 
 import type { ExportPlan } from "../core/daemon/plan.ts";
-import type { InitiatorSettings } from "../core/initiator/state.ts";
+import { type InitiatorSettings, RING_SLOTS } from "../core/initiator/state.ts";
 import { type Message, message, text as plainText } from "@optique/core/message";
 import { map, multiple, optional, withDefault } from "@optique/core/modifiers";
 import type { NonEmptyString } from "@optique/core/nonempty";
 import { argument, option } from "@optique/core/primitives";
 import type { Usage } from "@optique/core/usage";
 import { choice, float, type ValueParser } from "@optique/core/valueparser";
-import { RING_SLOTS } from "../loops/initiator/link.ts";
-import { BACK_END_NAMES } from "../control/attach/back_ends.ts";
-import { knownDisks } from "../control/attach/known_disks.ts";
+import { BACK_END_NAMES } from "../control/attach/back_end.ts";
+import { diskNames, knownDisks, NODE_FOLDER } from "./disk_names.ts";
 import { parseListenAt } from "../control/watch/http_server.ts";
 import { interfaceNames } from "../control/network_interfaces.ts";
 import {
@@ -26,8 +25,6 @@ import { type Address, formatAddress, parseAddress } from "../wire/aoe.ts";
 import { formatMac, parseMac } from "../wire/ethernet.ts";
 import { SECTOR_BYTES } from "../wire/ata.ts";
 
-/** Where attached disks have their devices. */
-const NODE_FOLDER = "/dev/etherd/";
 /** The device of a partition. */
 const PARTITION = /^(?:\/dev\/etherd\/)?(e\d{1,5}\.\d{1,3})p\d+$/;
 
@@ -504,15 +501,6 @@ function refuseAddress(text: string): Refusal {
 
 function refuseInterface(text: string): Refusal {
   return refuse`Expected the name of a network interface, as in ${"eth0"}, but got ${text}`;
-}
-
-/** For shell completion: the names of disks as whoever types has begun to write them. */
-function diskNames(prefix: string, names: () => readonly string[]): string[] {
-  if (prefix !== "" && NODE_FOLDER.startsWith(prefix) || prefix.startsWith(NODE_FOLDER)) {
-    return names().map((name) => NODE_FOLDER + name);
-  }
-  if (/^[\d.]+$/.test(prefix)) return names().map((name) => name.slice(1));
-  return /^e?[\d.]*$/.test(prefix) ? [...names()] : [];
 }
 
 /** Why a text is not accepted. */

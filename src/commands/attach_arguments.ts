@@ -17,7 +17,7 @@ import {
   type WireArguments,
   wireOptions,
 } from "./arguments.ts";
-import type { BACK_END_NAMES } from "../control/attach/back_ends.ts";
+import type { BackEndName } from "../control/attach/back_end.ts";
 import { SUMMARIES } from "./summaries.ts";
 
 /** What `aoe attach` was asked to do. */
@@ -25,7 +25,7 @@ export interface AttachCommandOptions extends SessionArguments, WireArguments {
   readonly addresses: readonly Address[];
   readonly all: boolean;
   readonly config: string | undefined;
-  readonly backEnd: (typeof BACK_END_NAMES)[number] | "auto" | "kernel";
+  readonly backEnd: BackEndName | "auto" | "kernel";
   readonly fuseUring: boolean;
   readonly readOnly: boolean;
   readonly reserve: boolean;

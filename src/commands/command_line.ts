@@ -1,5 +1,8 @@
 // argv → one subcommand → an exit code. A new command is an entry in command_table.ts.
 
+// Before Optique, which would make one.
+import "./late_segmenter.ts";
+
 import { or } from "@optique/core/constructs";
 import { runParserSync } from "@optique/core/facade";
 import { formatMessage, message } from "@optique/core/message";
@@ -90,9 +93,7 @@ async function readArguments(args: readonly string[]): Promise<() => Promise<num
   // A command that is named is read alone: its own errors say more than those of a choice do.
   const parser = isCommand(name) ? await loadCommand(name) : undefined;
   const options = optionNames(parser?.usage ?? []);
-  const asksItsCaller = name === "completions"
-    ? (await import("./completions.ts")).asksItsCaller
-    : undefined;
+  const asksItsCaller = name === "completions" ? await prepareCompletions() : undefined;
   const words = splitShortOptions(args, options);
   return runParserSync(
     parser ?? or(...await choicesFor(args)),
@@ -124,6 +125,13 @@ async function readArguments(args: readonly string[]): Promise<() => Promise<num
       },
     },
   );
+}
+
+/** Makes disks known to what completes words; resolves to what a script has to go through. */
+async function prepareCompletions(): Promise<(script: string) => string> {
+  const { completeDisksFrom } = await import("./disk_names.ts");
+  completeDisksFrom((await import("../control/attach/known_disks.ts")).disksToComplete);
+  return (await import("./completions.ts")).asksItsCaller;
 }
 
 /** What is chosen from where no command is named first. */

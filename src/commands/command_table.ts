@@ -71,11 +71,13 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
     const { reserveParser, runReserve } = await import("./reserve.ts");
     return bind(reserveParser, runReserve);
   },
-  copy: async () =>
-    bind(
+  copy: async () => {
+    (await import("../control/threads.ts")).prepareWorker("copy");
+    return bind(
       (await import("./copy_arguments.ts")).copyParser,
       async (options) => (await import("./copy.ts")).runCopy(options),
-    ),
+    );
+  },
   attach: async () =>
     bind(
       (await import("./attach_arguments.ts")).attachParser,
@@ -109,11 +111,13 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
     const { importVbladeParser, runImportVblade } = await import("./import_vblade.ts");
     return bind(importVbladeParser, runImportVblade);
   },
-  bench: async () =>
-    bind(
+  bench: async () => {
+    (await import("../control/threads.ts")).prepareWorker("bench");
+    return bind(
       (await import("./bench_arguments.ts")).benchParser,
       async (options) => (await import("./bench.ts")).runBench(options),
-    ),
+    );
+  },
   version: async () => {
     const { versionParser, runVersion } = await import("./version.ts");
     return bind(versionParser, runVersion);

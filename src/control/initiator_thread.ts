@@ -1,14 +1,17 @@
 // The main thread's side of an initiator's thread: starts it, reads its counters, stops it.
 
 import { InitiatorCounters } from "../loops/initiator/counters.ts";
-import type { InitiatorJobConfig, InitiatorMessage } from "../loops/drivers.ts";
+import type { InitiatorJobConfig } from "../loops/initiator/job.ts";
 import { ThreadControl } from "./thread_control.ts";
 import { startWorker } from "./threads.ts";
-import type { RunningWorker } from "./threads.ts";
+import type { JobConfig, JobMessage, JobName, RunningWorker } from "./threads.ts";
+
+/** What an initiator's disks can be used for. */
+type InitiatorUse = JobConfig<Exclude<JobName, "target">>["use"];
 
 /** What to start; the rest is made here. */
-export type InitiatorThreadOptions = Omit<
-  InitiatorJobConfig,
+type InitiatorThreadOptions<Use> = Omit<
+  InitiatorJobConfig<Use>,
   "control" | "controlEvent" | "counters"
 >;
 
@@ -29,15 +32,16 @@ export class InitiatorThread {
   }
 
   /** Starts it; what it tells comes to `onMessage`. */
-  static async start(
-    options: InitiatorThreadOptions,
-    onMessage: (message: InitiatorMessage) => void,
+  static async start<Use extends InitiatorUse>(
+    options: InitiatorThreadOptions<Use>,
+    onMessage: (message: JobMessage<Use["kind"]>) => void,
   ): Promise<InitiatorThread> {
     const thread = new ThreadControl(1);
     const { control, controlEvent } = thread;
     const counters = InitiatorCounters.allocate();
+    const job: Use["kind"] = options.use.kind;
     const config = { ...options, control, controlEvent, counters };
-    const worker = await startWorker("initiator", config, onMessage);
+    const worker = await startWorker(job, config as JobConfig<Use["kind"]>, onMessage);
     return new InitiatorThread(
       worker,
       new InitiatorCounters(counters),

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { type JobName, startWorker } from "../../src/control/threads.ts";
+import { type JobName, prepareWorker, startWorker } from "../../src/control/threads.ts";
 
 Deno.test("pool: an error in a worker becomes one rejection, not a crash", async () => {
   const posted: unknown[] = [];
@@ -16,4 +16,10 @@ Deno.test("pool: a worker that is ended is done", async () => {
   const worker = await startWorker("no such job" as JobName, {} as never, () => {});
   worker.terminate();
   await worker.done;
+});
+
+Deno.test("pool: a worker that was prepared is told its job when it is started", async () => {
+  prepareWorker("no such job" as JobName);
+  const worker = await startWorker("no such job" as JobName, {} as never, () => {});
+  await assertRejects(() => worker.done, Error, 'No job is called "no such job"');
 });

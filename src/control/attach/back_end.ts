@@ -3,7 +3,9 @@
 // its configuration, and does on the main thread what must not be done by the thread that serves.
 
 import type { BlockDisk } from "../../loops/block/disk.ts";
-import type { InitiatorJobConfig, InitiatorMessage } from "../../loops/drivers.ts";
+import type { FuseConfig, FuseMessage } from "../../loops/attach/fuse_driver.ts";
+import type { UblkConfig } from "../../loops/attach/ublk_driver.ts";
+import type { NbdConfig } from "../../loops/nbd_server/driver.ts";
 
 /** What a new process needs to go on after this one was killed. */
 export interface BackEndState {
@@ -29,11 +31,11 @@ export interface BackEndOptions {
 export interface BackEnd {
   readonly name: BackEndName;
   /** What the initiator's thread is started with. */
-  readonly use: InitiatorJobConfig["use"];
+  readonly use: FuseConfig | NbdConfig | UblkConfig;
   /** The disk has shown itself: makes the device. Its thread serves already. */
   start(disk: BlockDisk, label: string): StartedDevice | Promise<StartedDevice>;
   /** The thread has told something that may concern the back end. */
-  message(message: InitiatorMessage): void;
+  message(message: FuseMessage): void;
   /** The disk has another size; says why that cannot be shown. */
   resize(bytes: number): string | undefined;
   /** Of the device, once it is there, where its number is given to others when nobody has it open. */
@@ -53,5 +55,8 @@ export interface BackEnd {
   stop(force: boolean): void | Promise<void>;
 }
 
-/** The back ends that a daemon serves. */
-export type BackEndName = "ublk" | "nbd" | "fuse";
+/** The back ends that a daemon serves, the fastest first. */
+export const BACK_END_NAMES = ["ublk", "nbd", "fuse"] as const;
+
+/** One of them. */
+export type BackEndName = (typeof BACK_END_NAMES)[number];

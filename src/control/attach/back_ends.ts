@@ -2,20 +2,17 @@
 
 import { keepFromChildren } from "../../../ffi/files.ts";
 import type { BlockConfig } from "../../loops/block/disk.ts";
+import { BACK_END_NAMES } from "./back_end.ts";
 import type { BackEnd, BackEndName, BackEndOptions, BackEndState } from "./back_end.ts";
 import { LoopBackEnd } from "./fuse_back_end.ts";
 import { NbdBackEnd } from "./nbd_back_end.ts";
 import { UblkBackEnd } from "./ublk_back_end.ts";
 
-/** Back ends that a daemon serves, the fastest first. */
 const BACK_ENDS = {
   ublk: UblkBackEnd,
   nbd: NbdBackEnd,
   fuse: LoopBackEnd,
 } as const satisfies Record<BackEndName, unknown>;
-
-/** The same as a list. */
-export const BACK_END_NAMES = Object.keys(BACK_ENDS) as readonly BackEndName[];
 
 /** A back end that could not be used, and why. */
 export interface SkippedBackEnd {

@@ -15,7 +15,7 @@ const QUIET_MS = 30;
  * Disks attached here and disks that answer, as in `e1.1`, in order; without the privilege to ask,
  * or an interface, only the former. Blocks the thread for {@linkcode LISTEN_MS} at most.
  */
-export function knownDisks(): string[] {
+export function disksToComplete(): string[] {
   const names = new Set(attachedNames());
   for (const name of answeringDisks()) names.add(name);
   return [...names].sort();

@@ -57,6 +57,12 @@ export const INITIATOR_DEFAULTS = {
   pathLostMs: 300,
 };
 
+/**
+ * Frames that a ring of shared memory holds: answers to a full window twice over. Unlike a socket's
+ * buffer, a ring takes its memory at once.
+ */
+export const RING_SLOTS = 512;
+
 /** Limits and times of an initiator. */
 export type InitiatorSettings = typeof INITIATOR_DEFAULTS;
 

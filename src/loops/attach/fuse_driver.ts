@@ -62,6 +62,7 @@ import {
   BlockMemory,
   BlockRequests,
 } from "../block/requests.ts";
+import { initiatorJob } from "../initiator/job.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
 import { ECONNABORTED, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 import { FreeStack, NONE } from "../../core/tables.ts";
@@ -115,7 +116,7 @@ export type FuseMessage =
   | { readonly kind: "mounted"; readonly resends: boolean; readonly uring: boolean };
 
 /** What the driver needs in the loop's arena. */
-export function fuseMemory(arena: Arena, { uringQueues }: FuseConfig) {
+function fuseMemory(arena: Arena, { uringQueues }: FuseConfig) {
   const perQueue = Math.max(URING_ENTRIES_EACH, Math.ceil(URING_ENTRIES / uringQueues));
   const uring = uringQueues > 0
     ? new FuseUringTable(arena, uringQueues, ENTRIES, perQueue)
@@ -134,7 +135,7 @@ export function fuseMemory(arena: Arena, { uringQueues }: FuseConfig) {
 }
 
 /** The driver. */
-export class FuseDriver extends BlockDriver implements BlockAnswers {
+class FuseDriver extends BlockDriver implements BlockAnswers {
   readonly #loop: InitiatorLoop<ReturnType<typeof fuseMemory>>;
   readonly #config: FuseConfig;
   readonly #post: (message: FuseMessage) => void;
@@ -446,3 +447,6 @@ export class FuseDriver extends BlockDriver implements BlockAnswers {
 function isEnd(result: number): boolean {
   return result === -ENODEV || result === -ECONNABORTED || result === 0;
 }
+
+/** The job. */
+export const runFuseDriver = initiatorJob(fuseMemory, FuseDriver);

@@ -47,6 +47,7 @@ import {
   BlockMemory,
   BlockRequests,
 } from "../block/requests.ts";
+import { initiatorJob } from "../initiator/job.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
 import { EINVAL, ENODEV, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
@@ -68,7 +69,7 @@ export interface UblkConfig extends BlockConfig {
 }
 
 /** What the driver needs in the loop's arena. */
-export function ublkMemory(arena: Arena) {
+function ublkMemory(arena: Arena) {
   return {
     blocks: new BlockMemory(arena),
     dataAt: arena.allocate(UBLK_DEPTH * UBLK_REQUEST_BYTES_MAX, 4096),
@@ -76,7 +77,7 @@ export function ublkMemory(arena: Arena) {
 }
 
 /** The driver. */
-export class UblkDriver extends BlockDriver implements BlockAnswers {
+class UblkDriver extends BlockDriver implements BlockAnswers {
   readonly #loop: InitiatorLoop;
   readonly #post: (message: BlockMessage) => void;
   protected readonly blocks: BlockRequests;
@@ -223,3 +224,6 @@ export class UblkDriver extends BlockDriver implements BlockAnswers {
     this.#handOver.letGo();
   }
 }
+
+/** The job. */
+export const runUblkDriver = initiatorJob(ublkMemory, UblkDriver);

@@ -24,6 +24,7 @@ import {
 } from "../initiator/counters.ts";
 import { describeEvent } from "../initiator/events.ts";
 import { FailureTally } from "../initiator/failure_tally.ts";
+import { initiatorJob } from "../initiator/job.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
 import { FreeStack, NONE } from "../../core/tables.ts";
 
@@ -90,12 +91,12 @@ export interface BenchResult {
 export type BenchMessage = { readonly kind: "note"; readonly text: string } | BenchResult;
 
 /** What the driver needs in the loop's arena: the data of all requests. */
-export function benchMemory(arena: Arena, config: BenchConfig): number {
+function benchMemory(arena: Arena, config: BenchConfig): number {
   return arena.allocate(config.iodepth * config.blockBytes, 4096);
 }
 
 /** The driver. */
-export class BenchDriver implements InitiatorDriver {
+class BenchDriver implements InitiatorDriver {
   readonly #loop: InitiatorLoop;
   readonly #config: BenchConfig;
   readonly #post: (message: BenchMessage) => void;
@@ -415,3 +416,6 @@ export class BenchDriver implements InitiatorDriver {
     this.#loop.counters.set(INITIATOR_COUNT_PHASE, phase);
   }
 }
+
+/** The job. */
+export const runBenchDriver = initiatorJob(benchMemory, BenchDriver);

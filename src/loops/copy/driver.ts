@@ -44,6 +44,7 @@ import {
 } from "../initiator/counters.ts";
 import { describeEvent } from "../initiator/events.ts";
 import { FailureTally } from "../initiator/failure_tally.ts";
+import { initiatorJob } from "../initiator/job.ts";
 import type { InitiatorDriver, InitiatorLoop } from "../initiator/loop.ts";
 
 const PHASE_READY = 6;
@@ -66,7 +67,7 @@ const READY_LOOK_MS = 1;
 const CHUNKS_BESIDE = 4;
 
 /** What the driver needs in the loop's arena. */
-export function copyMemory(arena: Arena) {
+function copyMemory(arena: Arena) {
   return {
     pump: new CopyPump(arena),
     identifyAt: arena.allocate(2 * SECTOR_BYTES),
@@ -76,7 +77,7 @@ export function copyMemory(arena: Arena) {
 }
 
 /** The driver. */
-export class CopyDriver implements InitiatorDriver, CopyOutcome {
+class CopyDriver implements InitiatorDriver, CopyOutcome {
   readonly #loop: InitiatorLoop<ReturnType<typeof copyMemory>>;
   readonly #config: CopyConfig;
   readonly #post: (message: CopyMessage) => void;
@@ -202,7 +203,8 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     }
     if (tag === FLUSH_TAG) this.#flushing = false;
     else this.#flushingStable = undefined;
-    const verifiable = this.#canReadBack() && !this.#stopped && this.#failure === undefined;
+    const readable = this.#destination?.inOrder === false;
+    const verifiable = readable && !this.#stopped && this.#failure === undefined;
     if (failure.kind === "lost") this.#doubtful = true;
     if (failure.kind === "lost" && verifiable) {
       // Reading back shows whether everything is there all the same.
@@ -561,10 +563,6 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     this.#failure ??= { kind, text };
   }
 
-  #canReadBack(): boolean {
-    return this.#destination !== undefined && !this.#destination.inOrder;
-  }
-
   /** A destination file that is new ends where the copy does. */
   #truncate(bytes: number): void {
     const { destination, truncate } = this.#config;
@@ -596,3 +594,6 @@ export class CopyDriver implements InitiatorDriver, CopyOutcome {
     this.#loop.counters.set(INITIATOR_COUNT_PHASE, phase);
   }
 }
+
+/** The job. */
+export const runCopyDriver = initiatorJob(copyMemory, CopyDriver);

@@ -25,8 +25,6 @@ const BLOCKED_MS_MAX = 100;
 const FRAME_ALIGNMENT = 64;
 /** Answers to a full window of jumbo frames, as the kernel charges them, several times over. */
 const SOCKET_BUFFER_BYTES = 16 * 2 ** 20;
-/** Frames of a ring: answers to a full window twice over. Unlike a socket's buffer, a ring takes its memory at once. */
-export const RING_SLOTS = 512;
 const RING_BYTES_MAX = 16 * 2 ** 20;
 
 /** Who sent a frame: told when its memory is free again. */

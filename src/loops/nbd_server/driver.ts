@@ -18,6 +18,7 @@ import { nbdExport } from "../../core/nbd_server/export.ts";
 import { NbdServerHandshake } from "../../core/nbd_server/handshake.ts";
 import type { BlockConfig, BlockDisk, BlockMessage } from "../block/disk.ts";
 import { BlockMemory, BlockRequests } from "../block/requests.ts";
+import { initiatorJob } from "../initiator/job.ts";
 import type { InitiatorLoop } from "../initiator/loop.ts";
 import { NbdConnectionMemory, NbdServerConnection, type NbdSharing } from "./connection.ts";
 import { type NbdReplies, NbdRequestMemory, NbdServerRequests } from "./requests.ts";
@@ -44,7 +45,7 @@ export interface NbdConfig extends BlockConfig {
 }
 
 /** What the driver needs in the loop's arena. */
-export function nbdMemory(arena: Arena, { socket }: NbdConfig) {
+function nbdMemory(arena: Arena, { socket }: NbdConfig) {
   const clients = "stream" in socket ? 1 : NBD_CONNECTIONS_MAX;
   return {
     requests: new NbdRequestMemory(arena),
@@ -56,7 +57,7 @@ export function nbdMemory(arena: Arena, { socket }: NbdConfig) {
 }
 
 /** The driver. */
-export class NbdDriver extends BlockDriver implements NbdReplies {
+class NbdDriver extends BlockDriver implements NbdReplies {
   readonly #loop: InitiatorLoop;
   readonly #config: NbdConfig;
   readonly #post: (message: BlockMessage) => void;
@@ -276,3 +277,6 @@ export class NbdDriver extends BlockDriver implements NbdReplies {
     return true;
   }
 }
+
+/** The job. */
+export const runNbdDriver = initiatorJob(nbdMemory, NbdDriver);
