@@ -109,7 +109,9 @@ for (const signal of ["SIGTERM", "SIGHUP", "SIGKILL"] as const) {
             wholeMs = Math.min(wholeMs, performance.now() - startedMs);
             await runChecked(["cmp", disk, copied]);
             assertEquals(await exists(state), false, "a state of a copy that is over");
-            await runChecked(["dd", "if=/dev/zero", `of=${copied}`, "bs=1M", `count=${DISK_MIB}`]);
+            // Not cut off first: the target would see a disk of no bytes, and say so for a second.
+            const zeros = ["if=/dev/zero", "bs=1M", `count=${DISK_MIB}`, "conv=notrunc"];
+            await runChecked(["dd", `of=${copied}`, ...zeros]);
           } else {
             interruption++;
             assert(signal === "SIGKILL" || code === 130 || code > 128, `${code}: ${copy.text}`);
