@@ -415,7 +415,9 @@ function sendOneAgain(state: InitiatorState, nowMs: number, path: Path, command:
   commands.land(command);
   path.flying--;
   commands.urgent[command] = 1;
-  requeueCommand(state, command);
+  commands.state[command] = COMMAND_STATE_READY;
+  // Before what waits for room: a window that is full of what was lost has none.
+  commands.lists.insert(commands.readyList, NONE, command);
 }
 
 /** @returns Whether the path is to be given up. */

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { REQUEST_IDENTIFY, REQUEST_READ } from "../../../src/core/initiator/requests.ts";
 import { RESULT_OK } from "../../../src/core/initiator/results.ts";
-import { readLba48 } from "../../../src/wire/ata.ts";
+import { ATA_COMMAND_STATUS, ATA_IDENTIFY_DEVICE, readLba48 } from "../../../src/wire/ata.ts";
 import { InitiatorPeer } from "./peer.ts";
 
 /** Where the data go. */
@@ -51,4 +51,41 @@ Deno.test("initiator: what nobody wants to read is checked, and not copied", () 
   peer.serve();
   assertEquals(peer.completions(), [[78, RESULT_OK]]);
   assert(peer.memory.subarray(MEMORY_AT, MEMORY_AT + 512).some((byte) => byte !== 0));
+});
+
+Deno.test("initiator: what a timeout sends again is not held up by what waits for room", () => {
+  const peer = connected();
+  const [path] = peer.initiator.paths;
+  const submit = () => {
+    for (let i = 0; i < 4; i++) {
+      assert(peer.initiator.submit(peer.nowMs, REQUEST_READ, i * 256, 256, MEMORY_AT, i));
+    }
+  };
+  submit();
+  const frames = peer.sent();
+  for (const frame of frames) {
+    peer.nowMs += 0.1;
+    peer.give(peer.answer(frame));
+    frames.push(...peer.sent());
+  }
+  peer.completions();
+  assert(peer.initiator.submit(peer.nowMs, REQUEST_READ, 2048, 16, MEMORY_AT, 4));
+  assertEquals(peer.sent().length, 1);
+  peer.nowMs++;
+  submit();
+  const [answered, ...lost] = peer.sent();
+  peer.nowMs++;
+  peer.give(peer.answer(answered!));
+  // The first is taken for lost: the window shrinks, and it waits until fewer are in flight. But the
+  // network has lost all of them, and carries small frames only for a moment.
+  for (const untilMs = peer.nowMs + 2000; peer.nowMs < untilMs;) {
+    for (const frame of peer.wait(5)) {
+      const { bytes } = frame;
+      if (bytes[ATA_COMMAND_STATUS] === ATA_IDENTIFY_DEVICE) peer.give(peer.answer(frame));
+    }
+  }
+  assert(path!.flying > path!.window, `${path!.flying} in flight, ${path!.window} may be`);
+  peer.wait(10_000, true);
+  assertEquals(peer.completions().sort(), [0, 1, 2, 3, 4].map((tag) => [tag, RESULT_OK]));
+  assert(lost.length > 20);
 });
