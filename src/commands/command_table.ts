@@ -5,6 +5,7 @@ import { object } from "@optique/core/constructs";
 import { map } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
 import { command } from "@optique/core/primitives";
+import type { JobName } from "../control/threads.ts";
 import { SUMMARIES } from "./summaries.ts";
 import type { Pages } from "./unit_install.ts";
 
@@ -72,7 +73,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
     return bind(reserveParser, runReserve);
   },
   copy: async () => {
-    (await import("../control/threads.ts")).prepareWorker("copy");
+    await prepareThread("copy");
     return bind(
       (await import("./copy_arguments.ts")).copyParser,
       async (options) => (await import("./copy.ts")).runCopy(options),
@@ -112,7 +113,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
     return bind(importVbladeParser, runImportVblade);
   },
   bench: async () => {
-    (await import("../control/threads.ts")).prepareWorker("bench");
+    await prepareThread("bench");
     return bind(
       (await import("./bench_arguments.ts")).benchParser,
       async (options) => (await import("./bench.ts")).runBench(options),
@@ -127,6 +128,11 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
     return bind(manParser, async (options) => runMan(await documented(), options));
   },
 };
+
+/** Lets a thread load its driver while the arguments are read. */
+async function prepareThread(job: JobName): Promise<void> {
+  (await import("../control/threads.ts")).prepareWorker(job);
+}
 
 /** Whether a word names a command. */
 export function isCommand(name: string): name is CommandName {

@@ -270,8 +270,10 @@ async function runThread(
     count: () => report.count(thread.counters),
   });
   report.watch(thread.counters);
-  const silent = () => copied.reject(new Failure("The copy ended without a result"));
-  thread.ended.then(silent, copied.reject);
+  thread.ended.then(
+    () => copied.reject(new Failure("The copy ended without a result")),
+    copied.reject,
+  );
   let result: CopyResult;
   let kept: number;
   try {

@@ -1,6 +1,6 @@
-// Optique makes a segmenter of text when it is loaded, which takes 10 to 20 ms, more than all else
-// that a command does before it begins: V8 reads the tables of Unicode for it. It is asked only where
-// text is broken into lines; from here on one that is made is made at its first use.
+// Optique makes a segmenter of text when it is loaded, which takes 10 to 20 ms of every start: V8 reads
+// the tables of Unicode for it. It is asked only where text is broken into lines; from here on one that
+// is made is made at its first use.
 
 const { Segmenter } = Intl;
 

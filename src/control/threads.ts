@@ -111,20 +111,13 @@ export async function startWorker<Name extends JobName>(
     worker.terminate();
     done.reject(error);
   };
-  try {
-    await ready;
-  } catch (error) {
-    worker.terminate();
-    throw error;
-  }
+  await ready;
   worker.onerror = (event) => {
     event.preventDefault();
     fail(new Error(event.message));
   };
   worker.onmessage = ({ data: report }: MessageEvent<Report>) => {
     switch (report.kind) {
-      case "ready":
-        break;
       case "message":
         onMessage(report.message as JobMessage<Name>);
         break;
@@ -161,6 +154,7 @@ function boot(job: JobName): PreparedWorker {
   ready.promise.catch(() => {});
   worker.onerror = (event) => {
     event.preventDefault();
+    worker.terminate();
     ready.reject(new Error(event.message));
   };
   // It says nothing else before it has been told.

@@ -31,7 +31,7 @@ import {
 import type { DiskChoice } from "../../loops/initiator/loop.ts";
 import { InitiatorThread } from "../initiator_thread.ts";
 import type { WireAids } from "../../loops/capture.ts";
-import type { FuseMessage } from "../../loops/attach/fuse_driver.ts";
+import type { JobMessage } from "../threads.ts";
 import { openBackEnd } from "./back_ends.ts";
 import type { SkippedBackEnd } from "./back_ends.ts";
 
@@ -132,7 +132,7 @@ export class AttachedDisk {
    * @throws With one sentence: the disk does not answer, or the device cannot be made.
    */
   static async start(options: AttachOptions): Promise<AttachedDisk> {
-    const inbox: FuseMessage[] = [];
+    const inbox: JobMessage<BackEndName>[] = [];
     const { resume } = options;
     // The device may have grown since the keeper was told of the disk.
     const before = resume === undefined
@@ -150,7 +150,7 @@ export class AttachedDisk {
       resume?.state,
     );
     // What the thread tells before there is somebody to hear it.
-    let hear = (message: FuseMessage): void => {
+    let hear = (message: JobMessage<BackEndName>): void => {
       inbox.push(message);
     };
     const thread = await InitiatorThread.start({
@@ -288,7 +288,7 @@ export class AttachedDisk {
     if (resume === undefined) this.#keep();
   }
 
-  #message(message: FuseMessage): void {
+  #message(message: JobMessage<BackEndName>): void {
     this.#backEnd.message(message);
     switch (message.kind) {
       case "connected":

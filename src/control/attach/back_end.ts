@@ -3,9 +3,7 @@
 // its configuration, and does on the main thread what must not be done by the thread that serves.
 
 import type { BlockDisk } from "../../loops/block/disk.ts";
-import type { FuseConfig, FuseMessage } from "../../loops/attach/fuse_driver.ts";
-import type { UblkConfig } from "../../loops/attach/ublk_driver.ts";
-import type { NbdConfig } from "../../loops/nbd_server/driver.ts";
+import type { JobConfig, JobMessage } from "../threads.ts";
 
 /** What a new process needs to go on after this one was killed. */
 export interface BackEndState {
@@ -31,11 +29,11 @@ export interface BackEndOptions {
 export interface BackEnd {
   readonly name: BackEndName;
   /** What the initiator's thread is started with. */
-  readonly use: FuseConfig | NbdConfig | UblkConfig;
+  readonly use: JobConfig<BackEndName>["use"];
   /** The disk has shown itself: makes the device. Its thread serves already. */
   start(disk: BlockDisk, label: string): StartedDevice | Promise<StartedDevice>;
   /** The thread has told something that may concern the back end. */
-  message(message: FuseMessage): void;
+  message(message: JobMessage<BackEndName>): void;
   /** The disk has another size; says why that cannot be shown. */
   resize(bytes: number): string | undefined;
   /** Of the device, once it is there, where its number is given to others when nobody has it open. */

@@ -415,9 +415,7 @@ function sendOneAgain(state: InitiatorState, nowMs: number, path: Path, command:
   commands.land(command);
   path.flying--;
   commands.urgent[command] = 1;
-  commands.state[command] = COMMAND_STATE_READY;
-  // Before what waits for room: a window that is full of what was lost has none.
-  commands.lists.insert(commands.readyList, NONE, command);
+  requeueCommand(state, command);
 }
 
 /** @returns Whether the path is to be given up. */
@@ -473,7 +471,9 @@ function becomeSmall(state: InitiatorState, path: Path): void {
 function requeueCommand(state: InitiatorState, command: number): void {
   const { commands } = state;
   commands.state[command] = COMMAND_STATE_READY;
-  commands.lists.append(commands.readyList, command);
+  // What a timeout has chosen goes before what waits for room: a window full of what was lost has none.
+  if (commands.urgent[command] !== 0) commands.lists.insert(commands.readyList, NONE, command);
+  else commands.lists.append(commands.readyList, command);
 }
 
 /**
