@@ -28,8 +28,14 @@ interface SectorRead {
 interface Crash {
   readonly at: number;
   readonly contents: Int32Array;
-  /** When a flush said that writes may be lost. */
-  reportedAt: number;
+  /** The flushes after it that said that writes may be lost. */
+  readonly reports: Report[];
+}
+
+/** A flush that said that writes may be lost: those that were completed before it began. */
+interface Report {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** The time between two crashes, for one sector. */
@@ -75,14 +81,12 @@ export class History {
 
   /** A crash left these contents. */
   crash(contents: Int32Array): void {
-    this.#crashes.push({ at: this.next(), contents, reportedAt: Infinity });
+    this.#crashes.push({ at: this.next(), contents, reports: [] });
   }
 
   /** A flush ended with the news that writes may be lost. */
-  lossReported(end: number): void {
-    for (const crash of this.#crashes) {
-      if (crash.reportedAt === Infinity) crash.reportedAt = end;
-    }
+  lossReported(start: number, end: number): void {
+    for (const crash of this.#crashes) crash.reports.push({ start, end });
   }
 
   /**
@@ -107,7 +111,10 @@ export class History {
 
   /** Whether an answered write may be gone: a crash may have lost it, and that was reported. */
   #isExcused(write: SectorWrite, flushStart: number): boolean {
-    return this.#crashes.some((crash) => write.start < crash.at && crash.reportedAt <= flushStart);
+    return this.#crashes.some(({ at, reports }) =>
+      write.start < at &&
+      reports.some((report) => write.end < report.start && report.end <= flushStart)
+    );
   }
 
   /** Looks whether every sector is linearizable; returns what is wrong, or undefined. */

@@ -292,7 +292,7 @@ export class InitiatorHost {
     this.slowestMs = Math.max(this.slowestMs, this.#clock.nowMs - call.startMs);
     const at = index * REQUEST_SECTORS_MAX * SECTOR_BYTES;
     if (call.operation === REQUEST_FLUSH) {
-      if (result === RESULT_WRITES_LOST) this.#history.lossReported(end);
+      if (result === RESULT_WRITES_LOST) this.#history.lossReported(call.start, end);
       if (result === RESULT_OK) {
         const wrong = this.#history.checkFlush(call.start, this.stableContents());
         if (wrong !== undefined) this.#fail(wrong);

@@ -27,6 +27,7 @@ import { endCommand, operationOfCommand, renewCommand, reviveTarget } from "./li
 import { FLUSH_AGAIN } from "./flush.ts";
 import { type Path, PATH_PROBING, PATH_REFUSED, SECTORS_SMALL } from "./path.ts";
 import { LIST_QUEUED, REQUEST_FLUSH, REQUEST_IDENTIFY, REQUEST_QUEUED } from "./requests.ts";
+import { noteRestart } from "./restart.ts";
 import { RESULT_ABORTED, RESULT_OK, RESULT_UNAVAILABLE } from "./results.ts";
 import type { InitiatorState } from "./state.ts";
 import { NONE } from "../tables.ts";
@@ -75,8 +76,7 @@ export function receiveAnswer(
       endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_WRITE:
-      // Each piece counts: one may be answered before the target restarts, and the rest after.
-      if (result === RESULT_OK) state.flushes.writesAnswered++;
+      if (result === RESULT_OK) countWrite(state, command);
       endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_PROBE:
@@ -98,9 +98,15 @@ export function receiveAnswer(
       endFlush(state, nowMs, command, copy, result);
       break;
     default:
-      if (result === RESULT_OK) state.flushes.writesAnswered++;
+      if (result === RESULT_OK) countWrite(state, command);
       endCommand(state, nowMs, command, copy, result);
   }
+}
+
+/** Each piece counts: one may be answered before the target restarts, and the rest after. */
+function countWrite({ commands, flushes, requests }: InitiatorState, command: number): void {
+  flushes.writesAnswered++;
+  requests.notePart(commands.request[command]!);
 }
 
 /** Sectors of data that the good answer to a command has to carry. */
@@ -259,7 +265,7 @@ function receiveIdentity(
     const { flush, flushExt } = readCapabilities(view, at + ATA_DATA);
     state.flushes.learn(flush, flushExt);
   }
-  if (state.session.restarts !== restarts) state.flushes.restarted();
+  if (state.session.restarts !== restarts) noteRestart(state);
   state.controlDue = true;
   if (state.session.anyUp()) reviveTarget(state);
   if (ours && operationOfCommand(state, command) === REQUEST_IDENTIFY) {

@@ -49,6 +49,12 @@ export class FlushTracker {
     this.command = this.#first;
   }
 
+  /** A write has ended of which a part was answered before a restart: that part may be gone. */
+  torn(): void {
+    // Counted once more, so that no flush that was submitted before has covered it.
+    this.#writesAtRestart = ++this.writesAnswered;
+  }
+
   /**
    * The flush command was answered.
    *

@@ -19,6 +19,7 @@ import {
 import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ, CLASS_WRITE } from "./pace.ts";
 import { type Path, PATH_UP, SECTORS_SMALL } from "./path.ts";
 import {
+  ANSWERED_TORN,
   LIST_BLOCKED,
   LIST_ENDED,
   LIST_QUEUED,
@@ -160,6 +161,8 @@ export function completeRequest(state: InitiatorState, request: number): void {
       requests.result[request]!,
     );
   }
+  const torn = requests.answered[request] === ANSWERED_TORN;
+  if (torn && requests.result[request] === RESULT_OK) state.flushes.torn();
   requests.state[request] = REQUEST_ENDED;
   requests.lists.append(LIST_ENDED, request);
   requests.open--;
@@ -468,7 +471,7 @@ function becomeSmall(state: InitiatorState, path: Path): void {
 }
 
 /** A command, in no list, has to be sent again. */
-function requeueCommand(state: InitiatorState, command: number): void {
+export function requeueCommand(state: InitiatorState, command: number): void {
   const { commands } = state;
   commands.state[command] = COMMAND_STATE_READY;
   // What a timeout has chosen goes before what waits for room: a window full of what was lost has none.

@@ -22,6 +22,12 @@ export const REQUEST_ISSUED = 3;
 /** Waits for the caller to fetch its completion. */
 export const REQUEST_ENDED = 4;
 
+// What was answered of a write or discard.
+const ANSWERED_NONE = 0;
+const ANSWERED_SOME = 1;
+/** Some of it before a restart of the target, which may have lost it. */
+export const ANSWERED_TORN = 2;
+
 export const LIST_QUEUED = 0;
 export const LIST_BLOCKED = 1;
 export const LIST_ENDED = 2;
@@ -44,6 +50,8 @@ export class RequestTable {
   readonly serial: Float64Array;
   /** First failure, or 0. */
   readonly result: Uint8Array;
+  /** A write or discard: an ANSWERED constant. */
+  readonly answered: Uint8Array;
   /** A flush: how many writes, from the first, were settled and answered when it came. */
   readonly settled: Float64Array;
   readonly covered: Float64Array;
@@ -71,6 +79,7 @@ export class RequestTable {
     this.userTag = new Float64Array(size);
     this.serial = new Float64Array(size);
     this.result = new Uint8Array(size);
+    this.answered = new Uint8Array(size);
     this.settled = new Float64Array(size);
     this.covered = new Float64Array(size);
     this.stage = new Uint8Array(size);
@@ -103,6 +112,7 @@ export class RequestTable {
     this.userTag[request] = userTag;
     this.serial[request] = this.#serial++;
     this.result[request] = 0;
+    this.answered[request] = ANSWERED_NONE;
     this.stage[request] = 0;
     return request;
   }
@@ -111,6 +121,19 @@ export class RequestTable {
   release(request: number): void {
     this.state[request] = REQUEST_FREE;
     this.#free.release(request);
+  }
+
+  /** A part of a write or discard was answered. */
+  notePart(request: number): void {
+    if (this.answered[request] === ANSWERED_NONE) this.answered[request] = ANSWERED_SOME;
+  }
+
+  /** The target may have lost what it has answered of requests that have not ended. */
+  tearAnswered(): void {
+    for (let request = 0; request < this.size; request++) {
+      const open = this.state[request] !== REQUEST_FREE && this.state[request] !== REQUEST_ENDED;
+      if (open && this.answered[request] === ANSWERED_SOME) this.answered[request] = ANSWERED_TORN;
+    }
   }
 
   /** Puts before the first that was submitted later. */

@@ -8,7 +8,8 @@
 //    server has no FUA, it waits for a flush that all of them share. It is in flight until then.
 // 4. `nextDone` names what is over.
 // 5. `broken`: what was in flight is sent again as a whole, which is safe, because requests that
-//    overlap are never in flight together (wire/README.md, 13). Writes that were answered and not yet
+//    overlap are never in flight together (wire/README.md, 13). So are writes that are over and not
+//    named yet. Writes that were answered and not yet
 //    flushed may be lost with the server, and no later flush would tell: the next one fails.
 
 import { readUint32Be } from "../../wire/endian.ts";
@@ -260,6 +261,7 @@ export class NbdClientRequests {
     for (let i = 0; i < this.flushNumber; i++) {
       if (this.#state[i] !== IDLE && this.#state[i] !== DONE) this.#append(i);
     }
+    this.#redo();
     const flush = this.#state[this.flushNumber];
     const flushing = flush !== IDLE && flush !== DONE;
     if (lost) {
@@ -271,6 +273,18 @@ export class NbdClientRequests {
       this.#append(this.flushNumber);
     }
     return lost;
+  }
+
+  /** What was answered and not named by `nextDone` yet may be lost: nobody has been told of it. */
+  #redo(): void {
+    for (let left = this.#done.count; left > 0; left--) {
+      const number = this.#done.take();
+      const changes = this.#command[number] === NBD_CMD_WRITE ||
+        this.#command[number] === NBD_CMD_WRITE_ZEROES;
+      const redone = changes && this.#stable[number] === 0 && this.#results[number]! >= 0;
+      if (redone) this.#append(number);
+      else this.#done.append(number);
+    }
   }
 
   /** There is a connection again, to a server with these transmission flags. */
