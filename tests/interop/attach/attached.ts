@@ -157,10 +157,22 @@ export class AttachBench implements AsyncDisposable {
     Deno.kill(pid, "SIGKILL");
   }
 
+  /** What the disk's daemon holds a lock of. */
+  get #lockFile(): string {
+    return `/run/aoe/${this.address}.lock`;
+  }
+
+  /** Waits until a killed daemon's lock is free: it lets go of it as it ends, a while after the signal. */
+  async whenDead(): Promise<void> {
+    await eventually("the daemon is dead", async () => {
+      return (await run(["flock", "-n", this.#lockFile, "true"])).code === 0;
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const folder of this.#mounts.toReversed()) await run(["umount", "-l", folder]);
     // A daemon holds its lock, however the test ended.
-    const free = await run(["flock", "-n", `/run/aoe/${this.address}.lock`, "true"]);
+    const free = await run(["flock", "-n", this.#lockFile, "true"]);
     if (free.code !== 0) await this.aoe(["detach", "--force", this.address]);
     await this.testbed[Symbol.asyncDispose]();
     // A test that failed may have left a node behind; the name is this test's own.

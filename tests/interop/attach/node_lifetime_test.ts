@@ -68,6 +68,7 @@ interopTest(
       const all = await childrenOf(pid, "aoe-");
       assertEquals(all.length, 2);
       for (const child of [...all, pid]) Deno.kill(child, "SIGKILL");
+      await bench.whenDead();
       const named = next[0] === "discover" ? [] : [bench.address];
       const outcome = await bench.aoe([...next, ...named]);
       assertEquals(outcome.code, 0, outcome.stderr);
