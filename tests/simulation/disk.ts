@@ -1,6 +1,7 @@
 // The simulation's disk: a volatile cache over stable storage, with latency, errors, and what a
 // crash leaves of both.
 
+import { EIO } from "../../ffi/errno_numbers.ts";
 import { SECTOR_BYTES } from "../../src/wire/ata.ts";
 import type { Random } from "./virtual_time.ts";
 
@@ -30,6 +31,10 @@ export class Disk {
   current: Uint8Array;
   /** What a crash leaves at least. */
   stable: Uint8Array;
+  /** Why reads and writes fail that do. */
+  errorCode = EIO;
+  /** Why writing back has failed of which nobody has been told; 0: it has not. */
+  #untold = 0;
   readonly #dirty = new Set<number>();
   readonly #random: Random;
 
@@ -54,9 +59,17 @@ export class Disk {
     return this.#random.chance(this.manners.errors);
   }
 
-  /** Whether the next fdatasync fails. */
-  failsToSync(): boolean {
-    return this.#random.chance(this.manners.syncErrors);
+  /** Why the next fdatasync fails, 0 if it does not; what happened before it, it tells once. */
+  syncError(): number {
+    const untold = this.#untold;
+    this.#untold = 0;
+    return this.#random.chance(this.manners.syncErrors) ? EIO : untold;
+  }
+
+  /** The kernel writes back by itself what is not stable, and loses all of it. */
+  loseInWriteback(code: number): void {
+    this.#dirty.clear();
+    this.#untold = code;
   }
 
   /** Copies sectors out. */

@@ -3,7 +3,7 @@
 // a kernel does of which a target must know: it copies iovecs when it is handed the work and not
 // before, and a failed fdatasync marks what it has lost as clean.
 
-import { EAGAIN, EFAULT, EINTR, EINVAL, EIO } from "../../ffi/errno_numbers.ts";
+import { EAGAIN, EFAULT, EINTR, EINVAL } from "../../ffi/errno_numbers.ts";
 import { SECTOR_BYTES } from "../../src/wire/ata.ts";
 import type {
   DiskInPlace,
@@ -315,7 +315,7 @@ export class SimulatedQueue implements DiskQueue {
     if (result < 0) return result;
     const failing = disk.fails();
     this.#carry(pieces, offset, result, true, failing);
-    if (failing) return -EIO;
+    if (failing) return -disk.errorCode;
     return stable ? this.#stabilize(offset, result) : result;
   }
 
@@ -371,12 +371,12 @@ export class SimulatedQueue implements DiskQueue {
     if (result < 0) return result;
     const failing = disk.fails();
     if (kind === "read") {
-      if (failing) return -EIO;
+      if (failing) return -disk.errorCode;
       this.#carry(pieces, offset, result, false, false);
       return result;
     }
     this.#carry(pieces, offset, result, true, failing);
-    if (failing) return -EIO;
+    if (failing) return -disk.errorCode;
     return operation.stable ? this.#stabilize(offset, result) : result;
   }
 
@@ -426,9 +426,10 @@ export class SimulatedQueue implements DiskQueue {
   }
 
   #syncSectors(sectors: readonly number[], result: number): number {
-    if (this.#disk.failsToSync()) {
+    const code = this.#disk.syncError();
+    if (code !== 0) {
       this.#disk.forget(sectors);
-      return -EIO;
+      return -code;
     }
     this.#disk.stabilize(sectors);
     return result;

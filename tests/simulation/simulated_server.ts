@@ -10,7 +10,6 @@ import {
   NBD_CMD_READ,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
-  NBD_EIO,
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_FUA,
@@ -251,16 +250,23 @@ export class SimulatedServer implements DiskQueue {
       let error = 0;
       let read: Uint8Array | undefined;
       if (command === NBD_CMD_FLUSH) {
-        if (!this.#breakages.skipSync) disk.stabilize(dirty.filter((lba) => lba < disk.sectors));
+        error = disk.syncError();
+        if (error !== 0) disk.forget(dirty);
+        else if (!this.#breakages.skipSync) {
+          disk.stabilize(dirty.filter((lba) => lba < disk.sectors));
+        }
       } else if (disk.fails()) {
-        error = NBD_EIO;
+        error = disk.errorCode;
       } else if (command === NBD_CMD_READ) {
         read = new Uint8Array(sectors * SECTOR_BYTES);
         disk.read(first, sectors, read, 0);
       } else {
         if (command === NBD_CMD_WRITE) disk.write(first, sectors, data, 0);
         else disk.discard(first, sectors);
-        if (fua) disk.stabilize(Array.from({ length: sectors }, (_, i) => first + i));
+        const written = Array.from({ length: sectors }, (_, i) => first + i);
+        if (fua) error = disk.syncError();
+        if (error !== 0) disk.forget(written);
+        else if (fua) disk.stabilize(written);
       }
       this.#reply(header, error, read);
       this.#advance();

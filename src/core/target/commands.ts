@@ -16,6 +16,8 @@ export const FRAME_STABLE = 4;
 export const FRAME_ALREADY_STABLE = 8;
 /** Not through O_DIRECT. */
 export const FRAME_BUFFERED = 16;
+/** No room was what its stable write was told: itself, or of what was written back before it. */
+export const FRAME_DOUBTED = 32;
 
 /** In place of a link's number: the interface was taken away, and nobody is answered. */
 export const LINK_GONE = 255;

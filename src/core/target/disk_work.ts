@@ -16,6 +16,7 @@ import {
   FRAME_ALONE,
   FRAME_ALREADY_STABLE,
   FRAME_BUFFERED,
+  FRAME_DOUBTED,
   FRAME_STABLE,
   keepData,
 } from "./commands.ts";
@@ -336,8 +337,9 @@ export class DiskWork {
 
   /** Whether the disk itself is to make a write stable: a few are quicker so than by fdatasync. */
   #makeStable(ex: TargetExport, first: number, count: number, fd: number): boolean {
-    if (ex.backing.remoteServer) return this.#leaveStable(first);
     const flags = this.#commands.flags[first]!;
+    if ((flags & FRAME_DOUBTED) !== 0) return false;
+    if (ex.backing.remoteServer) return this.#leaveStable(first);
     if (
       (flags & FRAME_STABLE) === 0 || count > 1 || ex.writesOfTurn > SYNC_INLINE_MAX ||
       // What a first attempt has written is not made stable by the rest.
@@ -430,6 +432,10 @@ export class DiskWork {
       else this.#runTrim(ex, first);
       return;
     }
+    // There was room for it: what had none was written back before it, and is lost.
+    if (result > 0 && (commands.flags[first]! & FRAME_DOUBTED) !== 0) {
+      this.#commit.distrust(ex, ENOSPC);
+    }
     let bytes = 0;
     for (let frame = first; frame >= 0; frame = commands.next[frame]!) {
       bytes += commands.byteCount[frame]! - commands.progress[frame]!;
@@ -441,10 +447,13 @@ export class DiskWork {
         frame = next;
       }
     } else if (commands.next[first]! >= 0) {
-      // Which of them failed, or is short, shows when each is tried alone.
+      // Which of them failed, or is short, shows when each is tried alone; not what others lost.
+      const told = this.#mayTellOfOthers(ex, first);
+      if (told && result === -EIO) this.#commit.distrust(ex, EIO);
+      const again = told && isFull(result) ? FRAME_ALONE | FRAME_DOUBTED : FRAME_ALONE;
       for (let frame = first; frame >= 0;) {
         const next = commands.next[frame]!;
-        commands.flags[frame] = commands.flags[frame]! | FRAME_ALONE;
+        commands.flags[frame] = (commands.flags[frame]! | again) & ~FRAME_ALREADY_STABLE;
         this.run(ex, frame);
         frame = next;
       }
@@ -461,6 +470,9 @@ export class DiskWork {
     } else if (result === -EINVAL && (flags & FRAME_BUFFERED) === 0 && ex.settings.directFd >= 0) {
       // The file system asks more of O_DIRECT than it said.
       commands.flags[frame] = flags | FRAME_BUFFERED;
+    } else if (isFull(result) && this.#mayTellOfOthers(ex, frame)) {
+      // Writing it without making it stable tells whether there is no room for it.
+      commands.flags[frame] = flags | FRAME_DOUBTED;
     } else if (result !== -EAGAIN && result !== -EINTR) {
       // Nothing at all: the end of a file that has shrunk.
       this.#finish(ex, frame, result === 0 ? EIO : -result);
@@ -468,6 +480,12 @@ export class DiskWork {
     }
     commands.flags[frame] = (commands.flags[frame]! | FRAME_ALONE) & ~FRAME_ALREADY_STABLE;
     this.run(ex, frame);
+  }
+
+  /** Whether an error may be one of what was written back, of which no later flush hears. */
+  #mayTellOfOthers(ex: TargetExport, first: number): boolean {
+    return (this.#commands.flags[first]! & FRAME_ALREADY_STABLE) !== 0 &&
+      (ex.backing.remoteServer ? ex.backing.atRisk : ex.settings.directFd < 0);
   }
 
   /** Ends a command at the disk; its answer leaves now or once it is stable. */
@@ -509,15 +527,15 @@ export class DiskWork {
     const unsupported = operation === DRIVE_TRIM &&
       (code === EOPNOTSUPP || code === ENOSYS || code === EFBIG);
     // An error of writing back is told once: FLUSH will not hear of what this one took along.
-    if (
-      (commands.flags[frame]! & FRAME_ALREADY_STABLE) !== 0 && ex.settings.directFd < 0 &&
-      code !== ENOSPC && code !== EDQUOT && (!ex.backing.remoteServer || ex.backing.atRisk)
-    ) {
-      this.#commit.distrust(ex, code);
-    }
+    if (this.#mayTellOfOthers(ex, frame)) this.#commit.distrust(ex, code);
     const sector = (commands.offset[frame]! - ex.settings.offsetBytes) / SECTOR_BYTES;
     this.#counters.addTo(ex.index, TARGET_COUNT_ERRORS, 1);
     this.#onDiskError(ex.index, operation, sector, code);
     this.#answers.answer(ex, frame, unsupported ? OUTCOME_UNSUPPORTED : OUTCOME_FAILED);
   }
+}
+
+/** Whether there was no room, by the result of a write. */
+function isFull(result: number): boolean {
+  return result === -ENOSPC || result === -EDQUOT;
 }
