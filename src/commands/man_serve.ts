@@ -46,7 +46,9 @@ An initiator may switch the write cache off (SET FEATURES), after which each wri
 is stable before its answer: the log says who has. --write-cache fixed refuses that.
 
 At the end what has been received is answered, what has been written is flushed, and a summary says
-what there was. When the last flush fails it says what may be lost, and exits with 1.
+what there was. When the last flush fails it says what may be lost, and exits with 1. The next
+\`aoe serve\` of that name tells initiators that know how to ask (aoe attach and nbd): the next flush
+of what they had written fails.
 
 Few files may be open here (ulimit -n)? The limit is raised to the hard one, and what is needed is
 looked at before anything starts.`,

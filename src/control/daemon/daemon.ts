@@ -31,7 +31,8 @@ import {
   whyUnreachable,
   withOldNames,
 } from "./opening.ts";
-import { DAEMON_NAME_DEFAULT, openDaemonSocket } from "./requests.ts";
+import { noteLoss, withLosses } from "./losses.ts";
+import { DAEMON_NAME_DEFAULT, daemonSocketFolder, openDaemonSocket } from "./requests.ts";
 import type {
   DaemonListing,
   DaemonRequest,
@@ -118,6 +119,10 @@ export class Daemon {
     });
   }
 
+  get #folder(): string {
+    return this.#state?.path ?? daemonSocketFolder(this.#name);
+  }
+
   /** Its threads. */
   get group(): TargetGroup {
     return this.#group!;
@@ -184,6 +189,7 @@ export class Daemon {
     // What is asked is answered, and what is being changed has been.
     await this.#socket?.close();
     const abandoned = await this.group.stop();
+    for (const lost of this.group.atRisk) await noteLoss(this.#folder, lost);
     this.#state?.close();
     return abandoned;
   }
@@ -327,7 +333,7 @@ export class Daemon {
         this.#refuseTwice(wanted);
         this.#refuseTooSoon(wanted);
         const file = openPlanned(wanted.plan, existing);
-        wanted.file = this.#withKept(file);
+        wanted.file = this.#withKept(withLosses(this.#folder, file));
       } catch (error) {
         if (!isSentence(error)) throw error;
         wanted.reason = error.message;

@@ -12,7 +12,7 @@ import { ownFolder, putOwnFile, readOwnFile, takeBackFolder } from "../own_files
 /** Where it is unless something else is said. */
 const FOLDER_DEFAULT = "/var/lib/aoe";
 /** What `putOwnFile` has not put in place when its process was killed. */
-const UNFINISHED = /^e\d+\.\d+\.json\.[0-9a-f]{8}-[0-9a-f]{4}$/;
+const UNFINISHED = /^e\d+\.\d+\.(json|lost)\.[0-9a-f]{8}-[0-9a-f]{4}$/;
 
 /** Where states are kept at this place: what a service manager has made, or the customary folder. */
 export function stateFolderPath(): string {
@@ -22,7 +22,8 @@ export function stateFolderPath(): string {
 
 /** An opened folder, which is this process's alone. */
 export class StateFolder {
-  readonly #path: string;
+  /** Where it is. */
+  readonly path: string;
   readonly #lock: number;
   readonly #writes = new Map<string, Promise<void>>();
 
@@ -32,27 +33,27 @@ export class StateFolder {
    * @throws {Error} One sentence: it is somebody else's, or cannot be made.
    */
   constructor(folder: string, name: string) {
-    this.#path = `${folder}/${name}`;
+    this.path = `${folder}/${name}`;
     this.#own();
-    const lock = lockOwnFile(`${this.#path}/lock`);
+    const lock = lockOwnFile(`${this.path}/lock`);
     if (lock === undefined) throw this.#inUse();
     this.#lock = lock;
-    for (const { name, isFile } of Deno.readDirSync(this.#path)) {
-      if (isFile && UNFINISHED.test(name)) Deno.removeSync(`${this.#path}/${name}`);
+    for (const { name, isFile } of Deno.readDirSync(this.path)) {
+      if (isFile && UNFINISHED.test(name)) Deno.removeSync(`${this.path}/${name}`);
     }
   }
 
   #own(): void {
     // What `--user` has given to another user is root's again, once that one has ended.
-    const used = Deno.uid() === 0 && takeBackFolder(this.#path) === "used";
+    const used = Deno.uid() === 0 && takeBackFolder(this.path) === "used";
     if (used) throw this.#inUse();
     try {
-      ownFolder(this.#path);
+      ownFolder(this.path);
     } catch (error) {
       if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-      const { uid } = Deno.statSync(this.#path);
+      const { uid } = Deno.statSync(this.path);
       throw new Deno.errors.PermissionDenied(
-        `The state in "${this.#path}" is another user's (uid ${uid}): start as that user, name ` +
+        `The state in "${this.path}" is another user's (uid ${uid}): start as that user, name ` +
           `another folder by --state, or go without by --no-state`,
       );
     }
@@ -60,7 +61,7 @@ export class StateFolder {
 
   #inUse(): Error {
     return new Deno.errors.AddrInUse(
-      `Another aoe serve keeps its state in "${this.#path}": give one of them a --name`,
+      `Another aoe serve keeps its state in "${this.path}": give one of them a --name`,
     );
   }
 
@@ -125,6 +126,6 @@ export class StateFolder {
   }
 
   #fileOf({ shelf, slot }: Address): string {
-    return `${this.#path}/${formatAddress(shelf, slot)}.json`;
+    return `${this.path}/${formatAddress(shelf, slot)}.json`;
   }
 }
