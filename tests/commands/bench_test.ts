@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { assertSameBytes } from "../harness/bytes.ts";
+import { eventually } from "../harness/process.ts";
 import { interopTest } from "../harness/requirements.ts";
 import { aoeExecutable, startTarget } from "../harness/target.ts";
 import { type Namespace, Testbed } from "../harness/testbed.ts";
@@ -66,13 +67,18 @@ interopTest("bench: what is not as it was written is found, and said", [], async
     ...["--runtime", "60", "--verify"],
   ]);
   // Stops before verifying, and tells what it has.
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const first = new Uint8Array(512);
+  using file = await Deno.open(disk, { read: true, write: true });
+  await eventually("bench writes", async () => {
+    await file.seek(0, Deno.SeekMode.Start);
+    await file.read(first);
+    return first.some((byte) => byte !== 0);
+  });
   bench.signal("SIGINT");
   assertEquals((await bench.ended).code, 130, bench.text);
   assertStringIncludes(bench.text, "(interrupted)");
   assertStringIncludes(bench.text, "write: IOPS=");
   // Somebody else writes into the disk again and again.
-  using file = await Deno.open(disk, { write: true });
   let over = false;
   const forger = (async () => {
     while (!over) {

@@ -109,7 +109,7 @@ class CopyDriver implements InitiatorDriver, CopyOutcome {
   #verified = false;
   #mustVerify: boolean;
   #sourceReadAgain = false;
-  /** A restart of the target may have lost writes: nothing is stable until it has been read back. */
+  /** A flush has failed, or writes are lost: nothing more is stable until it has been read back. */
   #doubtful = false;
   /** What is being flushed to be told; undefined: nothing. */
   #flushingStable: { readonly done: number; readonly crc32: number } | undefined;
@@ -205,7 +205,8 @@ class CopyDriver implements InitiatorDriver, CopyOutcome {
     else this.#flushingStable = undefined;
     const readable = this.#destination?.inOrder === false;
     const verifiable = readable && !this.#stopped && this.#failure === undefined;
-    if (failure.kind === "lost") this.#doubtful = true;
+    // A failed write-back is told of once, and its data are gone: the next flush would succeed.
+    this.#doubtful = true;
     if (failure.kind === "lost" && verifiable) {
       // Reading back shows whether everything is there all the same.
       this.#post({ kind: "note", text: `${failure.text}: reading everything back` });

@@ -9,7 +9,7 @@ import type { FileQueue } from "../../../ffi/file_queue.ts";
 import { isMemoryFile, isRemoteFile } from "../../../ffi/files.ts";
 import type { SyncQueue } from "../../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./end.ts";
-import { EAGAIN, EINTR, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
+import { EAGAIN, EINTR, EINVAL, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
 
 /** A stream that is not ready is tried again after this. */
 const RETRY_MS = 2;
@@ -131,9 +131,7 @@ export class FileEnd implements CopyEnd {
   }
 
   flush(tag: number): void {
-    // What has no storage has nothing to flush.
-    if (this.inOrder) this.#outcome.succeeded(tag, 0);
-    else this.#begin(FLUSH, tag, 0, 0, 0);
+    this.#begin(FLUSH, tag, 0, 0, 0);
   }
 
   /** Gives queued operations to the kernel and takes what has ended; returns how many. */
@@ -226,7 +224,9 @@ export class FileEnd implements CopyEnd {
       this.retryAtMs = nowMs + RETRY_MS;
       return;
     }
-    if (result < 0) {
+    // A pipe has no storage; standard output may be a file, which has.
+    const needless = operation === FLUSH && this.inOrder && result === -EINVAL;
+    if (result < 0 && !needless) {
       this.#fail(tag, operation, -result);
       return;
     }
