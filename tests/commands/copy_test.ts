@@ -144,6 +144,13 @@ interopTest("copy: pipes, parts of disks, and disk to disk", [], async () => {
   const expected = noise(3 * MIB, 6);
   expected.set(content.subarray(0, MIB), MIB);
   assertSameBytes(await Deno.readFile(part), expected, "part of a file");
+  // Zeros at the end that are left out still make the file as long as it has to be.
+  const ends = testbed.path("ends");
+  const range = ["--offset", "4M", "--length", "3M", "--seek", "1M"];
+  await host.runChecked([aoe, "copy", "e1.2", ends, ...range]);
+  const whole = new Uint8Array(4 * MIB);
+  whole.set(content.subarray(4 * MIB), MIB);
+  assertSameBytes(await Deno.readFile(ends), whole, "zeros at the end of a file");
 });
 
 interopTest("copy: an image of another format is not written to a disk as it is", [], async () => {

@@ -564,12 +564,11 @@ class CopyDriver implements InitiatorDriver, CopyOutcome {
     this.#failure ??= { kind, text };
   }
 
-  /** A destination file that is new ends where the copy does. */
+  /** A destination file that is new ends where the copy does, another one not before. */
   #truncate(bytes: number): void {
     const { destination, truncate } = this.#config;
-    if (truncate && destination.disk === undefined && destination.kind === "file") {
-      truncateFile(destination.fd, bytes);
-    }
+    if (destination.disk !== undefined || destination.kind !== "file") return;
+    if (truncate || fileStatus(destination.fd).bytes < bytes) truncateFile(destination.fd, bytes);
   }
 
   #finish(nowMs: number): void {
