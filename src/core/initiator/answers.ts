@@ -76,7 +76,7 @@ export function receiveAnswer(
       endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_WRITE:
-      if (result === RESULT_OK) countWrite(state, command);
+      if (result === RESULT_OK) state.requests.notePart(commands.request[command]!);
       endPiece(state, nowMs, command, copy, result);
       break;
     case COMMAND_KIND_PROBE:
@@ -98,15 +98,9 @@ export function receiveAnswer(
       endFlush(state, nowMs, command, copy, result);
       break;
     default:
-      if (result === RESULT_OK) countWrite(state, command);
+      if (result === RESULT_OK) state.requests.notePart(commands.request[command]!);
       endCommand(state, nowMs, command, copy, result);
   }
-}
-
-/** Each piece counts: one may be answered before the target restarts, and the rest after. */
-function countWrite({ commands, flushes, requests }: InitiatorState, command: number): void {
-  flushes.writesAnswered++;
-  requests.notePart(commands.request[command]!);
 }
 
 /** Sectors of data that the good answer to a command has to carry. */

@@ -1,4 +1,5 @@
-// What a flush promises: every write whose completion existed when it was submitted is stable.
+// What a flush promises: every write of whose success the caller had been told when he submitted it
+// is stable.
 //
 // FLUSH CACHE EXT is tried first, then FLUSH CACHE, or the other way round where IDENTIFY says that
 // the disk knows the second only; a target that refuses both is told of once, and
@@ -21,15 +22,15 @@ export const FLUSH_AGAIN = -1;
 export class FlushTracker {
   /** ATA command to flush with; 0 once the target has refused both. */
   command: number = ATA_FLUSH_CACHE_EXT;
-  /** Writes and discards that were answered, ever. */
-  writesAnswered = 0;
+  /** Writes and discards of whose success the caller was told, ever. */
+  writesCompleted = 0;
   /** How many of them, from the first, no flush has to care for any more. */
   writesSettled = 0;
   /** The command to begin with. */
   #first: number = ATA_FLUSH_CACHE_EXT;
   /** `command` has worked. */
   #worked = false;
-  /** How many of them had been answered when a restart was last seen: those may be gone. */
+  /** How many of them, from the first, a restart that was seen may have taken. */
   #writesAtRestart = 0;
 
   /** Takes what IDENTIFY says that the disk knows. */
@@ -43,16 +44,20 @@ export class FlushTracker {
 
   /** The target's incarnation has changed. */
   restarted(): void {
-    this.#writesAtRestart = this.writesAnswered;
+    this.#writesAtRestart = this.writesCompleted;
     // It may be another program now.
     this.#worked = false;
     this.command = this.#first;
   }
 
-  /** A write has ended of which a part was answered before a restart: that part may be gone. */
-  torn(): void {
-    // Counted once more, so that no flush that was submitted before has covered it.
-    this.#writesAtRestart = ++this.writesAnswered;
+  /**
+   * The caller is told of a write's success.
+   *
+   * @param torn A part of it was answered before a restart that was seen, and may be gone.
+   */
+  writeCompleted(torn: boolean): void {
+    this.writesCompleted++;
+    if (torn) this.#writesAtRestart = this.writesCompleted;
   }
 
   /**
@@ -78,7 +83,7 @@ export class FlushTracker {
    * Whether a flush must look at the incarnation before it may succeed.
    *
    * @param settled `writesSettled` when it was submitted.
-   * @param covered `writesAnswered` when it was submitted.
+   * @param covered `writesCompleted` when it was submitted.
    */
   mustVerify(settled: number, covered: number, incarnation: number): boolean {
     return covered > settled && incarnation !== 0;

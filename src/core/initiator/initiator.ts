@@ -52,6 +52,8 @@ import {
 import type { OutgoingFrame } from "./frames.ts";
 import { type Path, PATH_UP } from "./path.ts";
 import {
+  ANSWERED_NONE,
+  ANSWERED_TORN,
   LIST_ENDED,
   LIST_QUEUED,
   REQUEST_FLUSH,
@@ -110,7 +112,7 @@ export class Initiator {
    */
   resume(before: DiskBefore): void {
     this.#state.session.expect(before);
-    this.#state.flushes.writesAnswered = 1;
+    this.#state.flushes.writesCompleted = 1;
   }
 
   /** All paths ever found, to be read only. */
@@ -168,8 +170,8 @@ export class Initiator {
 
   /**
    * Takes a request. Requests that do not overlap run in any order; which overlapping ones wait is
-   * said in writes.ts. A flush covers the writes whose completion existed before it was
-   * submitted.
+   * said in writes.ts. A flush covers the writes whose completion was fetched before it
+   * was submitted.
    *
    * @param operation An OPERATION constant.
    * @param lba First sector; 0 for a flush and for IDENTIFY.
@@ -216,7 +218,7 @@ export class Initiator {
     }
     if (operation === REQUEST_FLUSH) {
       requests.settled[request] = this.#state.flushes.writesSettled;
-      requests.covered[request] = this.#state.flushes.writesAnswered;
+      requests.covered[request] = this.#state.flushes.writesCompleted;
     }
     requests.state[request] = REQUEST_QUEUED;
     requests.lists.append(LIST_QUEUED, request);
@@ -231,6 +233,10 @@ export class Initiator {
     requests.lists.remove(LIST_ENDED, request);
     this.completion.userTag = requests.userTag[request]!;
     this.completion.result = requests.result[request]!;
+    const answered = requests.answered[request];
+    if (answered !== ANSWERED_NONE && requests.result[request] === RESULT_OK) {
+      this.#state.flushes.writeCompleted(answered === ANSWERED_TORN);
+    }
     requests.release(request);
     return true;
   }

@@ -19,7 +19,6 @@ import {
 import { CLASS_FLUSH, CLASS_IDENTIFY, CLASS_READ, CLASS_WRITE } from "./pace.ts";
 import { type Path, PATH_UP, SECTORS_SMALL } from "./path.ts";
 import {
-  ANSWERED_TORN,
   LIST_BLOCKED,
   LIST_ENDED,
   LIST_QUEUED,
@@ -161,8 +160,6 @@ export function completeRequest(state: InitiatorState, request: number): void {
       requests.result[request]!,
     );
   }
-  const torn = requests.answered[request] === ANSWERED_TORN;
-  if (torn && requests.result[request] === RESULT_OK) state.flushes.torn();
   requests.state[request] = REQUEST_ENDED;
   requests.lists.append(LIST_ENDED, request);
   requests.open--;
@@ -509,6 +506,8 @@ function losePath(state: InitiatorState, nowMs: number, path: Path): void {
       endCommand(state, nowMs, command, NONE, RESULT_TIMEOUT);
     } else {
       path.flying--;
+      // That nothing at all was heard says nothing of this command: its copies count anew.
+      commands.tries[command] = 0;
       requeueCommand(state, command);
     }
   }

@@ -44,8 +44,10 @@ const REORDERING_MIN_MS = 1;
 const REORDERING_FACTOR_MAX = 32;
 /** Answers without a needless retransmission after which less reordering is assumed. */
 const REORDERING_DECAY = 1000;
-/** Each copy waits so many times longer than the one before for the proof of its loss. */
+/** Each copy waits so many times longer than the one before for the proof of its loss … */
 const AGAIN_FACTOR = 4;
+/** … but not for longer than this, nor than one copy would wait. */
+const AGAIN_MAX_MS = 30_000;
 /**
  * After the first, the second and each further timeout in a row: how long a disk is left alone
  * whose target answers. A disk of 20 s a command gets three copies of it.
@@ -158,9 +160,9 @@ export class Pace {
    * often it has been sent.
    */
   overtakenAtMs(sentMs: number, tries: number, lossy: boolean): number {
-    const { rtoMaxMs } = this.#times;
+    const onceMs = this.reorderingMs();
     const factor = lossy ? 1 : AGAIN_FACTOR ** (tries - 1);
-    return sentMs + Math.min(this.reorderingMs() * factor, rtoMaxMs);
+    return sentMs + Math.max(onceMs, Math.min(onceMs * factor, AGAIN_MAX_MS));
   }
 
   /** When silence since a command was sent is a timeout (RFC 6298, section 5). */

@@ -23,7 +23,7 @@ export const REQUEST_ISSUED = 3;
 export const REQUEST_ENDED = 4;
 
 // What was answered of a write or discard.
-const ANSWERED_NONE = 0;
+export const ANSWERED_NONE = 0;
 const ANSWERED_SOME = 1;
 /** Some of it before a restart of the target, which may have lost it. */
 export const ANSWERED_TORN = 2;
@@ -52,7 +52,7 @@ export class RequestTable {
   readonly result: Uint8Array;
   /** A write or discard: an ANSWERED constant. */
   readonly answered: Uint8Array;
-  /** A flush: how many writes, from the first, were settled and answered when it came. */
+  /** A flush: how many writes, from the first, were settled and completed when it came. */
   readonly settled: Float64Array;
   readonly covered: Float64Array;
   /** A flush: 0 flushes, 1 looks whether the target is still the same. */
@@ -128,11 +128,11 @@ export class RequestTable {
     if (this.answered[request] === ANSWERED_NONE) this.answered[request] = ANSWERED_SOME;
   }
 
-  /** The target may have lost what it has answered of requests that have not ended. */
+  /** The target may have lost what it has answered of requests of whose end nobody was told. */
   tearAnswered(): void {
     for (let request = 0; request < this.size; request++) {
-      const open = this.state[request] !== REQUEST_FREE && this.state[request] !== REQUEST_ENDED;
-      if (open && this.answered[request] === ANSWERED_SOME) this.answered[request] = ANSWERED_TORN;
+      const told = this.state[request] === REQUEST_FREE;
+      if (!told && this.answered[request] === ANSWERED_SOME) this.answered[request] = ANSWERED_TORN;
     }
   }
 

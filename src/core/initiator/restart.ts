@@ -5,8 +5,7 @@
 //    before that was received may have been done by the target that is gone. No answer to it counts
 //    any more, and it is sent again. Nothing is lost by that, nor is anything said to be.
 // 2. A request of which a part was answered before cannot be sent again as a whole. It goes on, and
-//    the first flush that covers its completion fails, even if one has failed already that was
-//    submitted while it was open.
+//    the first flush that covers its completion fails.
 
 import {
   COMMAND_KIND_DISCARD,

@@ -201,3 +201,11 @@ Deno.test("path: a disk whose target answers is left alone, unless the network l
   path.answered(300_001, 300_000, 2, CLASS_IDENTIFY);
   assertEquals(pace.timeoutAtMs(200), 300_000 + 5000, "a minute later that is forgotten");
 });
+
+Deno.test("path: each copy waits longer for the proof of its loss, and none for more than 30 s", () => {
+  const pace = upPath().paces[CLASS_READ]!;
+  pace.answered(1000, 990);
+  const waits = [1, 2, 3, 19].map((tries) => pace.overtakenAtMs(0, tries, false));
+  assertEquals(waits, [30, 120, 480, 30_000]);
+  assertEquals(pace.overtakenAtMs(0, 19, true), 30);
+});

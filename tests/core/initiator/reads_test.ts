@@ -3,8 +3,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { REQUEST_IDENTIFY, REQUEST_READ } from "../../../src/core/initiator/requests.ts";
 import { RESULT_OK } from "../../../src/core/initiator/results.ts";
+import { AOE_COMMAND, COMMAND_ATA } from "../../../src/wire/aoe.ts";
 import { ATA_COMMAND_STATUS, ATA_IDENTIFY_DEVICE, readLba48 } from "../../../src/wire/ata.ts";
-import { InitiatorPeer } from "./peer.ts";
+import { InitiatorPeer, type SentFrame } from "./peer.ts";
 
 /** Where the data go. */
 const MEMORY_AT = 4096;
@@ -88,4 +89,34 @@ Deno.test("initiator: what a timeout sends again is not held up by what waits fo
   peer.wait(10_000, true);
   assertEquals(peer.completions().sort(), [0, 1, 2, 3, 4].map((tag) => [tag, RESULT_OK]));
   assert(lost.length > 20);
+});
+
+Deno.test("initiator: copies that a path has lost with all else do not put off the next one", () => {
+  const peer = connected();
+  for (const lba of [0, 1000]) {
+    assert(peer.initiator.submit(peer.nowMs, REQUEST_READ, lba, 2, MEMORY_AT, lba));
+  }
+  const isRead = ({ bytes }: SentFrame) =>
+    bytes[AOE_COMMAND] === COMMAND_ATA &&
+    bytes[ATA_COMMAND_STATUS] !== ATA_IDENTIFY_DEVICE;
+  /** The target is reached for a while, and its disk is silent; the reads that were sent. */
+  const reached = (ms: number): SentFrame[] => {
+    const reads: SentFrame[] = [];
+    for (const untilMs = peer.nowMs + ms; peer.nowMs < untilMs;) {
+      for (const frame of peer.wait(5)) {
+        if (isRead(frame)) reads.push(frame);
+        else peer.give(peer.answer(frame));
+      }
+    }
+    return reads;
+  };
+  let reads: SentFrame[] = [];
+  for (let i = 0; i < 12; i++) {
+    peer.wait(4000);
+    reads = reached(2000);
+  }
+  const answered = reads.findLast(({ bytes }) => readLba48(bytes, 0) === 0)!;
+  peer.give(peer.answer(answered));
+  assertEquals(peer.completions(), [[0, RESULT_OK]]);
+  assert(reached(5000).some(({ bytes }) => readLba48(bytes, 0) === 1000));
 });

@@ -67,10 +67,25 @@ Deno.test("initiator: a write that a restart tore fails the flush after its end"
   const [again] = restart(peer);
   submit(peer, REQUEST_FLUSH, 0, 2);
   peer.serve();
-  assertEquals(peer.completions(), [[2, RESULT_WRITES_LOST]], "half of it was answered before");
+  assertEquals(peer.completions(), [[2, RESULT_OK]], "it covers no write that is open");
   peer.give(peer.answer(again!));
   peer.serve();
   assertEquals(peer.completions(), [[1, RESULT_OK]]);
+  for (const result of [RESULT_WRITES_LOST, RESULT_OK]) {
+    submit(peer, REQUEST_FLUSH, 0, 3);
+    peer.serve();
+    assertEquals(peer.completions(), [[3, result]]);
+  }
+});
+
+Deno.test("initiator: a flush covers no write of whose end the caller was told after it", () => {
+  const peer = connected();
+  submit(peer, REQUEST_WRITE, 1, 1);
+  const [write] = peer.sent();
+  peer.give(peer.answer(write!));
+  submit(peer, REQUEST_FLUSH, 0, 2);
+  restart(peer);
+  assertEquals(peer.completions(), [[1, RESULT_OK], [2, RESULT_OK]]);
   for (const result of [RESULT_WRITES_LOST, RESULT_OK]) {
     submit(peer, REQUEST_FLUSH, 0, 3);
     peer.serve();
