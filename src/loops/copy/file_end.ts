@@ -6,7 +6,7 @@ import { errnoText } from "../../../ffi/errno.ts";
 import { nextData, nextHole, readStream, writeStream } from "../../../ffi/file_data.ts";
 import { openFileQueue } from "../../../ffi/file_queue.ts";
 import type { FileQueue } from "../../../ffi/file_queue.ts";
-import { isMemoryFile, isRemoteFile } from "../../../ffi/files.ts";
+import { fileStatus, isMemoryFile, isRemoteFile } from "../../../ffi/files.ts";
 import type { SyncQueue } from "../../../ffi/sync_queue.ts";
 import type { CopyEnd, CopyOutcome, Zeroing } from "./end.ts";
 import { EAGAIN, EINTR, EINVAL, ENOSPC, EOPNOTSUPP } from "../../../ffi/errno_numbers.ts";
@@ -115,7 +115,8 @@ export class FileEnd implements CopyEnd {
       this.#dataTo = nextHole(this.#fd, offset);
       return 0;
     }
-    return Math.min(bytes, data - offset);
+    // What lies behind the end is no hole: reading there tells that the file was cut.
+    return Math.max(0, Math.min(bytes, data - offset, fileStatus(this.#fd).bytes - offset));
   }
 
   read(tag: number, offset: number, bytes: number, at: number): void {

@@ -68,6 +68,40 @@ Deno.test({
   },
 });
 
+Deno.test("copy: what lies behind the end of a source that was cut is no hole", () => {
+  const path = Deno.makeTempFileSync({ prefix: "aoe-copy-" });
+  Deno.truncateSync(path, 16 * BYTES);
+  const fd = openFile(path, { readOnly: true });
+  try {
+    const arena = new Arena(1 << 20);
+    const at = arena.allocate(BYTES, 4096);
+    const ended: number[] = [];
+    const end = new FileEnd(
+      { fd, name: "a file", kind: "file", bytes: 16 * BYTES, zeroing: "write" },
+      {
+        ...{ arena, spare: new SyncQueue(arena, TAGS), tags: TAGS, uring: false, nowMs: () => 0 },
+        outcome: {
+          succeeded: (tag, bytes) => ended.push(tag, bytes),
+          failed: (_, { text }) => {
+            throw new Error(text);
+          },
+        },
+      },
+    );
+    assertEquals(end.holeAt(4 * BYTES, 12 * BYTES), 12 * BYTES);
+    Deno.truncateSync(path, 8 * BYTES);
+    assertEquals(end.holeAt(4 * BYTES, 12 * BYTES), 4 * BYTES);
+    assertEquals(end.holeAt(8 * BYTES, 8 * BYTES), 0);
+    // Reading there is what tells.
+    end.read(3, 8 * BYTES, BYTES, at);
+    end.turn(0);
+    assertEquals(ended, [3, 0]);
+  } finally {
+    closeFile(fd);
+    Deno.removeSync(path);
+  }
+});
+
 /** Whether io_uring may be used here. */
 function hasRing(): boolean {
   try {
