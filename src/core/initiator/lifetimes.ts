@@ -255,7 +255,11 @@ export function renewCommand(state: InitiatorState, command: number, copiesOpen:
 /** When `handleTimeout` is due; Infinity when there is nothing to wait for. */
 export function pollTimeout(state: InitiatorState): number {
   const session = state.session;
-  let dueMs = Math.min(session.nextDueMs(), state.deadCheckMs, state.settleAtMs);
+  let dueMs = Math.min(
+    session.nextDueMs(state.commands.free > 0),
+    state.deadCheckMs,
+    state.settleAtMs,
+  );
   for (let i = 0; i < session.paths.length; i++) {
     const path = session.paths[i]!;
     for (let pace = CLASS_READ; pace <= CLASS_IDENTIFY; pace++) {
@@ -296,7 +300,7 @@ export function handleTimeout(state: InitiatorState, nowMs: number): void {
   const session = state.session;
   for (const path of session.paths) expire(state, nowMs, path);
   if (state.settleAtMs <= nowMs) settle(state, nowMs);
-  if (session.nextDueMs() <= nowMs) state.controlDue = true;
+  if (session.nextDueMs(state.commands.free > 0) <= nowMs) state.controlDue = true;
   if (state.deadCheckMs <= nowMs) checkDead(state, nowMs);
 }
 

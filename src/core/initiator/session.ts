@@ -357,13 +357,18 @@ export class Session {
     }
   }
 
-  /** When a query or a probe is due next. */
-  nextDueMs(): number {
+  /**
+   * When a query or a probe is due next.
+   *
+   * @param probes Whether there is a command left for a probe: one that cannot be sent is not due.
+   */
+  nextDueMs(probes: boolean): number {
     let dueMs = Infinity;
     for (let i = 0; i < this.interfaces.length; i++) {
       const through = this.interfaces[i]!;
       if (through.held === 0 && through.queryAtMs < dueMs) dueMs = through.queryAtMs;
     }
+    if (!probes) return dueMs;
     for (let i = 0; i < this.paths.length; i++) {
       const path = this.paths[i]!;
       if (path.probeAtMs < dueMs) dueMs = path.probeAtMs;
