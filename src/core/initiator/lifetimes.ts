@@ -205,6 +205,14 @@ function isWaiting(state: InitiatorState, command: number): boolean {
     commands.request[command] !== NO_REQUEST;
 }
 
+/** Whether anything that was asked for waits for an answer. */
+function anyWaiting(state: InitiatorState): boolean {
+  for (let command = 0; command < state.commands.size; command++) {
+    if (isWaiting(state, command)) return true;
+  }
+  return false;
+}
+
 /** Ends all requests and their commands. */
 export function failAllRequests(state: InitiatorState, nowMs: number, result: number): void {
   const requests = state.requests;
@@ -541,6 +549,8 @@ function checkDead(state: InitiatorState, nowMs: number): void {
   const { deadAfterMs } = state.settings;
   state.deadCheckMs = nowMs + deadCheckEveryMs(state);
   if (!state.diskSilent) checkSilent(state, nowMs);
+  // What stands in line behind the quarantine waits for us, and not for the disk.
+  if (state.session.anyUp() && !anyWaiting(state)) state.progressMs = nowMs;
   if (nowMs - state.progressMs >= deadAfterMs) {
     // With a path that works it is the disk that hangs: the next request may fare better.
     if (!state.session.anyUp()) {

@@ -567,3 +567,23 @@ Deno.test("initiator: a frame that is held keeps its command, its header and the
   initiator.handleSent(peer.nowMs, again);
   assertEquals(peer.completions(), [[1, RESULT_CLOSED]]);
 });
+
+Deno.test("initiator: a write that waits for old copies of another one is not given up", () => {
+  // The network is known to double frames, and the disk has been slow: a copy may be with it for long.
+  const peer = new InitiatorPeer({ deadAfterMs: 10_000, repeatsExpected: true });
+  peer.connect();
+  submit(peer, REQUEST_WRITE, 0, 1, 1);
+  const [write] = peer.sent();
+  for (const untilMs = peer.nowMs + 6000; peer.nowMs < untilMs;) {
+    for (const frame of peer.wait(10)) {
+      if (frame.bytes[27] === 0xec) peer.give(peer.answer(frame));
+    }
+  }
+  peer.give(peer.answer(write!));
+  assertEquals(peer.completions(), [[1, RESULT_OK]]);
+  submit(peer, REQUEST_WRITE, 0, 1, 2);
+  peer.wait(11_000, true);
+  assertEquals(peer.completions(), [], "it waits");
+  peer.wait(60_000, true);
+  assertEquals(peer.completions(), [[2, RESULT_OK]]);
+});
