@@ -72,9 +72,9 @@ const works: readonly Work[] = [
     unit: "µs",
     goals: [{ against: NBDKIT, bound: "at most", value: 0.6 }],
     measure: {
-      [AOE]: async (place) => medianUs((await bench(place, 1)).clat_ns),
-      [NBDKIT]: async (place) => medianUs((await fio(place, NBDKIT, 1)).lat_ns),
-      [QEMU]: async (place) => medianUs((await fio(place, QEMU, 1)).lat_ns),
+      [AOE]: async (place) => (await bench(place, 1)).medianUs,
+      [NBDKIT]: async (place) => (await fio(place, NBDKIT, 1)).medianUs,
+      [QEMU]: async (place) => (await fio(place, QEMU, 1)).medianUs,
     },
   },
   {
@@ -161,36 +161,31 @@ export async function measureNbd(settings: Settings): Promise<Table> {
   return { name: "nbd", title: `AoE and NBD over TCP, image of ${size}`, columns, lines };
 }
 
-/** What fio says of a direction, and `aoe bench` in its words. */
-interface Direction {
+/** What was reached; the latency is that from submission to completion. */
+interface Rates {
   readonly iops: number;
-  /** From submission to completion. */
-  readonly lat_ns: Latency;
-  /** The same of `aoe bench`; fio's begin when the engine has taken the request. */
-  readonly clat_ns: Latency;
+  readonly medianUs: number;
 }
 
-interface Latency {
-  readonly percentile: Readonly<Record<string, number>>;
-}
-
-function medianUs({ percentile }: Latency): number {
-  return percentile["50.000000"]! / 1000;
+/** Reads fio's JSON, which `aoe bench` writes, too; `latency` names the times with percentiles. */
+function ratesOf(json: string, latency: "clat_ns" | "lat_ns"): Rates {
+  const { read } = JSON.parse(json).jobs[0];
+  return { iops: read.iops, medianUs: read[latency].percentile["50.000000"] / 1000 };
 }
 
 function nameOf({ station }: Place): string {
   return `e${station.export.shelf}.${station.export.slot}`;
 }
 
-async function bench(place: Place, depth: number): Promise<Direction> {
+async function bench(place: Place, depth: number): Promise<Rates> {
   const { aoe, client, settings: { seconds } } = place;
   const { stdout } = await client.runChecked([
     ...[aoe, "bench", nameOf(place), "--iodepth", `${depth}`, "--runtime", `${seconds}`, "--json"],
   ], { timeoutMs: 60_000 + seconds * 1000 });
-  return JSON.parse(stdout).jobs[0].read;
+  return ratesOf(stdout, "clat_ns");
 }
 
-async function fio(place: Place, server: keyof typeof SERVERS, depth: number): Promise<Direction> {
+async function fio(place: Place, server: keyof typeof SERVERS, depth: number): Promise<Rates> {
   const { client, settings: { seconds } } = place;
   const { stdout } = await client.runChecked([
     ...["fio", "--name=bench", "--ioengine=nbd", `--uri=nbd://${HOST}:${SERVERS[server]}`],
@@ -200,7 +195,7 @@ async function fio(place: Place, server: keyof typeof SERVERS, depth: number): P
     // answer by then, where the server is quick.
     ...["--clat_percentiles=0", "--lat_percentiles=1"],
   ], { timeoutMs: 60_000 + seconds * 1000 });
-  return JSON.parse(stdout.slice(stdout.indexOf("{"))).jobs[0].read;
+  return ratesOf(stdout.slice(stdout.indexOf("{")), "lat_ns");
 }
 
 async function inOrder(place: Place, mode: "read" | "write"): Promise<number> {

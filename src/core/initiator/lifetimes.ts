@@ -187,13 +187,8 @@ function abandonCommand(
   result: number,
 ): void {
   const commands = state.commands;
-  if (commands.state[command] === COMMAND_STATE_FLYING) {
-    const path = state.session.paths[commands.path[command]!]!;
-    commands.land(command);
-    path.flying--;
-  } else {
-    commands.lists.remove(commands.readyList, command);
-  }
+  if (commands.state[command] === COMMAND_STATE_FLYING) landCommand(state, command);
+  else commands.lists.remove(commands.readyList, command);
   endCommand(state, nowMs, command, NONE, result);
 }
 
@@ -206,11 +201,9 @@ function isWaiting(state: InitiatorState, command: number): boolean {
 }
 
 /** Whether anything that was asked for waits for an answer. */
-function anyWaiting(state: InitiatorState): boolean {
-  for (let command = 0; command < state.commands.size; command++) {
-    if (isWaiting(state, command)) return true;
-  }
-  return false;
+function anyWaiting({ commands, session }: InitiatorState): boolean {
+  return commands.lists.first(commands.readyList) !== NONE ||
+    session.paths.some((path) => path.flying > 0);
 }
 
 /** Ends all requests and their commands. */
@@ -363,8 +356,8 @@ function loseOvertakenCommand(
   command: number,
 ): void {
   const { commands } = state;
-  commands.land(command);
   if (commands.kind[command] === COMMAND_KIND_LARGE_PROBE) {
+    commands.land(command);
     endLargeProbe(state, nowMs, path, command);
     return;
   }
@@ -375,8 +368,7 @@ function loseOvertakenCommand(
     commands.largePiece(command),
     commands.classOf(command),
   );
-  path.flying--;
-  if (hopeless) endCommand(state, nowMs, command, NONE, RESULT_TIMEOUT);
+  if (hopeless) abandonCommand(state, nowMs, command, RESULT_TIMEOUT);
   else requeueCommand(state, command);
 }
 
@@ -424,8 +416,6 @@ function sendOneAgain(state: InitiatorState, nowMs: number, path: Path, command:
     return;
   }
   path.lostInTimeout(nowMs, commands.largePiece(command));
-  commands.land(command);
-  path.flying--;
   commands.urgent[command] = 1;
   requeueCommand(state, command);
 }
@@ -443,16 +433,16 @@ function expireIdentify(state: InitiatorState, nowMs: number, path: Path): boole
       if (command === NONE) break;
     }
     timedOut ||= !isOvertaken(state, path, command);
-    commands.land(command);
     if (commands.kind[command] === COMMAND_KIND_SIZED_PROBE) {
+      commands.land(command);
       path.sizedFailed(nowMs, pace.answeredSentMs >= commands.sentMs[command]!);
       state.controlDue = true;
       endCommand(state, nowMs, command, NONE, RESULT_TIMEOUT);
     } else if (commands.kind[command] === COMMAND_KIND_PROBE) {
+      commands.land(command);
       path.probeFailed(nowMs);
       endCommand(state, nowMs, command, NONE, RESULT_TIMEOUT);
     } else {
-      path.flying--;
       requeueCommand(state, command);
     }
   }
@@ -472,16 +462,20 @@ function becomeSmall(state: InitiatorState, path: Path): void {
     if (commands.state[command] !== COMMAND_STATE_FLYING || commands.path[command] !== path.index) {
       continue;
     }
-    if (commands.largePiece(command) === 0) continue;
-    commands.land(command);
-    path.flying--;
-    requeueCommand(state, command);
+    if (commands.largePiece(command) > 0) requeueCommand(state, command);
   }
 }
 
-/** A command, in no list, has to be sent again. */
+/** Takes a request's command in flight out of the air. */
+function landCommand({ commands, session }: InitiatorState, command: number): void {
+  commands.land(command);
+  session.paths[commands.path[command]!]!.flying--;
+}
+
+/** A request's command in flight has to be sent again. */
 export function requeueCommand(state: InitiatorState, command: number): void {
   const { commands } = state;
+  landCommand(state, command);
   commands.state[command] = COMMAND_STATE_READY;
   // What a timeout has chosen goes before what waits for room: a window full of what was lost has none.
   if (commands.urgent[command] !== 0) commands.lists.insert(commands.readyList, NONE, command);
@@ -513,11 +507,10 @@ function losePath(state: InitiatorState, nowMs: number, path: Path): void {
     command !== NONE;
     command = commands.anyOf(path.index)
   ) {
-    commands.land(command);
     if (commands.kind[command]! >= COMMAND_KIND_PROBE) {
+      commands.land(command);
       endCommand(state, nowMs, command, NONE, RESULT_TIMEOUT);
     } else {
-      path.flying--;
       // That nothing at all was heard says nothing of this command: its copies count anew.
       commands.tries[command] = 0;
       requeueCommand(state, command);

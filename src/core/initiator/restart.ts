@@ -24,12 +24,8 @@ export function noteRestart(state: InitiatorState): void {
   for (let command = 0; command < commands.size; command++) {
     const kind = commands.kind[command];
     if (kind !== COMMAND_KIND_WRITE && kind !== COMMAND_KIND_DISCARD) continue;
-    const stands = commands.state[command];
-    if (stands === COMMAND_STATE_FLYING) {
-      commands.land(command);
-      state.session.paths[commands.path[command]!]!.flying--;
-      requeueCommand(state, command);
-    } else if (stands !== COMMAND_STATE_READY) continue;
+    if (commands.state[command] === COMMAND_STATE_FLYING) requeueCommand(state, command);
+    if (commands.state[command] !== COMMAND_STATE_READY) continue;
     renewCommand(state, command, commands.copies[command]! > 0);
   }
 }

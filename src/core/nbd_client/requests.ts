@@ -9,8 +9,8 @@
 // 4. `nextDone` names what is over.
 // 5. `broken`: what was in flight is sent again as a whole, which is safe, because requests that
 //    overlap are never in flight together (wire/README.md, 13). So are writes that are over and not
-//    named yet. Writes that were answered and not yet
-//    flushed may be lost with the server, and no later flush would tell: the next one fails.
+//    named yet. Writes that were answered and not yet flushed may be lost with the server, and no
+//    later flush would tell: the next one fails.
 
 import { readUint32Be } from "../../wire/endian.ts";
 import {
